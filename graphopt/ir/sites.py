@@ -1,0 +1,43 @@
+"""Sites: regions of a graph where a rewrite may happen. They are disjoint or nested, never crossing."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+
+
+@dataclass(frozen=True)
+class Site:
+    """A convex region with named inputs and one or more outputs, e.g. `encoders.0.1/norm1`.
+
+    `inputs`, `outputs` and `constants` map the names that the pattern gave to tensors of the graph.
+    """
+
+    name: str
+    nodes: tuple[str, ...]
+    inputs: Mapping[str, str]
+    outputs: Mapping[str, str]
+    constants: Mapping[str, str] = field(default_factory=dict)
+
+    def contains(self, other: Site) -> bool:
+        return set(other.nodes) < set(self.nodes)
+
+    def crosses(self, other: Site) -> bool:
+        """True where they share nodes and neither holds the other."""
+        mine, theirs = set(self.nodes), set(other.nodes)
+        return bool(mine & theirs) and not (mine <= theirs or theirs <= mine)
+
+
+@dataclass(frozen=True)
+class Refusal:
+    """Why a pass offers nothing at a place that nearly matched, or was not let in."""
+
+    pass_name: str
+    where: str
+    reason: str
+
+
+def parent_of(site: Site, sites: Iterable[Site]) -> Site | None:
+    """The smallest of `sites` that strictly holds `site`."""
+    holding = [other for other in sites if other.contains(site)]
+    return min(holding, key=lambda other: len(other.nodes), default=None)

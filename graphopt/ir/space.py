@@ -1,0 +1,71 @@
+"""The space: a graph and its choices. A choice is a site with all its candidates; `keep` is always among them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+import onnx_graphsurgeon as gs
+
+from graphopt.ir.fragments import Fragment
+from graphopt.ir.sites import Refusal, Site
+
+KEEP = "keep"
+
+
+class Contract(StrEnum):
+    """What a pass promises of its rewrite."""
+
+    EXACT = "exact"  # the same function, up to rounding
+    APPROXIMATE = "approximate"  # within the tolerance that the pass states
+    TUNED = "tuned"  # another function, made good by training
+
+
+@dataclass
+class Candidate:
+    """What a pass offers at a site."""
+
+    name: str
+    fragment: Fragment
+    contract: Contract
+
+
+@dataclass
+class Choice:
+    """A site and what may stand there instead. `parent` is the choice whose site holds this one."""
+
+    site: Site
+    candidates: dict[str, Candidate] = field(default_factory=dict)
+    parent: str | None = None
+
+    @property
+    def name(self) -> str:
+        return self.site.name
+
+    @property
+    def options(self) -> tuple[str, ...]:
+        """`keep` first, then the candidates."""
+        return (KEEP, *self.candidates)
+
+
+@dataclass
+class Space:
+    """`choices` come outer before inner. An inner choice has a meaning only where its parents are kept."""
+
+    graph: gs.Graph
+    choices: dict[str, Choice]
+    refusals: list[Refusal] = field(default_factory=list)
+
+    def ancestors(self, name: str) -> Iterator[str]:
+        """The choices that hold `name`, from the nearest outwards."""
+        parent = self.choices[name].parent
+        while parent is not None:
+            yield parent
+            parent = self.choices[parent].parent
+
+    def children(self, name: str | None) -> list[str]:
+        return [choice.name for choice in self.choices.values() if choice.parent == name]
+
+
+Selection = Mapping[str, str]  # choice -> `keep` or the name of a candidate

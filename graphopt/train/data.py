@@ -1,0 +1,86 @@
+"""Photographs: folders of clean images, random patches from them, and noise with a fixed seed."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, UnidentifiedImageError
+
+from graphopt.errors import GraphoptError
+
+IMAGE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp"})
+
+
+def read_image(path: Path) -> NDArray[np.uint8]:
+    """RGB, (H, W, 3), 0-255."""
+    try:
+        with Image.open(path) as image:
+            return np.asarray(image.convert("RGB"))
+    except FileNotFoundError as error:
+        raise GraphoptError(f"image {path} does not exist; give the path of a PNG or JPEG file") from error
+    except (UnidentifiedImageError, OSError) as error:
+        raise GraphoptError(f"image {path} cannot be read ({error}); expected a PNG or JPEG file") from error
+
+
+def write_image(path: Path, image: NDArray[np.float32]) -> None:
+    """`image` is (3, H, W) in [0, 1]; values outside are clipped."""
+    pixels = (np.clip(image, 0, 1) * 255).round().astype(np.uint8).transpose(1, 2, 0)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(pixels).save(path)
+
+
+def list_images(folders: Sequence[Path]) -> list[Path]:
+    """Every image file of `folders`, sorted within each; an empty or missing folder is an error."""
+    found: list[Path] = []
+    for folder in folders:
+        if not folder.is_dir():
+            raise GraphoptError(f"image folder {folder} does not exist; give a folder of PNG or JPEG files")
+        inside = sorted(p for p in folder.iterdir() if p.suffix.lower() in IMAGE_SUFFIXES)
+        if not inside:
+            raise GraphoptError(f"image folder {folder} holds no images; expected files ending in .png or .jpg")
+        found += inside
+    return found
+
+
+def to_planes(image: NDArray[np.uint8]) -> NDArray[np.float32]:
+    """(H, W, 3) 0-255 -> (3, H, W) in [0, 1]."""
+    return np.ascontiguousarray(image.transpose(2, 0, 1), dtype=np.float32) / np.float32(255)
+
+
+def add_noise(clean: NDArray[np.float32], sigma: float, seed: Sequence[int]) -> NDArray[np.float32]:
+    """White Gaussian noise of `sigma` (on the 0-255 scale), not clipped, the same for the same `seed`."""
+    noise = np.random.default_rng(list(seed)).standard_normal(clean.shape, dtype=np.float32)
+    return clean + noise * np.float32(sigma / 255)
+
+
+@dataclass
+class PatchSampler:
+    """Random crops with random flips and quarter turns, as noisy and clean batches (N, 3, size, size) in [0, 1]."""
+
+    images: list[NDArray[np.uint8]]
+    sigma: float
+    random: np.random.Generator
+
+    @classmethod
+    def of_folders(cls, folders: Sequence[Path], sigma: float, seed: int) -> PatchSampler:
+        images = [read_image(path) for path in list_images(folders)]
+        return cls(images, sigma, np.random.default_rng(seed))
+
+    def batch(self, count: int, size: int) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """(noisy, clean). Images smaller than `size` are mirrored at their borders."""
+        clean = np.stack([self._patch(size) for _ in range(count)])
+        noise = self.random.standard_normal(clean.shape, dtype=np.float32)
+        return clean + noise * np.float32(self.sigma / 255), clean
+
+    def _patch(self, size: int) -> NDArray[np.float32]:
+        image = self.images[self.random.integers(len(self.images))]
+        missing = [max(0, size - extent) for extent in image.shape[:2]]
+        if any(missing):
+            image = np.pad(image, [(0, missing[0]), (0, missing[1]), (0, 0)], mode="symmetric")
+        top, left = (int(self.random.integers(extent - size + 1)) for extent in image.shape[:2])
+        crop = np.rot90(image[top : top + size, left : left + size], int(self.random.integers(4)))
+        return to_planes(crop[:, ::-1] if self.random.integers(2) else crop)
