@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 class Site:
     """A convex region with named inputs and one or more outputs, e.g. `encoders.0.1/norm1`.
 
-    `inputs`, `outputs` and `constants` map the names that the pattern gave to tensors of the graph.
+    `inputs`, `outputs`, `constants` and `captures` (tensors inside) map the names of the pattern to the graph's tensors.
     """
 
     name: str
@@ -18,6 +18,11 @@ class Site:
     inputs: Mapping[str, str]
     outputs: Mapping[str, str]
     constants: Mapping[str, str] = field(default_factory=dict)
+    captures: Mapping[str, str] = field(default_factory=dict)
+
+    def tensor(self, role: str) -> str:
+        """The name of the graph's tensor that the pattern calls `role`. KeyError where there is none."""
+        return {**self.constants, **self.captures, **self.outputs, **self.inputs}[role]
 
     def contains(self, other: Site) -> bool:
         return set(other.nodes) < set(self.nodes)

@@ -4,22 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from enum import StrEnum
 
 import onnx_graphsurgeon as gs
 
+from graphopt.ir.contract import Contract
 from graphopt.ir.fragments import Fragment
 from graphopt.ir.sites import Refusal, Site
 
 KEEP = "keep"
-
-
-class Contract(StrEnum):
-    """What a pass promises of its rewrite."""
-
-    EXACT = "exact"  # the same function, up to rounding
-    APPROXIMATE = "approximate"  # within the tolerance that the pass states
-    TUNED = "tuned"  # another function, made good by training
 
 
 @dataclass

@@ -1,0 +1,142 @@
+"""The builder with which the authors of passes make fragments."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import onnx_graphsurgeon as gs
+from numpy.typing import ArrayLike, NDArray
+
+from graphopt.errors import GraphoptError
+from graphopt.ir.fragments import Fragment
+from graphopt.ir.sites import Site
+from graphopt.ir.statistics import SiteStatistics, Statistics
+from graphopt.ir.view import GraphView
+
+
+class Build:
+    """Builds the fragment of one candidate. Every op is an ONNX op of the host graph's opset.
+
+    Names are `SITE@PASS/OP`, so that two candidates never share a name. Weights made with `parameter` are trained.
+    `statistics` holds what the calibration images say of the tensors at the site.
+    """
+
+    def __init__(self, site: Site, pass_name: str, graph: GraphView, statistics: Statistics | None):
+        self._statistics = statistics
+        self._prefix = f"{site.name}@{pass_name}"
+        self._site = site
+        self._host = graph.tensors
+        self._nodes = graph.nodes
+        self._stand_ins: dict[str, gs.Variable] = {}
+        self._taken: Counter[str] = Counter()
+        self.fragment = Fragment()
+
+    def input(self, role: str) -> gs.Variable:
+        """The host tensor that the site calls `role`."""
+        if role not in self._site.inputs:
+            known = ", ".join(self._site.inputs)
+            raise GraphoptError(f"{self._prefix}: the site has no input '{role}'; it has {known}")
+        return self.host(self._site.inputs[role])
+
+    def host(self, name: str) -> gs.Variable:
+        """A stand-in for the tensor `name` of the host graph; a constant of the host comes as a copy."""
+        if name not in self._stand_ins:
+            tensor = self._host[name]
+            if isinstance(tensor, gs.Constant):
+                return self.parameter(name, tensor.values)
+            self._stand_ins[name] = gs.Variable(name, tensor.dtype, tensor.shape)
+        return self._stand_ins[name]
+
+    def values(self, role: str) -> NDArray[np.float32]:
+        """The values of a constant that the pattern calls `role`."""
+        name = self._site.constants.get(role)
+        if name is None:
+            known = ", ".join(self._site.constants) or "none"
+            raise GraphoptError(f"{self._prefix}: the site has no constant '{role}'; it has {known}")
+        values: NDArray[np.float32] = self._host[name].values
+        return values
+
+    def shape(self, role: str) -> tuple[int, ...]:
+        """The shape of the tensor that the pattern calls `role`."""
+        return tuple(self._host[self._site.tensor(role)].shape)
+
+    def attributes(self, kind: str) -> dict[str, Any]:
+        """The attributes of the site's first node of `kind`."""
+        for name in self._site.nodes:
+            if self._nodes[name].op == kind:
+                return dict(self._nodes[name].attrs)
+        raise GraphoptError(f"{self._prefix}: the site has no node of kind {kind}")
+
+    @property
+    def statistics(self) -> SiteStatistics:
+        """Means, quantiles and fits of the site's tensors, by the names that the pattern gave them."""
+        if self._statistics is None:
+            raise GraphoptError(f"{self._prefix}: statistics need calibration images, and none were given")
+        return SiteStatistics(self._statistics, self._site)
+
+    def parameter(self, name: str, values: ArrayLike) -> gs.Constant:
+        """A weight, trained with the network. fp32."""
+        return self._constant(name, np.asarray(values, np.float32))
+
+    def constant(self, name: str, values: ArrayLike, dtype: Any = np.int64) -> gs.Constant:
+        """An axis list, a size, a bound: never trained. Floats are marked by a name that ends in `_fixed`."""
+        array = np.asarray(values, dtype)
+        return self._constant(name, array, "" if array.dtype.kind in "iub" else "_fixed")
+
+    def _constant(self, name: str, values: NDArray[Any], mark: str = "") -> gs.Constant:
+        constant = gs.Constant(self._unique(name, mark), values)
+        self.fragment.constants.append(constant)
+        return constant
+
+    def _unique(self, name: str, mark: str = "") -> str:
+        self._taken[name] += 1
+        number = "" if self._taken[name] == 1 else f"_{self._taken[name]}"
+        return f"{self._prefix}/{name}{number}{mark}"
+
+    def op(self, kind: str, inputs: Sequence[Any], *, outputs: int = 1, **attributes: Any) -> Any:
+        """Any ONNX op. A number among the inputs becomes a constant. Returns a tensor, or a list where outputs > 1."""
+        operands = [gs.Variable.empty() if x is None else self._operand(x) for x in inputs]
+        made = [gs.Variable(self._unique(f"{kind.lower()}_out"), np.float32) for _ in range(outputs)]
+        node = gs.Node(kind, self._unique(kind.lower()), attributes, operands, made)
+        self.fragment.nodes.append(node)
+        return made[0] if outputs == 1 else made
+
+    def _operand(self, value: Any) -> gs.Tensor:
+        return value if isinstance(value, gs.Tensor) else self.constant("value", value, np.float32)
+
+    def add(self, a: Any, b: Any) -> gs.Variable:
+        return self.op("Add", [a, b])
+
+    def mul(self, a: Any, b: Any) -> gs.Variable:
+        return self.op("Mul", [a, b])
+
+    def conv(self, x: gs.Tensor, weight: Any, bias: Any = None, **attributes: Any) -> gs.Variable:
+        """`weight` (Cout, Cin/group, kh, kw), stride 1 and zero padding that keeps the size unless told otherwise."""
+        kernel = weight.values.shape[2:]
+        attributes.setdefault("kernel_shape", list(kernel))
+        attributes.setdefault("pads", [k // 2 for k in kernel] * 2)
+        return self.op("Conv", [x, weight] if bias is None else [x, weight, bias], **attributes)
+
+    def clip(self, x: Any, low: float, high: float) -> gs.Variable:
+        return self.op("Clip", [x, np.float32(low), np.float32(high)])
+
+    def split(self, x: Any, sizes: Sequence[int], axis: int = 1) -> list[gs.Variable]:
+        outputs: list[gs.Variable] = self.op(
+            "Split", [x, self.constant("sizes", list(sizes))], outputs=len(sizes), axis=axis
+        )
+        return outputs
+
+    def concat(self, parts: Sequence[Any], axis: int = 1) -> gs.Variable:
+        return self.op("Concat", list(parts), axis=axis)
+
+    def depth_to_space(self, x: Any, block: int) -> gs.Variable:
+        """PixelShuffle: (N, C*b*b, H, W) -> (N, C, H*b, W*b)."""
+        return self.op("DepthToSpace", [x], blocksize=block, mode="CRD")
+
+    def resize(self, x: Any, scale: int, mode: str = "linear") -> gs.Variable:
+        """Resizes height and width by a whole factor, with half-pixel centres, as torch does."""
+        scales = self.constant("scales", [1, 1, scale, scale], np.float32)
+        return self.op("Resize", [x, None, scales], mode=mode, coordinate_transformation_mode="half_pixel")

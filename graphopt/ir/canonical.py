@@ -1,0 +1,125 @@
+"""Any ONNX file -> a graph in canonical form: one opset, static shapes, inferred shapes, nodes named after modules."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import onnx
+import onnx_graphsurgeon as gs
+from google.protobuf.message import DecodeError
+
+from graphopt.errors import GraphoptError
+from graphopt.ir.naming import name_nodes
+from graphopt.ir.session import OnnxSession, optimise_basic
+
+OPSET = 20
+IR_VERSION = 10  # the newest that opset 20 needs; onnxruntime lags behind onnx
+NEWEST_KEPT = 23  # opsets above OPSET that need no conversion: the ops that we read did not change
+FOLDABLE = frozenset({"Shape", "ConstantOfShape", "Constant", "Identity"})
+
+
+def read_onnx(path: Path) -> onnx.ModelProto:
+    """Reads and checks a file; a file that is missing, or is not ONNX, is one message."""
+    try:
+        model = onnx.load(path)
+        onnx.checker.check_model(model)
+    except FileNotFoundError as error:
+        raise GraphoptError(f"ONNX file {path} does not exist") from error
+    except (DecodeError, onnx.checker.ValidationError, ValueError) as error:
+        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        raise GraphoptError(f"{path} is not a valid ONNX file: {reason}") from error
+    return model
+
+
+def canonical(model: onnx.ModelProto, resolution: tuple[int, int] | None, where: str) -> onnx.ModelProto:
+    """A canonical copy of `model`, for images of `resolution` (height, width) where its own shapes are dynamic.
+
+    Raises GraphoptError where `where` has dynamic shapes and no resolution is given, or an opset that cannot be read.
+    """
+    model = _to_opset(model, where)
+    fix_shapes(model, resolution, where)
+    if any(node.op_type in FOLDABLE for node in model.graph.node):
+        model = optimise_basic(model)
+    name_nodes(model)
+    return onnx.shape_inference.infer_shapes(model, strict_mode=True, data_prop=True)
+
+
+def _to_opset(model: onnx.ModelProto, where: str) -> onnx.ModelProto:
+    version = next((entry.version for entry in model.opset_import if entry.domain in ("", "ai.onnx")), 0)
+    foreign = sorted({f"{node.domain}.{node.op_type}" for node in model.graph.node if node.domain not in ("", "ai.onnx")})
+    if foreign:
+        raise GraphoptError(f"{where}: ops outside the ONNX standard: {', '.join(foreign)}; export the network without them")
+    if version < 13:
+        raise GraphoptError(f"{where}: opset {version} is too old; export the network with opset 13 or newer")
+    if OPSET <= version <= NEWEST_KEPT:
+        copied = onnx.ModelProto()
+        copied.CopyFrom(model)
+        return copied
+    try:
+        return onnx.version_converter.convert_version(model, OPSET)
+    except (RuntimeError, ValueError) as error:
+        reason = str(error).strip().splitlines()[0]
+        raise GraphoptError(f"{where}: opset {version} cannot be converted to {OPSET}: {reason}") from error
+
+
+def fix_shapes(model: onnx.ModelProto, resolution: tuple[int, int] | None, where: str) -> None:
+    """Gives every graph input (N, C, H, W) a static shape, in place: batch 1 and the resolution asked for."""
+    initialisers = {tensor.name for tensor in model.graph.initializer}
+    changed = False
+    for value in model.graph.input:
+        if value.name in initialisers:
+            continue
+        dims = value.type.tensor_type.shape.dim
+        dynamic = [position for position, dim in enumerate(dims) if not dim.HasField("dim_value") or dim.dim_value <= 0]
+        if len(dims) == 4 and resolution is not None:
+            wanted = {2: resolution[0], 3: resolution[1]}
+        elif any(position >= 2 for position in dynamic):
+            shape = ", ".join(dim.dim_param or str(dim.dim_value or "?") for dim in dims)
+            raise GraphoptError(
+                f"{where}: input '{value.name}' has the dynamic shape ({shape}); give `resolution: [height, width]`"
+            )
+        else:
+            wanted = {}
+        if 1 in dynamic:
+            raise GraphoptError(f"{where}: input '{value.name}' has a dynamic number of channels; export it with a fixed one")
+        if 0 in dynamic:
+            wanted[0] = 1
+        for position, size in wanted.items():
+            changed |= dims[position].dim_value != size
+            dims[position].dim_value = size
+    if changed:
+        del model.graph.value_info[:]
+        for value in model.graph.output:
+            value.type.tensor_type.shape.Clear()
+
+
+def check_same(model: onnx.ModelProto, original: onnx.ModelProto, where: str, tolerance: float = 1e-5) -> float:
+    """The largest relative difference of both on one random input; more than `tolerance` is an error."""
+    shape = input_shape(model)
+    image = np.random.default_rng(0).random(shape, dtype=np.float32)
+    expected, found = OnnxSession(original).run(image), OnnxSession(model).run(image)
+    difference = float(np.abs(found - expected).max() / max(float(np.abs(expected).max()), 1e-12))
+    if not difference <= tolerance:
+        raise GraphoptError(
+            f"{where}: the canonical graph differs from the original by {difference:.2e} (allowed {tolerance:g})"
+        )
+    return difference
+
+
+def input_shape(model: onnx.ModelProto) -> tuple[int, ...]:
+    """The shape of the first input that is not an initialiser."""
+    initialisers = {tensor.name for tensor in model.graph.initializer}
+    value = next(value for value in model.graph.input if value.name not in initialisers)
+    return tuple(dim.dim_value for dim in value.type.tensor_type.shape.dim)
+
+
+def to_graph(model: onnx.ModelProto) -> gs.Graph:
+    return gs.import_onnx(model)
+
+
+def to_model(graph: gs.Graph) -> onnx.ModelProto:
+    """Exports with shapes inferred again."""
+    model: onnx.ModelProto = gs.export_onnx(graph, do_type_check=False)
+    model.ir_version = IR_VERSION
+    return onnx.shape_inference.infer_shapes(model, data_prop=True)

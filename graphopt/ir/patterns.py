@@ -1,0 +1,173 @@
+"""Patterns: a small Python function describes a subgraph, and reads like the mathematics that it matches.
+
+    @pattern
+    def channel_attention(x):
+        attention = op.Conv(op.ReduceMean(x, axes=(2, 3)), const("weight"), const("bias"))
+        return op.Mul(x, capture("attention", attention), commutative=True)
+
+Parameters of the function match any tensor; a name used twice must be the same tensor both times, and so must a
+subexpression that is used twice. The idea of patterns as functions is onnxscript's; see also tinygrad's rules.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+Condition = Callable[[NDArray[Any]], bool]
+COMMUTATIVE = frozenset({"Add", "Mul", "Min", "Max"})
+
+
+@dataclass(frozen=True, eq=False)
+class Term:
+    """A part of a pattern. Terms are compared by identity: one term that is used twice is one tensor."""
+
+
+@dataclass(frozen=True, eq=False)
+class Variable(Term):
+    """Any tensor that is computed outside the site, or the network's input."""
+
+    name: str
+
+
+@dataclass(frozen=True, eq=False)
+class Constant(Term):
+    """An initialiser, for which `condition` holds. `what` says the condition in words, for refusals."""
+
+    name: str | None
+    condition: Condition | None = None
+    what: str = "a constant"
+
+
+@dataclass(frozen=True, eq=False)
+class Op(Term):
+    """One node of `kind`, and what must be true of its operands and attributes."""
+
+    kind: str
+    operands: tuple[Term | None, ...]
+    attributes: Mapping[str, Any] = field(default_factory=dict)
+    output: int = 0
+    commutative: bool = False
+
+
+@dataclass(frozen=True, eq=False)
+class Either(Term):
+    """The first alternative that fits."""
+
+    alternatives: tuple[Term, ...]
+
+
+@dataclass(frozen=True, eq=False)
+class Capture(Term):
+    """Gives the tensor of `term` a name, so that a pass can ask for its statistics."""
+
+    name: str
+    term: Term
+
+
+class _Ops:
+    """`op.Conv(x, const("w"), group=1)`: operands in ONNX's order; trailing operands may be left out."""
+
+    def __getattr__(self, kind: str) -> Callable[..., Op]:
+        def make(*operands: Any, output: int = 0, commutative: bool | None = None, **attributes: Any) -> Op:
+            order_is_free = kind in COMMUTATIVE if commutative is None else commutative
+            return Op(kind, tuple(_term(o) for o in operands), attributes, output, order_is_free)
+
+        return make
+
+
+op = _Ops()
+
+
+def _term(value: Any) -> Term | None:
+    if value is None or isinstance(value, Term):
+        return value
+    return equal_to(float(value))
+
+
+def const(name: str | None = None, condition: Condition | None = None, what: str = "a constant") -> Constant:
+    """An initialiser. With a name, passes read its values with `build.values(name)`."""
+    return Constant(name, condition, what)
+
+
+def equal_to(number: float) -> Constant:
+    """A constant of one element that is `number`."""
+    return Constant(None, lambda a: a.size == 1 and bool(np.isclose(a.item(), number)), f"the constant {number:g}")
+
+
+def per_channel(name: str) -> Constant:
+    """A constant that varies over channels only: (1, C, 1, 1) or (C, 1, 1)."""
+    return Constant(
+        name,
+        lambda a: a.ndim >= 3 and a.shape[-2:] == (1, 1) and a.size == a.shape[-3],
+        "a constant for each channel, shape (1, C, 1, 1)",
+    )
+
+
+def scalar(name: str, condition: Condition | None = None, what: str = "a constant of one element") -> Constant:
+    """A constant of one element."""
+    return Constant(name, lambda a: a.size == 1 and (condition is None or condition(a)), what)
+
+
+def either(*alternatives: Term) -> Either:
+    return Either(alternatives)
+
+
+def optional(wrap: Callable[[Term], Term], inner: Term) -> Either:
+    """`wrap(inner)`, or `inner` alone where that does not fit."""
+    return Either((wrap(inner), inner))
+
+
+def capture(name: str, term: Term) -> Capture:
+    return Capture(name, term)
+
+
+@dataclass(frozen=True)
+class Pattern:
+    """A named pattern with its root; the function's parameters are its inputs."""
+
+    name: str
+    root: Term
+    inputs: tuple[str, ...]
+
+    def anchors(self) -> frozenset[str]:
+        """The kinds of node at which a match can end: what the matcher's index looks up."""
+        return frozenset(_anchors(self.root))
+
+    def size(self) -> int:
+        """The number of ops in the largest form of the pattern, each shared one counted once."""
+        return len({id(term) for term in _terms(self.root) if isinstance(term, Op)})
+
+
+def pattern(function: Callable[..., Term]) -> Pattern:
+    """Makes a pattern of a function whose parameters are the site's inputs."""
+    names = tuple(inspect.signature(function).parameters)
+    return Pattern(function.__name__, function(*(Variable(name) for name in names)), names)
+
+
+def _anchors(term: Term) -> Iterator[str]:
+    if isinstance(term, Op):
+        yield term.kind
+    elif isinstance(term, Either):
+        for alternative in term.alternatives:
+            yield from _anchors(alternative)
+    elif isinstance(term, Capture):
+        yield from _anchors(term.term)
+
+
+def _terms(term: Term | None) -> Iterator[Term]:
+    if term is None:
+        return
+    yield term
+    if isinstance(term, Op):
+        for operand in term.operands:
+            yield from _terms(operand)
+    elif isinstance(term, Either):
+        yield from _terms(max(term.alternatives, key=lambda a: sum(1 for _ in _terms(a))))
+    elif isinstance(term, Capture):
+        yield from _terms(term.term)

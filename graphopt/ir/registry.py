@@ -1,0 +1,89 @@
+"""Finds passes: built in by name, a user's file by path, or the entry point group `graphopt.passes`."""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib
+import importlib.util
+import pkgutil
+from collections.abc import Mapping
+from importlib.metadata import entry_points
+from pathlib import Path
+from typing import Any, Literal, get_args, get_origin, get_type_hints
+
+from graphopt.errors import GraphoptError, did_you_mean
+from graphopt.ir.passes import Pass
+
+BUILT_IN = "graphopt.passes"
+
+
+def pass_names() -> dict[str, str]:
+    """Name -> module, for built-in passes and installed plug-ins. Imports none of them."""
+    package = importlib.import_module(BUILT_IN)
+    names = {info.name.replace("_", "-"): f"{BUILT_IN}.{info.name}" for info in pkgutil.iter_modules(package.__path__)}
+    return {**names, **{entry.name: entry.value for entry in entry_points(group=BUILT_IN)}}
+
+
+def load_pass(name: str, options: Mapping[str, Any], folder: Path) -> Pass:
+    """A pass with its options. A name that ends in `.py` is a file, relative to `folder`: its code is run."""
+    kind = _from_file(folder / name) if name.endswith(".py") else pass_class(name)
+    hints = get_type_hints(kind)
+    known = {field.name: hints[field.name] for field in dataclasses.fields(kind)}  # type: ignore[arg-type]
+    for key, value in options.items():
+        if key not in known:
+            raise GraphoptError(f"pass {name}: unknown option '{key}'; {did_you_mean(key, known)}")
+        _check_type(name, key, known[key], value)
+    try:
+        return kind(**options)
+    except (TypeError, ValueError) as error:
+        raise GraphoptError(f"pass {name}: {error}") from error
+
+
+def pass_class(name: str) -> type[Pass]:
+    """The class of a pass that is built in or installed."""
+    names = pass_names()
+    if name not in names:
+        raise GraphoptError(f"unknown pass '{name}'; {did_you_mean(name, names)}")
+    module, _, attribute = names[name].partition(":")
+    if attribute:
+        found: type[Pass] = getattr(importlib.import_module(module), attribute)
+        return found
+    return _only_pass(importlib.import_module(module), name)
+
+
+def _from_file(path: Path) -> type[Pass]:
+    if not path.is_file():
+        raise GraphoptError(f"pass file {path} does not exist")
+    spec = importlib.util.spec_from_file_location(f"graphopt_user_pass_{path.stem}", path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    try:
+        spec.loader.exec_module(module)
+    except Exception as error:  # the user's code: anything may come out of it
+        raise GraphoptError(f"pass file {path} raised {type(error).__name__} when it was loaded: {error}") from error
+    return _only_pass(module, str(path))
+
+
+def _only_pass(module: Any, where: str) -> type[Pass]:
+    found = [
+        value
+        for value in vars(module).values()
+        if isinstance(value, type) and issubclass(value, Pass) and value.__module__ == module.__name__
+    ]
+    if len(found) != 1:
+        raise GraphoptError(f"{where}: expected one class that derives from graphopt.Pass, found {len(found)}")
+    if not dataclasses.is_dataclass(found[0]) or not getattr(found[0], "name", None) or not hasattr(found[0], "contract"):
+        raise GraphoptError(f"{where}: {found[0].__name__} must be a frozen dataclass with a `name` and a `contract`")
+    return found[0]
+
+
+def _check_type(name: str, key: str, expected: Any, value: Any) -> None:
+    if get_origin(expected) is Literal:
+        if value not in get_args(expected):
+            words = ", ".join(map(str, get_args(expected)))
+            raise GraphoptError(f"pass {name}: option '{key}' is {value!r}; expected one of {words}")
+        return
+    allowed = (int, float) if expected is float else expected
+    if isinstance(allowed, type | tuple) and (not isinstance(value, allowed) or (isinstance(value, bool) and expected is not bool)):
+        raise GraphoptError(f"pass {name}: option '{key}' is {value!r}; expected {expected.__name__}")

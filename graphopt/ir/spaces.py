@@ -1,0 +1,107 @@
+"""Builds the space: every pass proposes, contracts are checked, overlapping sites are ordered or refused."""
+
+from __future__ import annotations
+
+import fnmatch
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import onnx_graphsurgeon as gs
+from numpy.typing import NDArray
+
+from graphopt.errors import GraphoptError
+from graphopt.ir.passes import Pass, Stage
+from graphopt.ir.rewriting import build_fragment, rewrite_everywhere
+from graphopt.ir.sites import Refusal, Site, parent_of
+from graphopt.ir.space import Candidate, Choice, Space
+from graphopt.ir.statistics import Statistics, collect
+from graphopt.ir.verification import check_approximation, check_contract
+from graphopt.ir.view import GraphView
+
+Report = Callable[[float, str], None]
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A graph after the `prepare` passes, and how many rewrites each of them made."""
+
+    graph: gs.Graph
+    edits: dict[str, int]
+
+
+def prepare(graph: gs.Graph, passes: Sequence[Pass], images: list[NDArray[np.float32]]) -> Prepared:
+    """Applies the passes of stage `prepare` at all their sites, once, and checks their contracts."""
+    edits: dict[str, int] = {}
+    for rule in (rule for rule in passes if rule.stage is Stage.PREPARE):
+        after = graph.copy()
+        sites = list(_sites(rule, GraphView(after)))
+        edits.update(rewrite_everywhere(after, [rule], collect(after, sites, images)))
+        check_approximation(rule, graph, after, images)
+        graph = after
+    return Prepared(graph, edits)
+
+
+def build_space(
+    graph: gs.Graph,
+    passes: Sequence[Pass],
+    images: list[NDArray[np.float32]],
+    exclude: Sequence[str],
+    report: Report,
+) -> Space:
+    """The choices that the passes of stage `search` offer in `graph`, calibrated on `images`.
+
+    Sites whose names match a glob of `exclude` are left alone. A pass whose sites cross those of another is refused
+    there; a broken contract is an error.
+    """
+    view = GraphView(graph)
+    proposals: list[tuple[Pass, Site]] = []
+    refusals: list[Refusal] = []
+    for rule in (rule for rule in passes if rule.stage is Stage.SEARCH):
+        for site in _sites(rule, view):
+            if any(fnmatch.fnmatch(site.name, glob) for glob in exclude):
+                refusals.append(Refusal(rule.name, site.name, "excluded by the configuration"))
+                continue
+            crossing = next((other for _, other in proposals if site.crosses(other)), None)
+            if crossing is not None:
+                refusals.append(Refusal(rule.name, site.name, f"it crosses the site {crossing.name}"))
+                continue
+            proposals.append((rule, site))
+        refusals += view.take_refusals(rule.name)
+    statistics = collect(graph, [site for _, site in proposals], images)
+    choices = _choices(proposals, view, statistics, report)
+    return Space(graph, choices, refusals)
+
+
+def _choices(
+    proposals: list[tuple[Pass, Site]], view: GraphView, statistics: Statistics, report: Report
+) -> dict[str, Choice]:
+    choices: dict[str, Choice] = {}
+    checked: set[str] = set()
+    largest_first = sorted(proposals, key=lambda p: (-len(p[1].nodes), view.regions.order[p[1].nodes[0]]))
+    for done, (rule, site) in enumerate(largest_first):
+        report(done / len(largest_first), f"{rule.name} at {site.name}")
+        fragment = build_fragment(rule, site, view, statistics)
+        check_contract(rule, site, fragment, view.regions, checked)
+        same = next((c for c in choices.values() if set(c.site.nodes) == set(site.nodes)), None)
+        if same is None:
+            name = site.name if site.name not in choices else f"{site.name}@{rule.name}"
+            named = Site(name, site.nodes, site.inputs, site.outputs, site.constants, site.captures)
+            same = choices[name] = Choice(named)
+        if rule.name in same.candidates:
+            raise GraphoptError(f"pass {rule.name} is listed twice and offers two candidates at {same.name}")
+        same.candidates[rule.name] = Candidate(rule.name, fragment, rule.contract)
+    sites = {choice.name: choice.site for choice in choices.values()}
+    for choice in choices.values():
+        parent = parent_of(choice.site, sites.values())
+        choice.parent = parent.name if parent else None
+    return choices
+
+
+def _sites(rule: Pass, view: GraphView) -> list[Site]:
+    try:
+        return list(rule.sites(view))
+    except GraphoptError:
+        raise
+    except Exception as error:  # a pass is the user's code: anything may come out of it
+        raise GraphoptError(f"pass {rule.name} raised {type(error).__name__} in sites(): {error}; mend it") from error

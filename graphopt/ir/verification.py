@@ -1,0 +1,92 @@
+"""Checks contracts: `exact` on random weights and inputs, `approximate` and `tuned` on real activations."""
+
+from __future__ import annotations
+
+import numpy as np
+import onnx_graphsurgeon as gs
+from numpy.typing import NDArray
+
+from graphopt.errors import GraphoptError
+from graphopt.ir.canonical import to_model
+from graphopt.ir.contract import Contract
+from graphopt.ir.fragments import Fragment
+from graphopt.ir.passes import Pass
+from graphopt.ir.regions import Regions, region_graph
+from graphopt.ir.session import OnnxSession
+from graphopt.ir.sites import Site
+
+EXACT_TOLERANCE = 2e-5  # of fp32 rounding, relative to the largest output
+Array = NDArray[np.float32]
+
+
+def check_contract(rule: Pass, site: Site, fragment: Fragment, regions: Regions, shapes: set[str]) -> float:
+    """The largest relative difference between site and fragment. A broken contract is an error that names it all.
+
+    `shapes` remembers what was checked already: a `tuned` fragment of one structure is run once.
+    """
+    before, after = region_graph(regions, site.nodes), region_graph(regions, site.nodes, fragment, site.nodes)
+    key = f"{rule!r}{_structure(before)}"
+    if rule.contract is Contract.TUNED and key in shapes:
+        return float("nan")
+    shapes.add(key)
+    label = f"pass {rule.name} at site {site.name}"
+    inputs = _random_inputs(before, site.name)
+    if not after.nodes:  # the site is left out: its output is one of its inputs
+        _check_shapes(label, list(before.outputs), list(after.outputs))
+        return float("nan")
+    expected, found = _run(before, inputs, label), _run(after, inputs, label)
+    worst = 0.0
+    for tensor, a, b in zip(before.outputs, expected, found, strict=True):
+        if a.shape != b.shape or a.dtype != b.dtype:
+            raise GraphoptError(f"{label}: {tensor.name} must stay {a.dtype}{a.shape}, the rewrite gives {b.dtype}{b.shape}")
+        if not np.isfinite(b).all():
+            raise GraphoptError(f"{label}: the rewrite gives values that are not finite")
+        worst = max(worst, float(np.abs(a - b).max() / max(float(np.abs(a).max()), 1e-12)))
+    if rule.contract is Contract.EXACT and worst > EXACT_TOLERANCE:
+        raise GraphoptError(
+            f"{label}: the contract is 'exact', but the rewrite differs by {worst:.2e} relative "
+            f"(allowed {EXACT_TOLERANCE:g}); mend rewrite(), or declare the contract 'tuned'"
+        )
+    return worst
+
+
+def check_approximation(rule: Pass, before: gs.Graph, after: gs.Graph, images: list[Array]) -> float:
+    """Relative root-mean-square difference of two whole graphs on calibration images, against the pass's tolerance."""
+    first, second = OnnxSession(to_model(before)), OnnxSession(to_model(after))
+    outputs = [(first.run(image), second.run(image)) for image in images]
+    squares = [(np.square(a - b).mean(), np.square(a).mean()) for a, b in outputs]
+    error, scale = (float(sum(column)) for column in zip(*squares, strict=True))
+    difference = float(np.sqrt(error / max(scale, 1e-30)))
+    if not difference <= rule.tolerance:
+        raise GraphoptError(
+            f"pass {rule.name}: the contract is 'approximate' within {rule.tolerance:g}, but the network's output "
+            f"changes by {difference:.2e} (relative root mean square over {len(images)} calibration images)"
+        )
+    return difference
+
+
+def _random_inputs(graph: gs.Graph, seed: str) -> dict[str, Array]:
+    random = np.random.default_rng(list(seed.encode()))
+    return {tensor.name: random.standard_normal(tensor.shape, dtype=np.float32) for tensor in graph.inputs}
+
+
+def _run(graph: gs.Graph, inputs: dict[str, Array], label: str) -> list[Array]:
+    try:
+        session = OnnxSession(to_model(graph), threads=1, optimise=False)
+        return session.run_named({name: inputs[name] for name in session.inputs}, session.outputs)
+    except GraphoptError as error:
+        raise GraphoptError(f"{label}: {error}") from error
+    except Exception as error:  # whatever a runtime says of a wrong fragment
+        raise GraphoptError(f"{label}: the rewrite cannot be run: {str(error).strip().splitlines()[0]}") from error
+
+
+def _check_shapes(label: str, before: list[gs.Tensor], after: list[gs.Tensor]) -> None:
+    for a, b in zip(before, after, strict=True):
+        if list(a.shape) != list(b.shape):
+            raise GraphoptError(f"{label}: {a.name} must keep the shape {a.shape}, the rewrite gives {b.shape}")
+
+
+def _structure(graph: gs.Graph) -> str:
+    """Kinds, attributes and shapes, without names."""
+    shapes = [tuple(tensor.shape) for tensor in graph.inputs]
+    return repr([(n.op, sorted((k, str(v)) for k, v in n.attrs.items()), [t.shape for t in n.inputs]) for n in graph.nodes] + [shapes])

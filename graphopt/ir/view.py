@@ -1,0 +1,100 @@
+"""A graph as passes see it: tensors and nodes by name, and `find`, which turns matches into sites."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable
+
+import onnx_graphsurgeon as gs
+
+from graphopt.ir.matcher import Match, Matcher
+from graphopt.ir.naming import common_prefix
+from graphopt.ir.patterns import Pattern
+from graphopt.ir.regions import Regions
+from graphopt.ir.sites import Refusal, Site
+
+Condition = Callable[[Match], str | None]
+
+
+class GraphView:
+    """Read-only. `refusals` collects why places that nearly fitted are no sites."""
+
+    def __init__(self, graph: gs.Graph):
+        self.graph = graph
+        self.regions = Regions(graph)
+        self.tensors: dict[str, gs.Tensor] = graph.tensors()
+        self.nodes = self.regions.nodes
+        self.refusals: list[tuple[str, str]] = []
+        self._matcher = Matcher(graph)
+        self._graph_outputs = {tensor.name for tensor in graph.outputs}
+
+    def find(self, pattern: Pattern, label: str | None = None, unless: Condition | None = None) -> list[Site]:
+        """Every site of `pattern`, in the graph's order, named after the module around it and `label`.
+
+        `unless(match)` returns the reason why a match is no site, or None. Sites do not overlap each other.
+        """
+        matches: list[Match] = []
+        covered: set[str] = set()
+        taken: Counter[str] = Counter()
+        most = pattern.size()
+        # From the end: where the last ops of a pattern are optional, the largest form is found first.
+        for anchor in reversed(self._matcher.anchors(pattern)):
+            found = self._matcher.match(pattern, anchor)
+            if not isinstance(found, Match):
+                if found.matched * 2 > most:  # nearer misses only: every Mul is an anchor of something
+                    self.refuse(anchor.name, found.reason)
+                continue
+            names = {node.name for node in found.nodes}
+            if names <= covered:
+                continue
+            reason = self._why_not(found, covered) or (unless(found) if unless else None)
+            if reason:
+                self.refuse(anchor.name, reason)
+                continue
+            covered |= names
+            matches.append(found)
+        return [self._site(found, label or pattern.name.replace("_", "-"), taken) for found in reversed(matches)]
+
+    def refuse(self, where: str, reason: str) -> None:
+        """Notes why there is no site at `where`."""
+        self.refusals.append((where, reason))
+
+    def take_refusals(self, pass_name: str) -> list[Refusal]:
+        """What was noted since the last call, as one pass's."""
+        taken = [Refusal(pass_name, where, reason) for where, reason in dict.fromkeys(self.refusals)]
+        self.refusals.clear()
+        return taken
+
+    def _why_not(self, match: Match, covered: set[str]) -> str | None:
+        names = {node.name for node in match.nodes}
+        shared = names & covered
+        if shared:
+            return f"it shares {min(shared)} with a match before it"
+        for node in match.nodes:
+            for tensor in node.outputs:
+                if tensor is match.output:
+                    continue
+                if tensor.name in self._graph_outputs:
+                    return f"{tensor.name}, inside the site, is an output of the graph"
+                outside = [user.name for user in tensor.outputs if user.name not in names]
+                if outside:
+                    return f"{node.name}, inside the site, is also used by {outside[0]}"
+        return self.regions.why_not_convex(names)
+
+    def _site(self, match: Match, label: str, taken: Counter[str]) -> Site:
+        return Site(
+            name=self.site_name([node.name for node in match.nodes], label, taken),
+            nodes=tuple(node.name for node in match.nodes),
+            inputs={name: tensor.name for name, tensor in match.inputs.items()},
+            outputs={"output": match.output.name},
+            constants={name: tensor.name for name, tensor in match.constants.items()},
+            captures={name: tensor.name for name, tensor in match.captures.items()},
+        )
+
+    def site_name(self, nodes: list[str], label: str, taken: Counter[str]) -> str:
+        """The module, where the region is all of it; otherwise the module around it and the label."""
+        prefix = common_prefix(nodes)
+        inside = [name for name in self.nodes if prefix and (name.startswith((f"{prefix}/", f"{prefix}.")))]
+        name = prefix if inside and set(inside) <= set(nodes) else "/".join(filter(None, [prefix, label]))
+        taken[name] += 1
+        return name if taken[name] == 1 else f"{name}.{taken[name]}"

@@ -1,0 +1,80 @@
+"""Source: a shipped network, a checkpoint or an ONNX file -> a canonical graph, checked against the original."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import os
+import warnings
+from pathlib import Path
+
+import onnx
+
+from graphopt.errors import GraphoptError, did_you_mean
+from graphopt.ir.canonical import canonical, check_same, fix_shapes, read_onnx
+from graphopt.models.shipped import SHIPPED
+
+DEFAULT_RESOLUTION = (256, 256)
+
+
+def find_model(name: str, folder: Path) -> Path:
+    """The file of a shipped network by name, or of a path (relative to `folder`)."""
+    if name in SHIPPED:
+        return SHIPPED[name].path
+    path = folder / name
+    if path.suffix.lower() in (".onnx", ".pth", ".pt", ".safetensors"):
+        if not path.is_file():
+            raise GraphoptError(f"model {path} does not exist; {did_you_mean(name, SHIPPED)} (shipped networks)")
+        return path
+    raise GraphoptError(
+        f"unknown model '{name}'; {did_you_mean(name, SHIPPED)}, or give a path that ends in .onnx, .pth or .safetensors"
+    )
+
+
+def load_source(path: Path, resolution: tuple[int, int] | None, cache: Path) -> tuple[onnx.ModelProto, float]:
+    """The canonical model of a file, and its largest relative difference to the original on a random input.
+
+    An ONNX file keeps its own static shapes unless `resolution` is given; a checkpoint is exported at `resolution`
+    (256x256 by default), and the export, which takes about ten seconds, is kept in `cache`.
+    """
+    original = read_onnx(path) if path.suffix.lower() == ".onnx" else _exported(path, resolution, cache)
+    model = canonical(original, resolution, str(path))
+    judge = onnx.ModelProto()
+    judge.CopyFrom(original)
+    fix_shapes(judge, resolution, str(path))
+    return model, check_same(model, judge, str(path))
+
+
+def _exported(path: Path, resolution: tuple[int, int] | None, cache: Path) -> onnx.ModelProto:
+    height, width = resolution or DEFAULT_RESOLUTION
+    digest = hashlib.sha256(path.read_bytes()).hexdigest()[:16] if path.is_file() else "missing"
+    exporter = Path(__file__).with_name("nafnet.py").read_bytes()
+    code = hashlib.sha256(exporter + onnx.__version__.encode()).hexdigest()[:8]
+    kept = cache / f"{path.stem}-{digest}-{code}-{height}x{width}.onnx"
+    if kept.exists():
+        return read_onnx(kept)
+    model = export(path, (height, width))
+    cache.mkdir(parents=True, exist_ok=True)
+    temporary = kept.with_suffix(f".{os.getpid()}.tmp")
+    onnx.save(model, temporary)
+    os.replace(temporary, kept)
+    return model
+
+
+def export(path: Path, resolution: tuple[int, int]) -> onnx.ModelProto:
+    """A checkpoint as ONNX, by torch's exporter."""
+    import torch
+
+    from graphopt.models.checkpoints import load_checkpoint
+
+    network = load_checkpoint(path)
+    image = torch.zeros(1, network.config.image_channels, *resolution)
+    logging.getLogger("torch.onnx").setLevel(logging.ERROR)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        program = torch.onnx.export(
+            network, (image,), dynamo=True, input_names=["image"], output_names=["restored"], verbose=False
+        )
+    assert program is not None
+    model: onnx.ModelProto = program.model_proto
+    return model

@@ -1,0 +1,36 @@
+"""affine-norm: channel LayerNorm -> a scale and a shift for each channel, which fold into the next convolution."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, ClassVar
+
+from graphopt import Contract, Pass
+from graphopt.ir.idioms import channel_layer_norm
+
+if TYPE_CHECKING:
+    from graphopt.ir.build import Build
+    from graphopt.ir.sites import Site
+    from graphopt.ir.view import GraphView
+
+
+@dataclass(frozen=True)
+class AffineNorm(Pass):
+    """(x - mean) / sqrt(var + eps) * w + b  ->  x * s + t, with s, t the least-squares fit on calibration images.
+
+    Without the norm, the products of gates can grow without bound: list `bounded-gate` beside it. The idea of a norm
+    that becomes foldable is PRepBN's (SLAB, arXiv 2405.11582).
+    """
+
+    name: ClassVar[str] = "affine-norm"
+    contract: ClassVar[Contract] = Contract.TUNED
+
+    def sites(self, graph: GraphView) -> Iterable[Site]:
+        return graph.find(channel_layer_norm, label="norm")
+
+    def rewrite(self, site: Site, build: Build) -> object:
+        scale, shift = build.statistics.affine_fit("x", "output")
+        shape = (1, -1, 1, 1)
+        scaled = build.mul(build.input("x"), build.parameter("scale", scale.reshape(shape)))
+        return build.add(scaled, build.parameter("shift", shift.reshape(shape)))
