@@ -62,6 +62,85 @@ class PretrainConfig(Strict):
         return self
 
 
+class PassSpec(Strict):
+    """A pass by name or by path (`./my_pass.py`), with its options. In YAML: `name` or `{name: {option: value}}`."""
+
+    name: str
+    options: dict[str, Any] = {}
+
+    @model_validator(mode="before")
+    @classmethod
+    def _short_form(cls, value: Any) -> Any:
+        if isinstance(value, str):
+            return {"name": value}
+        if isinstance(value, dict) and len(value) == 1 and not {"name", "options"} & value.keys():
+            name, options = next(iter(value.items()))
+            return {"name": name, "options": options or {}}
+        return value
+
+
+class DataConfig(Strict):
+    """Clean photographs: to calibrate and train on, and to judge the result by. Noise is added on the fly."""
+
+    train: list[FilePath] = Field(min_length=1)
+    test: list[FilePath] = Field(min_length=1)
+    sigma: float = Field(25, ge=0, description="standard deviation of the noise, on the scale 0-255")
+    calibration_images: int = Field(4, ge=1)
+
+
+class SearchConfig(Strict):
+    """The entropy-regularised search. `latency`: the goal, as a share of the original's, on every searched target."""
+
+    latency: float = Field(0.6, gt=0, le=1)
+    warm_up_steps: int = Field(60, ge=0)
+    steps: int = Field(140, ge=1)
+    patches: tuple[int, int] = Field((8, 64), description="patches in a batch, and their size")
+    learning_rate: float = Field(5e-4, gt=0)
+    choice_learning_rate: float = Field(0.05, gt=0)
+    distillation: float = Field(0.5, ge=0, description="weight of the loss against the original's output")
+    entropy: float = Field(0.2, ge=0, description="largest weight of the normalised entropy")
+    latency_weight: float = Field(4.0, ge=0)
+    temperature: tuple[float, float] = (1.0, 0.2)
+    record_every: int = Field(10, ge=1)
+    seed: int = 0
+
+
+class FinetuneConfig(Strict):
+    """Training of the chosen network, distilled from the original."""
+
+    steps: int = Field(400, ge=0)
+    patches: tuple[int, int] = (8, 64)
+    learning_rate: float = Field(5e-4, gt=0)
+    distillation: float = Field(0.5, ge=0, description="weight of the loss against the original's output")
+    ema: float = Field(0.99, ge=0, lt=1)
+    record_every: int = Field(25, ge=1)
+    seed: int = 1
+
+
+class PipelineConfig(Strict):
+    """`graphopt run`: from a pretrained network to a faster one. Relative paths are relative to the file."""
+
+    model: str
+    resolution: tuple[Annotated[int, Field(ge=16)], Annotated[int, Field(ge=16)]] | None = None
+    run: Path | None = Field(None, description="run folder, relative to where the command is run; runs/NAME by default")
+    data: DataConfig
+    passes: list[PassSpec] = Field(min_length=1)
+    exclude: list[str] = Field([], description="globs of site names that are left alone, e.g. 'middle_blks*'")
+    targets: dict[str, Annotated[float, Field(ge=0)]] = Field(
+        min_length=1, description="weights in the search; a target of weight 0 is priced and compiled for only"
+    )
+    trials: int = Field(16, ge=0, description="MetaSchedule trials for each network on the host")
+    threads: int | None = Field(None, ge=1)
+    search: SearchConfig = SearchConfig()
+    finetune: FinetuneConfig = FinetuneConfig()
+
+    @model_validator(mode="after")
+    def _some_target(self) -> PipelineConfig:
+        if not any(self.targets.values()):
+            raise ValueError("'targets': at least one target needs a weight above 0")
+        return self
+
+
 ConfigT = TypeVar("ConfigT", bound=Strict)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import importlib
 import importlib.util
+import inspect
 import pkgutil
 from collections.abc import Mapping
 from importlib.metadata import entry_points
@@ -87,3 +88,17 @@ def _check_type(name: str, key: str, expected: Any, value: Any) -> None:
     allowed = (int, float) if expected is float else expected
     if isinstance(allowed, type | tuple) and (not isinstance(value, allowed) or (isinstance(value, bool) and expected is not bool)):
         raise GraphoptError(f"pass {name}: option '{key}' is {value!r}; expected {expected.__name__}")
+
+
+def describe_passes() -> list[dict[str, Any]]:
+    """One row a pass: name, stage, contract, options with their defaults, and what it does, in one line."""
+    rows = []
+    for name in sorted(pass_names()):
+        kind = pass_class(name)
+        options = {field.name: field.default for field in dataclasses.fields(kind)}  # type: ignore[arg-type]
+        documented = (inspect.getmodule(kind).__doc__ or kind.__doc__ or "").strip()  # type: ignore[union-attr]
+        summary = documented.splitlines()[0].removeprefix(f"{name}: ") if documented else ""
+        rows.append(
+            {"name": name, "stage": str(kind.stage), "contract": str(kind.contract), "options": options, "summary": summary}
+        )
+    return rows

@@ -38,67 +38,92 @@ def build_fragment(rule: Pass, site: Site, view: GraphView, statistics: Statisti
     return build.fragment
 
 
-def splice(graph: gs.Graph, site: Site, fragment: Fragment) -> None:
-    """Replaces the site by the fragment, in place. Tensors keep the names that the site's outputs had.
+class Splicer:
+    """Puts fragments in place of sites of one graph, in place. The sites may come from before the first splice.
 
-    Call `graph.cleanup().toposort()` once, after the last splice.
+    The fragments' results take over the names of the tensors that they replace; where a fragment hands a tensor of
+    the host straight on, the replaced name becomes an alias of it. Call `finish` after the last splice.
     """
-    tensors = graph.tensors()
-    inside = set(site.nodes)
 
-    def host(tensor: gs.Tensor) -> gs.Tensor:
-        if tensor.is_empty():
-            return gs.Variable.empty()
-        if tensor.name not in tensors:
-            tensors[tensor.name] = (
-                gs.Constant(tensor.name, tensor.values)
-                if isinstance(tensor, gs.Constant)
-                else gs.Variable(tensor.name, tensor.dtype, tensor.shape)
-            )
-        return tensors[tensor.name]
+    def __init__(self, graph: gs.Graph):
+        self._graph = graph
+        self._tensors = graph.tensors()
+        self._nodes = {node.name: node for node in graph.nodes}
+        self._aliases: dict[str, str] = {}
+        self._made: dict[str, list[gs.Node]] = {}
+        self._removed: set[str] = set()
 
-    position = min(i for i, node in enumerate(graph.nodes) if node.name in inside)
-    made = [
-        gs.Node(n.op, n.name, dict(n.attrs), [host(t) for t in n.inputs], [host(t) for t in n.outputs])
-        for n in fragment.nodes
-    ]
-    graph.nodes[position:position] = made
-    for name, tensor in fragment.outputs.items():
-        _redirect(graph, tensors[name], host(tensor), inside)
-    for node in [node for node in graph.nodes if node.name in inside]:
-        node.outputs.clear()
-        node.inputs.clear()
-        graph.nodes.remove(node)
+    def splice(self, site: Site, fragment: Fragment) -> None:
+        copies: dict[str, gs.Tensor] = {}
+        own = {tensor.name for node in fragment.nodes for tensor in node.outputs}
 
+        def host(tensor: gs.Tensor) -> gs.Tensor:
+            if tensor.is_empty():
+                return gs.Variable.empty()
+            if isinstance(tensor, gs.Constant):
+                return copies.setdefault(tensor.name, gs.Constant(tensor.name, tensor.values))
+            if tensor.name in own:
+                return copies.setdefault(tensor.name, gs.Variable(tensor.name, tensor.dtype, tensor.shape))
+            return self._tensors[self._resolve(tensor.name)]
 
-def _redirect(graph: gs.Graph, old: gs.Tensor, new: gs.Tensor, inside: set[str]) -> None:
-    """Users of `old` outside the site read `new`; where `new` is computed by the fragment, it takes the old name."""
-    for user in [user for user in old.outputs if user.name not in inside]:
-        for position, tensor in enumerate(user.inputs):
-            if tensor is old:
-                user.inputs[position] = new
-    if not any(tensor is old for tensor in graph.outputs):
-        return
-    if new.inputs and not any(tensor is new for tensor in graph.outputs):
-        new.name, old.name = old.name, f"{old.name}_replaced"
-        new.dtype, new.shape = old.dtype, old.shape
-    else:  # a graph output must be computed by a node of its own
-        output = gs.Variable(old.name, old.dtype, old.shape)
+        made = [
+            gs.Node(n.op, n.name, dict(n.attrs), [host(t) for t in n.inputs], [host(t) for t in n.outputs])
+            for n in fragment.nodes
+        ]
+        for name, tensor in fragment.outputs.items():
+            self._redirect(name, host(tensor), set(site.nodes), made)
+        for name in site.nodes:
+            self._nodes[name].outputs.clear()
+            self._nodes[name].inputs.clear()
+        self._removed.update(site.nodes)
+        self._made[site.nodes[0]] = made
+
+    def finish(self) -> gs.Graph:
+        """The graph without the replaced nodes, sorted."""
+        nodes: list[gs.Node] = []
+        for node in self._graph.nodes:
+            nodes += self._made.get(node.name, [])
+            if node.name not in self._removed:
+                nodes.append(node)
+        self._graph.nodes = nodes
+        return self._graph.cleanup().toposort()
+
+    def _resolve(self, name: str) -> str:
+        while name in self._aliases:
+            name = self._aliases[name]
+        return name
+
+    def _redirect(self, name: str, new: gs.Tensor, inside: set[str], made: list[gs.Node]) -> None:
+        """The users of tensor `name` outside the site read `new`."""
+        old = self._tensors[name]
+        for user in [user for user in old.outputs if user.name not in inside]:
+            for position, tensor in enumerate(user.inputs):
+                if tensor is old:
+                    user.inputs[position] = new
+        is_output = any(tensor is old for tensor in self._graph.outputs)
+        if new.name in self._tensors and is_output:  # an output of the graph needs a node of its own
+            copied = gs.Variable(old.name, old.dtype, old.shape)
+            made.append(gs.Node("Identity", f"{old.name}_identity", {}, [new], [copied]))
+            new = copied
+        elif new.name in self._tensors:
+            self._aliases[name] = new.name
+            return
+        new.name, new.dtype, new.shape = old.name, old.dtype, old.shape
         old.name = f"{old.name}_replaced"
-        graph.nodes.append(gs.Node("Identity", f"{output.name}_identity", {}, [new], [output]))
-        new = output
-    graph.outputs = [new if tensor is old else tensor for tensor in graph.outputs]
+        self._tensors[name] = new
+        if is_output:
+            self._graph.outputs = [new if tensor is old else tensor for tensor in self._graph.outputs]
 
 
 def apply_selection(space: Space, selection: Selection) -> gs.Graph:
     """A copy of the space's graph with the selected candidates; choices inside a replaced site have no effect."""
-    graph = space.graph.copy()
+    splicer = Splicer(space.graph.copy())
     for name, option in selection.items():
         if option == KEEP or any(selection.get(outer, KEEP) != KEEP for outer in space.ancestors(name)):
             continue
         choice = space.choices[name]
-        splice(graph, choice.site, choice.candidates[option].fragment)
-    return graph.cleanup().toposort()
+        splicer.splice(choice.site, choice.candidates[option].fragment)
+    return splicer.finish()
 
 
 def rewrite_everywhere(graph: gs.Graph, passes: Sequence[Pass], statistics: Statistics | None = None) -> dict[str, int]:
@@ -108,11 +133,13 @@ def rewrite_everywhere(graph: gs.Graph, passes: Sequence[Pass], statistics: Stat
         before = sum(edits.values())
         for rule in passes:
             view = GraphView(graph)
-            for site in rule.sites(view):
-                splice(graph, site, build_fragment(rule, site, view, statistics))
-                edits[rule.name] += 1
+            fragments = [(site, build_fragment(rule, site, view, statistics)) for site in rule.sites(view)]
+            splicer = Splicer(graph)
+            for site, fragment in fragments:
+                splicer.splice(site, fragment)
+            splicer.finish()
+            edits[rule.name] += len(fragments)
             _rename_rewritten(graph, rule.name)
-            graph.cleanup().toposort()
         if sum(edits.values()) == before:
             return edits
         if round_number > MOST_ROUNDS:

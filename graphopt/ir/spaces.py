@@ -11,6 +11,7 @@ import onnx_graphsurgeon as gs
 from numpy.typing import NDArray
 
 from graphopt.errors import GraphoptError
+from graphopt.ir.canonical import to_graph, to_model
 from graphopt.ir.passes import Pass, Stage
 from graphopt.ir.rewriting import build_fragment, rewrite_everywhere
 from graphopt.ir.sites import Refusal, Site, parent_of
@@ -38,7 +39,7 @@ def prepare(graph: gs.Graph, passes: Sequence[Pass], images: list[NDArray[np.flo
         sites = list(_sites(rule, GraphView(after)))
         edits.update(rewrite_everywhere(after, [rule], collect(after, sites, images)))
         check_approximation(rule, graph, after, images)
-        graph = after
+        graph = to_graph(to_model(after))  # with the shapes of the new tensors
     return Prepared(graph, edits)
 
 

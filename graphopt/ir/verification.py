@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import onnx
 import onnx_graphsurgeon as gs
 from numpy.typing import NDArray
 
@@ -16,6 +17,7 @@ from graphopt.ir.session import OnnxSession
 from graphopt.ir.sites import Site
 
 EXACT_TOLERANCE = 2e-5  # of fp32 rounding, relative to the largest output
+WHOLE_TOLERANCE = 1e-4  # the same over a whole network, where rounding adds up
 Array = NDArray[np.float32]
 
 
@@ -90,3 +92,18 @@ def _structure(graph: gs.Graph) -> str:
     """Kinds, attributes and shapes, without names."""
     shapes = [tuple(tensor.shape) for tensor in graph.inputs]
     return repr([(n.op, sorted((k, str(v)) for k, v in n.attrs.items()), [t.shape for t in n.inputs]) for n in graph.nodes] + [shapes])
+
+
+def check_cleanups(before: onnx.ModelProto, after: onnx.ModelProto, images: list[Array], names: list[str]) -> float:
+    """The largest relative difference that exact clean-ups made to the whole network; more than rounding is an error."""
+    first, second = OnnxSession(before, optimise=False), OnnxSession(after, optimise=False)
+    worst = 0.0
+    for image in images:
+        expected, found = first.run(image), second.run(image)
+        worst = max(worst, float(np.abs(expected - found).max() / max(float(np.abs(expected).max()), 1e-12)))
+    if not worst <= WHOLE_TOLERANCE:
+        raise GraphoptError(
+            f"the clean-ups {', '.join(names)} are declared exact, but together they change the network's output "
+            f"by {worst:.2e} relative (allowed {WHOLE_TOLERANCE:g}); leave out the one that is wrong"
+        )
+    return worst

@@ -1,0 +1,243 @@
+"""The command line. Heavy libraries are imported inside the commands, so that --help answers at once."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from graphopt.errors import GraphoptError
+
+if TYPE_CHECKING:
+    from rich.progress import Progress
+
+app = typer.Typer(
+    help="Makes image-restoration networks faster by changing the network itself.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+passes_app = typer.Typer(help="The passes that rewrite networks.", no_args_is_help=True)
+targets_app = typer.Typer(help="The devices that networks are priced for.", no_args_is_help=True)
+models_app = typer.Typer(help="The pretrained networks that ship with graphopt.", no_args_is_help=True)
+app.add_typer(passes_app, name="passes")
+app.add_typer(targets_app, name="targets")
+app.add_typer(models_app, name="models")
+
+JsonFlag = Annotated[bool, typer.Option("--json", help="print JSON")]
+ModelOption = Annotated[
+    str, typer.Option("--model", help="an ONNX file, a checkpoint, or the name of a shipped network")
+]
+SigmaOption = Annotated[float, typer.Option(help="standard deviation of the noise, on the scale 0-255")]
+
+
+def cache_folder() -> Path:
+    """Exports and prices that later runs use again: $GRAPHOPT_CACHE, or graphopt in the user's cache folder."""
+    chosen = os.environ.get("GRAPHOPT_CACHE")
+    base = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    return Path(chosen) if chosen else base / "graphopt"
+
+
+def progress_bars() -> Progress:
+    """Bars on a terminal; nothing where the output is a file."""
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+
+    console = Console(stderr=True)
+    columns = (TextColumn("{task.description:<9}"), BarColumn(30), TextColumn("{task.fields[words]}", style="dim"))
+    return Progress(TimeElapsedColumn(), *columns, console=console, disable=not console.is_terminal)
+
+
+@app.command()
+def run(
+    config: Annotated[Path, typer.Argument(help="the pipeline, a YAML file")],
+    folder: Annotated[Path | None, typer.Option("--run", help="run folder; runs/NAME by default")] = None,
+) -> None:
+    """Runs a pipeline: from a pretrained network to a faster one, stage by stage. Goes on where it was stopped."""
+    from graphopt.pipeline import open_pipeline
+
+    with progress_bars() as bars:
+        tasks: dict[str, Any] = {}
+        plain = bars.disable
+
+        def report(stage: str, share: float, words: str) -> None:
+            if plain:
+                if stage not in tasks or share == 1:
+                    typer.echo(f"{stage}: {words}", err=True)
+                tasks[stage] = None
+                return
+            if stage not in tasks:
+                tasks[stage] = bars.add_task(stage, total=1.0, words="")
+            bars.update(tasks[stage], completed=share, words=words)
+
+        pipeline = open_pipeline(config, folder, cache_folder(), report)
+        worked = pipeline.run()
+    typer.echo((pipeline.folder / "report" / "summary.txt").read_text())
+    if not worked:
+        typer.echo("Nothing to do: every stage was finished before, and nothing that they read has changed.")
+    typer.echo(f"Network {pipeline.folder / 'model.onnx'}, report {pipeline.folder / 'report.html'}")
+
+
+@app.command()
+def pretrain(
+    config: Annotated[Path, typer.Argument(help="network, photographs and length of the training, a YAML file")],
+    images: Annotated[list[Path] | None, typer.Option(help="folder of photographs, in place of the file's")] = None,
+    output: Annotated[Path | None, typer.Option(help="where the weights go, in place of the file's")] = None,
+) -> None:
+    """Trains a denoiser from scratch. Goes on where it was stopped."""
+    from graphopt.config import PretrainConfig, read_config
+
+    settings = read_config(config, PretrainConfig)
+    changes = {key: value for key, value in (("images", images), ("output", output)) if value}
+    settings = settings.model_copy(update=changes)
+    from graphopt.train.commands import pretrain_to_file
+
+    with progress_bars() as bars:
+        task = bars.add_task("pretrain", total=1.0, words="")
+        pretrain_to_file(settings, lambda share, words: bars.update(task, completed=share, words=words))
+    typer.echo(f"weights: {settings.output}")
+
+
+@app.command()
+def evaluate(
+    model: ModelOption,
+    data: Annotated[Path, typer.Option(help="folder of clean photographs")],
+    sigma: SigmaOption = 25,
+    as_json: JsonFlag = False,
+) -> None:
+    """Measures PSNR (dB) and SSIM on photographs with Gaussian noise, the same noise each time."""
+    from graphopt.models.source import find_model
+    from graphopt.train.restorer import evaluate as judge
+    from graphopt.train.restorer import open_restorer
+
+    path = find_model(model, Path())
+    with progress_bars() as bars:
+        task = bars.add_task("evaluate", total=1.0, words="")
+        restore = open_restorer(path)
+        found = judge(restore, [data], sigma, lambda share, words: bars.update(task, completed=share, words=words))
+        noisy = judge(lambda image: image, [data], sigma, lambda share, words: None)
+    if as_json:
+        content = {"model": model, "data": str(data), "sigma": sigma, "psnr": found.psnr, "ssim": found.ssim}
+        typer.echo(json.dumps({**content, "noisy": {"psnr": noisy.psnr, "ssim": noisy.ssim}, "provenance": "measured"}))
+    else:
+        typer.echo(f"psnr {found.psnr:.3f} dB, ssim {found.ssim:.4f} (measured)")
+        typer.echo(f"noisy input: psnr {noisy.psnr:.3f} dB, ssim {noisy.ssim:.4f}")
+
+
+@app.command()
+def denoise(
+    source: Annotated[Path, typer.Argument(help="the noisy image")],
+    destination: Annotated[Path, typer.Argument(help="where the restored image goes")],
+    model: ModelOption = "nafnet-width8-sigma25",
+) -> None:
+    """Restores an image file of any size."""
+    from graphopt.models.source import find_model
+    from graphopt.train.data import read_image, to_planes, write_image
+    from graphopt.train.restorer import open_restorer
+
+    if destination.suffix.lower() not in (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp"):
+        raise GraphoptError(f"cannot write {destination}: expected a name that ends in .png or .jpg")
+    noisy = to_planes(read_image(source))
+    write_image(destination, open_restorer(find_model(model, Path()))(noisy))
+    typer.echo(f"{destination}")
+
+
+@app.command()
+def cost(
+    model: Annotated[str, typer.Argument(help="an ONNX file, a checkpoint, or the name of a shipped network")],
+    target: Annotated[list[str], typer.Option(help="name of a target, or the path of its YAML; may be repeated")],
+    resolution: Annotated[tuple[int, int] | None, typer.Option(help="height and width of the image")] = None,
+    trials: Annotated[int, typer.Option(min=0, help="MetaSchedule trials, for a target that is this host")] = 0,
+    as_json: JsonFlag = False,
+) -> None:
+    """Prices a network on a target: latency with its spread and provenance, memory, MACs, parameters."""
+    from graphopt.cost.cache import CostCache
+    from graphopt.cost.network import network_cost
+    from graphopt.cost.target import load_target
+    from graphopt.models.source import find_model, load_source
+
+    targets = [load_target(name) for name in target]
+    canonical, _ = load_source(find_model(model, Path()), resolution, cache_folder() / "exports")
+    cache = CostCache(cache_folder() / "costs")
+    rows = [{"target": t.name, **network_cost(canonical, t, cache, trials=trials).to_dict()} for t in targets]
+    if as_json:
+        typer.echo(json.dumps(rows if len(rows) > 1 else rows[0], indent=1))
+        return
+    for row in rows:
+        spread = f"{row['low_ms']:.3g} to {row['high_ms']:.3g} ms"
+        typer.echo(
+            f"{row['target']}: {row['latency_ms']:.3f} ms ({row['provenance']}, {spread}), "
+            f"{row['peak_memory_bytes'] / 2**20:.1f} MiB peak, {row['macs'] / 1e9:.3f} GMAC, "
+            f"{row['parameters'] / 1e6:.3f} M parameters"
+        )
+
+
+@passes_app.command("list")
+def list_passes(as_json: JsonFlag = False) -> None:
+    """Lists passes with their contract, their stage and their options."""
+    from graphopt.ir.registry import describe_passes
+
+    rows = describe_passes()
+    if as_json:
+        typer.echo(json.dumps(rows, indent=1))
+        return
+    for row in rows:
+        options = ", ".join(f"{key}={value!r}" for key, value in row["options"].items())
+        typer.echo(f"{row['name']:<20} {row['stage']:<8} {row['contract']:<12} {options}")
+        typer.echo(f"    {row['summary']}")
+
+
+@targets_app.command("list")
+def list_targets(as_json: JsonFlag = False) -> None:
+    """Lists targets, and whether their prices are measured or estimated."""
+    from graphopt.cost.target import list_targets as built_in
+
+    rows = [
+        {"name": t.name, "title": t.title, "kind": t.kind, "dtype": t.dtype, "provenance": t.provenance}
+        for t in built_in()
+    ]
+    _print_table(rows, ("name", "title", "dtype", "provenance"), as_json)
+
+
+@models_app.command("list")
+def list_models(as_json: JsonFlag = False) -> None:
+    """Lists the pretrained networks that come with graphopt."""
+    from graphopt.models.shipped import SHIPPED
+
+    rows = [{"name": m.name, "title": m.title, "sigma": m.sigma, "path": str(m.path)} for m in SHIPPED.values()]
+    _print_table(rows, ("name", "title", "sigma"), as_json)
+
+
+def _print_table(rows: list[dict[str, Any]], columns: tuple[str, ...], as_json: bool) -> None:
+    if as_json:
+        typer.echo(json.dumps(rows, indent=1))
+        return
+    from rich.console import Console
+    from rich.markup import escape
+    from rich.table import Table
+
+    table = Table(*columns, box=None, pad_edge=False)
+    for row in rows:
+        value = {key: json.dumps(cell) if isinstance(cell, dict) else str(cell) for key, cell in row.items()}
+        table.add_row(*(escape(value[column]) for column in columns))
+    Console().print(table)
+
+
+def main() -> None:
+    """Runs the command line; a GraphoptError becomes one message and exit status 1."""
+    try:
+        app()
+    except GraphoptError as error:
+        typer.echo(f"error: {error}", err=True)
+        sys.exit(1)
+    except KeyboardInterrupt:
+        typer.echo("stopped; what was finished is kept, and the same command goes on from there", err=True)
+        sys.exit(130)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,114 @@
+"""What is deployed: OpenCL source and an aarch64 library for each GPU target, and a runnable library for this host."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+from numpy.typing import NDArray
+
+from graphopt.cost.cache import CostCache
+from graphopt.cost.target import Target
+from graphopt.errors import GraphoptError
+
+Link = Callable[..., None]
+_CROSS_COMPILER = "aarch64-linux-gnu-g++"
+
+
+def compile_network(model: onnx.ModelProto, target: Target, folder: Path, cache: CostCache) -> list[Path]:
+    """Writes the compiled network and returns the files.
+
+    `opencl`: `<target>.cl`, the source of all kernels in the target's dtype, and `<target>.aarch64.so`, weights and
+    host code for Android in one library for TVM's runtime (`<target>.aarch64.tar`, to be linked elsewhere, where no
+    linker for aarch64 is found). `llvm`: `host.so`, under the best schedules that tuning has left in the cache folder.
+
+    Raises:
+        GraphoptError: an operator that TVM does not carry, or a linker that fails.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    if target.kind == "llvm":
+        from graphopt.cost.tuning import build_host
+
+        path = folder / "host.so"
+        build_host(model, target, cache.folder / "tuning", 0, lambda share, message: None).export_library(str(path))
+        return [path]
+    executable = _build_gpu(model, target)
+    source = folder / f"{target.name}.cl"
+    source.write_text(_opencl_source(executable.mod))
+    link = aarch64_linker()
+    library = folder / f"{target.name}.aarch64.{'tar' if link is None else 'so'}"
+    executable.export_library(str(library), **({} if link is None else {"fcompile": link}))
+    return [source, library]
+
+
+def run_library(path: Path, inputs: Sequence[NDArray[np.float32]]) -> list[NDArray[Any]]:
+    """The outputs of a host library for `inputs`, in the order of the graph's inputs."""
+    import tvm
+    from tvm import relax
+
+    machine = relax.VirtualMachine(tvm.runtime.load_module(str(path)), tvm.cpu())
+    made = machine["main"](*(tvm.runtime.tensor(np.ascontiguousarray(array)) for array in inputs))
+    outputs = [made] if isinstance(made, tvm.runtime.Tensor) else list(made)
+    return [output.numpy() for output in outputs]
+
+
+def aarch64_linker() -> Link | None:
+    """What links for aarch64 here: the NDK's compiler (`TVM_NDK_CC`), the GNU cross compiler, or lld from the package
+    `ziglang`; None where there is none of them.
+    """
+    if os.environ.get("TVM_NDK_CC"):
+        return _linker([os.environ["TVM_NDK_CC"], "-shared", "-fPIC"])
+    if shutil.which(_CROSS_COMPILER):
+        return _linker([_CROSS_COMPILER, "-shared", "-fPIC"])
+    if importlib.util.find_spec("ziglang") is not None:
+        return _linker([sys.executable, "-m", "ziglang", "ld.lld", "-shared"])
+    return None
+
+
+def _linker(command: list[str]) -> Link:
+    def link(output: str, objects: list[str], options: list[str] | None = None, **_: Any) -> None:
+        done = subprocess.run(
+            [*command, "-o", output, *objects, *(options or [])], capture_output=True, text=True, check=False
+        )
+        if done.returncode:
+            reason = " ".join(done.stderr.split())[-300:]
+            raise GraphoptError(f"linking {output} with {command[0]} failed: {reason}")
+
+    link.output_format = "so"  # type: ignore[attr-defined]  # TVM asks a linker what it makes
+    return link
+
+
+def _build_gpu(model: onnx.ModelProto, target: Target) -> Any:
+    import tvm
+    from tvm import relax
+
+    from graphopt.cost.kernel_facts import kernel_kind, lower
+    from graphopt.cost.lowering import embed_weights, to_relax, tvm_target
+
+    device = tvm_target(target)
+    module = embed_weights(to_relax(model, target))
+    for variable, function in list(module.functions_items()):
+        if isinstance(function, tvm.tirx.PrimFunc):
+            made, _ = lower(variable.name_hint, function, kernel_kind(function), device)
+            module.update_func(variable, made.with_attr("tirx.is_scheduled", True))
+    with device:
+        return relax.build(module, device, relax_pipeline=relax.pipeline.default_build_pipeline())
+
+
+def _opencl_source(module: Any) -> str:
+    """The source of the OpenCL module among the modules that `module` imports."""
+    pending = [module]
+    while pending:
+        found = pending.pop()
+        if str(found.kind) == "opencl":
+            return str(found.inspect_source())
+        pending.extend(found.imports)
+    raise GraphoptError("TVM made no OpenCL module: the network has no kernel that runs on the GPU")

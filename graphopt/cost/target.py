@@ -1,0 +1,152 @@
+"""Targets: hardware facts in YAML, each with its unit and its source, and how cost is obtained there."""
+
+from __future__ import annotations
+
+from importlib import resources
+from pathlib import Path
+from typing import Literal
+
+from pydantic import Field, model_validator
+
+from graphopt.config import Strict, read_config
+from graphopt.errors import GraphoptError, did_you_mean
+
+KernelKind = Literal["conv", "pointwise", "depthwise", "reduction", "elementwise"]
+
+UNITS = {
+    "fp32_peak": "GFLOPS",
+    "fp16_peak": "GFLOPS",
+    "dram_bandwidth": "GB/s",
+    "dram_share": "1",
+    "launch_overhead": "us",
+    "launch_overhead_worst": "us",
+    "max_threads": "1",
+    "threads_to_fill": "1",
+    "local_memory": "byte",
+    "wave_size": "1",
+    "special_function_rate": "1",
+    "on_chip_memory": "byte",
+}
+_OPENCL_NEEDS = set(UNITS) - {"on_chip_memory"}
+
+
+class Fact(Strict):
+    """One figure: its value, its unit, and where it comes from. A guess says `assumption` in its source."""
+
+    value: float = Field(ge=0)
+    unit: str
+    source: str = Field(min_length=8)
+
+
+class KernelModel(Strict):
+    """Parameters of the kernel model (see `kernel_model.price`).
+
+    `efficiency`: share of the arithmetic peak that a kernel of that kind reaches, where nothing else bounds it.
+    `reuse`: the reduction length at which half of that is reached. `spread`: factor between middle and either bound.
+    """
+
+    efficiency: dict[KernelKind, Fact]
+    reuse: Fact
+    spread: Fact
+
+    @model_validator(mode="after")
+    def _complete(self) -> KernelModel:
+        for kind in ("conv", "pointwise", "depthwise", "reduction", "elementwise"):
+            fact = self.efficiency.get(kind)
+            if fact is None or not 0 < fact.value <= 1:
+                raise ValueError(f"'efficiency' needs a share in (0, 1] for '{kind}'")
+        if self.spread.value < 1:
+            raise ValueError("'spread' is a factor and at least 1")
+        return self
+
+
+class Tuning(Strict):
+    """How the host is tuned and measured."""
+
+    trials: int = Field(16, ge=0, description="MetaSchedule trials for a whole network, where tuning is asked for")
+    trials_per_iteration: int = Field(8, ge=1)
+    threads: int = Field(1, ge=1, description="threads that the network runs on")
+    warm_up: int = Field(1, ge=0)
+    repeats: int = Field(5, ge=1, description="measurements; their median is the latency")
+    minimum_repeat_ms: int = Field(20, ge=0)
+    build_timeout_s: int = Field(120, ge=1)
+    run_timeout_s: int = Field(30, ge=1)
+
+
+class Target(Strict):
+    """A device. `opencl` targets are priced by the kernel model (`estimated`), `llvm` is this host (`measured`)."""
+
+    name: str = Field(pattern=r"^[a-z0-9][a-z0-9._-]*$")
+    title: str
+    kind: Literal["opencl", "llvm"]
+    device: Literal["adreno", "mali", "cpu"]
+    dtype: Literal["float16", "float32"] = "float16"
+    facts: dict[str, Fact] = Field(default_factory=dict)
+    kernel_model: KernelModel | None = None
+    tuning: Tuning | None = None
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Target:
+        for name, fact in self.facts.items():
+            if name not in UNITS:
+                raise ValueError(f"unknown fact '{name}'; {did_you_mean(name, UNITS)}")
+            if fact.unit != UNITS[name]:
+                raise ValueError(f"fact '{name}' is given in '{fact.unit}', expected '{UNITS[name]}'")
+        if self.kind == "opencl":
+            missing = sorted(_OPENCL_NEEDS - set(self.facts))
+            if missing:
+                raise ValueError(f"an opencl target needs the facts {', '.join(missing)}")
+            zero = sorted(name for name in _OPENCL_NEEDS if self.facts[name].value == 0 and "launch" not in name)
+            if zero:
+                raise ValueError(f"facts that must be above 0: {', '.join(zero)}")
+            if self.kernel_model is None or self.device == "cpu" or self.tuning is not None:
+                raise ValueError("an opencl target has 'kernel_model', no 'tuning', and 'device' adreno or mali")
+        elif self.tuning is None or self.device != "cpu" or self.kernel_model is not None:
+            raise ValueError("an llvm target has 'tuning', no 'kernel_model', and 'device' cpu")
+        elif self.dtype != "float32":
+            raise ValueError("an llvm target computes in 'float32'")
+        return self
+
+    def fact(self, name: str) -> float:
+        """The value of a fact, in the unit of `UNITS`."""
+        if name not in self.facts:
+            raise GraphoptError(f"target {self.name}: no fact '{name}'; {did_you_mean(name, self.facts)}")
+        return self.facts[name].value
+
+    @property
+    def provenance(self) -> Literal["measured", "estimated"]:
+        return "measured" if self.kind == "llvm" else "estimated"
+
+    @property
+    def peak_gflops(self) -> float:
+        """Arithmetic peak in the target's dtype."""
+        return self.fact("fp16_peak" if self.dtype == "float16" else "fp32_peak")
+
+    @property
+    def bytes_per_element(self) -> int:
+        return 2 if self.dtype == "float16" else 4
+
+
+def _built_in() -> dict[str, Path]:
+    folder = resources.files("graphopt.targets")
+    return {Path(str(f)).stem: Path(str(f)) for f in folder.iterdir() if f.name.endswith(".yaml")}
+
+
+def load_target(name_or_path: str) -> Target:
+    """A built-in target by name, or a user's own by the path of its `.yaml`.
+
+    Raises:
+        GraphoptError: unknown name, file not found, or a mistake in the file.
+    """
+    if name_or_path.endswith((".yaml", ".yml")):
+        return read_config(Path(name_or_path), Target)
+    files = _built_in()
+    if name_or_path not in files:
+        hint = did_you_mean(name_or_path, files)
+        raise GraphoptError(f"target '{name_or_path}' is not known; {hint} (your own: the path of its .yaml)")
+    return read_config(files[name_or_path], Target)
+
+
+def list_targets() -> list[Target]:
+    """The built-in targets, in order of their names."""
+    return [read_config(path, Target) for _, path in sorted(_built_in().items())]

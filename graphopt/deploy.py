@@ -1,0 +1,88 @@
+"""Deploy: fp32 and fp16 ONNX files, verified with onnxruntime, the network's cost, and compiled artefacts by target."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+from numpy.typing import NDArray
+
+from graphopt.cost.cache import CostCache
+from graphopt.cost.compiled import compile_network, run_library
+from graphopt.cost.network import network_cost
+from graphopt.cost.record import Cost
+from graphopt.cost.target import Target
+from graphopt.errors import GraphoptError
+from graphopt.ir.session import OnnxSession
+
+Report = Callable[[float, str], None]
+Array = NDArray[np.float32]
+HOST_TOLERANCE = 1e-4  # the compiled host library against onnxruntime, relative
+FP16_TOLERANCE = 2e-2  # relative, largest pixel; half precision keeps 11 bits
+
+
+def deploy(
+    model: onnx.ModelProto,
+    targets: Sequence[Target],
+    trials: int,
+    image: Array,
+    results: Path,
+    place: Path,
+    cache: CostCache,
+    say: Report,
+) -> dict[str, Any]:
+    """Writes model.onnx and model.fp16.onnx into `results` and compiled artefacts into `results`/compiled.
+
+    `image` (1, C, H, W) is what the files are verified on. Returns costs by target, files, and the differences found.
+    """
+    say(0.0, "writes and verifies model.onnx and model.fp16.onnx")
+    onnx.checker.check_model(model, full_check=True)
+    _save(model, results / "model.onnx")
+    half = to_fp16(model)
+    _save(half, results / "model.fp16.onnx")
+    expected = OnnxSession(model).run(image)
+    scale = float(np.abs(expected).max())
+    halved = OnnxSession(half).run(image.astype(np.float32))
+    differences = {"model.fp16.onnx": _difference(halved, expected, scale, FP16_TOLERANCE, "model.fp16.onnx")}
+    costs, files = {}, ["model.onnx", "model.fp16.onnx"]
+    folder = results / "compiled"
+    folder.mkdir(exist_ok=True)
+    for done, target in enumerate(targets):
+        say((done + 0.2) / (len(targets) + 1), f"{target.name}: price of the whole network")
+        spent = trials if target.kind == "llvm" else 0
+        cost = network_cost(model, target, cache, trials=spent)
+        costs[target.name] = Cost.from_dict(cost.to_dict()).to_dict()
+        say((done + 0.6) / (len(targets) + 1), f"{target.name}: compiles")
+        for path in compile_network(model, target, folder, cache):
+            files.append(str(path.relative_to(results)))
+            if target.kind == "llvm" and path.suffix == ".so":
+                found = run_library(path, [image])[0]
+                differences[files[-1]] = _difference(found, expected, scale, HOST_TOLERANCE, files[-1])
+    return {"costs": costs, "files": files, "differences": differences}
+
+
+def to_fp16(model: onnx.ModelProto) -> onnx.ModelProto:
+    """The model with fp16 weights and arithmetic; its input and output stay fp32."""
+    from onnxruntime.transformers.float16 import convert_float_to_float16
+
+    copied = onnx.ModelProto()
+    copied.CopyFrom(model)
+    half: onnx.ModelProto = convert_float_to_float16(copied, keep_io_types=True)
+    return half
+
+
+def _difference(found: Array, expected: Array, scale: float, tolerance: float, label: str) -> float:
+    difference = float(np.abs(found.astype(np.float32) - expected).max()) / max(scale, 1e-12)
+    if not difference <= tolerance:
+        raise GraphoptError(f"{label} differs from model.onnx by {difference:.2e} relative (allowed {tolerance:g})")
+    return difference
+
+
+def _save(model: onnx.ModelProto, path: Path) -> None:
+    temporary = path.with_suffix(".tmp")
+    onnx.save(model, temporary)
+    os.replace(temporary, path)

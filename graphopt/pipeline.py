@@ -1,0 +1,290 @@
+"""source -> space -> cost -> search -> rewrite -> finetune -> deploy -> report: one run, stage by stage.
+
+Each stage reads files and writes files in the run folder. What a stage does stands in the package named after it;
+here is only what flows where.
+"""
+
+from __future__ import annotations
+
+import inspect
+import json
+from collections.abc import Callable
+from dataclasses import asdict
+from functools import partial
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import onnx
+
+from graphopt.config import PassSpec, PipelineConfig
+from graphopt.cost.record import Cost
+from graphopt.cost.target import Target, load_target
+from graphopt.errors import GraphoptError
+from graphopt.ir.passes import Pass, Stage
+from graphopt.ir.registry import load_pass
+from graphopt.models.source import find_model, load_source
+from graphopt.stages import Stages, digest, file_digest, files_digest
+from graphopt.train.data import add_noise, list_images, read_image, to_planes
+
+Report = Callable[[str, float, str], None]
+CALIBRATION_SIZE = 256
+
+
+class Pipeline:
+    """One configured run. Everything that the configuration names is found, and mistakes are said, before any work."""
+
+    def __init__(self, config: PipelineConfig, path: Path, run_folder: Path, cache: Path, report: Report):
+        """`path` is the YAML file, `cache` keeps exports and prices between runs, `report(stage, share, words)`."""
+        self.config, self.path, self.folder, self.cache = config, path, run_folder, cache
+        self._say = report
+        self.model = find_model(config.model, path.parent)
+        self.passes = [load_pass(spec.name, spec.options, path.parent) for spec in config.passes]
+        self.cleanups = [rule for rule in self.passes if rule.stage is Stage.CLEANUP]
+        self.targets: dict[str, Target] = {}
+        for name in config.targets:
+            target = load_target(str(path.parent / name) if name.endswith((".yaml", ".yml")) else name)
+            self.targets[target.name] = target
+        self.weights = dict(zip(self.targets, config.targets.values(), strict=True))
+        self.train_images = list_images(config.data.train)
+        self.test_images = list_images(config.data.test)
+        self._check_names()
+        self.stages = Stages(run_folder)
+
+    def run(self) -> bool:
+        """Runs what is not done already. False where there was nothing to do."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        config, data = self.config, self.config.data
+        images = [files_digest(self.train_images), data.sigma]
+        costs = [digest(t.model_dump()) for t in self.targets.values()] + [version("apache-tvm"), config.trials]
+        threads = config.threads
+        for name, inputs, after, work in (
+            ("source", (file_digest(self.model), config.resolution), (), self._source),
+            ("space", (self._pass_keys(), config.exclude, images, data.calibration_images), ("source",), self._space),
+            ("cost", (costs,), ("space",), self._cost),
+            ("search", (config.search.model_dump(), self.weights, images, threads), ("cost",), self._search),
+            ("rewrite", (), ("search",), self._rewrite),
+            ("finetune", (config.finetune.model_dump(), images, threads), ("rewrite",), self._finetune),
+            ("deploy", (costs,), ("finetune",), self._deploy),
+            ("report", (files_digest(self.test_images), data.sigma, self.path.read_text()), ("deploy",), self._report),
+        ):
+            self.stages.run(name, inputs, after, partial(work, partial(self._say, name)))
+            self._say(name, 1.0, f"{self.stages.seconds[name]:.1f} s" if name in self.stages.ran else "done already")
+        return bool(self.stages.ran)
+
+    def _check_names(self) -> None:
+        names = [rule.name for rule in self.passes]
+        twice = sorted({name for name in names if names.count(name) > 1})
+        if twice:
+            raise GraphoptError(f"config {self.path}: pass '{twice[0]}' is listed twice; list each pass once")
+        if not any(rule.stage is Stage.SEARCH for rule in self.passes):
+            raise GraphoptError(f"config {self.path}: 'passes' names no pass that offers candidates, e.g. affine-norm")
+
+    def _pass_keys(self) -> list[Any]:
+        return [(spec.model_dump(), _code_digest(spec, rule)) for spec, rule in zip(self.config.passes, self.passes, strict=True)]
+
+    def _calibration(self) -> list[Any]:
+        count = self.config.data.calibration_images
+        chosen = self.train_images[:: max(1, len(self.train_images) // count)][:count]
+        shape = self._graph_shape()
+        noisy = []
+        for position, path in enumerate(chosen):
+            clean = _centre(to_planes(read_image(path)), shape[2], shape[3])
+            noisy.append(add_noise(clean, self.config.data.sigma, (99, position))[None])
+        return noisy
+
+    def _graph_shape(self) -> tuple[int, ...]:
+        from graphopt.ir.canonical import input_shape
+
+        return input_shape(onnx.load(self.folder / "source" / "canonical.onnx"))
+
+    def _source(self, say: Callable[[float, str], None], place: Path) -> None:
+        say(0.0, f"reads {self.model.name}; the first export of a checkpoint takes some ten seconds")
+        model, difference = load_source(self.model, self.config.resolution, self.cache / "exports")
+        onnx.save(model, place / "canonical.onnx")
+        _write_json(place / "source.json", {"difference": difference, "nodes": len(model.graph.node)})
+
+    def _space(self, say: Callable[[float, str], None], place: Path) -> None:
+        from graphopt.ir.canonical import to_graph
+        from graphopt.ir.space_files import save_space
+        from graphopt.ir.spaces import build_space, prepare
+
+        graph = to_graph(onnx.load(self.folder / "source" / "canonical.onnx"))
+        images = self._calibration()
+        say(0.0, "measures activations on calibration images")
+        prepared = prepare(graph, self.passes, images)
+        space = build_space(prepared.graph, self.passes, images, self.config.exclude, say)
+        if not space.choices:
+            reasons = "; ".join(sorted({f"{r.pass_name}: {r.reason}" for r in space.refusals})[:3]) or "no pattern occurs"
+            raise GraphoptError(f"no pass found a site in {self.model.name}: {reasons}")
+        save_space(space, place)
+        _write_json(place / "prepared.json", prepared.edits)
+
+    def _cost(self, say: Callable[[float, str], None], place: Path) -> None:
+        from graphopt.cost.cache import CostCache
+        from graphopt.cost.network import network_cost
+        from graphopt.cost.table import build_table
+        from graphopt.ir.canonical import to_model
+        from graphopt.ir.space_files import load_space
+
+        space = load_space(self.folder / "space")
+        original = onnx.load(self.folder / "source" / "canonical.onnx")
+        cache = CostCache(self.cache / "costs")
+        original_costs, base = {}, {}
+        for name, target in self.targets.items():
+            say(0.0, f"{name}: the whole network")
+            trials = self.config.trials if target.kind == "llvm" else 0
+            original_costs[name] = network_cost(original, target, cache, trials=trials, progress=say)
+            if self.weights[name] > 0:
+                base[name] = network_cost(to_model(space.graph), target, cache, trials=trials, progress=say)
+        searched = [target for name, target in self.targets.items() if self.weights[name] > 0]
+        table = build_table(space, base, searched, self.cleanups, cache, say)
+        _write_json(place / "table.json", table.to_dict())
+        _write_json(place / "original.json", {name: _cost_of(cost) for name, cost in original_costs.items()})
+
+    def _search(self, say: Callable[[float, str], None], place: Path) -> None:
+        from graphopt.cost.table import CostTable
+        from graphopt.ir.canonical import to_graph
+        from graphopt.ir.space_files import load_space, save_space
+        from graphopt.search.entropy import EntropySearch, teacher_of
+        from graphopt.search.selection import decide, meet_goal, with_exact
+        from graphopt.train.data import PatchSampler
+
+        self._set_threads()
+        space = load_space(self.folder / "space")
+        table = CostTable.from_dict(_read_json(self.folder / "cost" / "table.json"))
+        original = _read_json(self.folder / "cost" / "original.json")
+        searched = {name: weight for name, weight in self.weights.items() if weight > 0}
+        searched = {name: weight / sum(searched.values()) for name, weight in searched.items()}
+        goals = {name: self.config.search.latency * original[name]["latency_ms"] for name in searched}
+        data = self.config.data
+        sampler = PatchSampler.of_folders(data.train, data.sigma, self.config.search.seed)
+        teacher = teacher_of(to_graph(onnx.load(self.folder / "source" / "canonical.onnx")))
+        search = EntropySearch(
+            space, table, goals, searched, self.config.search, teacher, sampler, place / "checkpoint.pt"
+        )
+        result = search.run(say)
+        decided = decide(space, result.probabilities)
+        met, turned = meet_goal(space, table, decided, result.probabilities, goals)
+        missed = [t for t, goal in goals.items() if table.expected_ms(space, met, t) > goal * (1 + 1e-9)]
+        search.supernet.write_back(space)
+        save_space(space, place / "space")
+        _write_json(place / "history.json", [asdict(record) for record in result.history])
+        selection = with_exact(space, table, met, searched)
+        _write_json(
+            place / "selection.json",
+            {
+                "selection": selection,
+                "probabilities": result.probabilities,
+                "goals_ms": goals,
+                "missed": missed,
+                "turned": turned,
+                "sum_of_parts_ms": {name: table.expected_ms(space, selection, name) for name in goals},
+            },
+        )
+
+    def _rewrite(self, say: Callable[[float, str], None], place: Path) -> None:
+        from graphopt.ir.canonical import to_model
+        from graphopt.ir.rewriting import apply_selection, rewrite_everywhere
+        from graphopt.ir.space_files import load_space
+        from graphopt.ir.verification import check_cleanups
+
+        space = load_space(self.folder / "search" / "space")
+        graph = apply_selection(space, _read_json(self.folder / "search" / "selection.json")["selection"])
+        chosen = to_model(graph)
+        say(0.5, "folds affines and scales")
+        edits = rewrite_everywhere(graph, self.cleanups)
+        model = to_model(graph)
+        difference = check_cleanups(chosen, model, self._calibration()[:1], list(edits))
+        onnx.save(model, place / "model.onnx")
+        counts = {"nodes_before": len(chosen.graph.node), "nodes_after": len(model.graph.node)}
+        _write_json(place / "edits.json", {"edits": edits, "difference": difference, **counts})
+
+    def _finetune(self, say: Callable[[float, str], None], place: Path) -> None:
+        from graphopt.ir.canonical import to_graph, to_model
+        from graphopt.nn.module import GraphModule
+        from graphopt.search.entropy import teacher_of
+        from graphopt.train.data import PatchSampler
+        from graphopt.train.finetune import finetune
+
+        self._set_threads()
+        graph = to_graph(onnx.load(self.folder / "rewrite" / "model.onnx"))
+        teacher = teacher_of(to_graph(onnx.load(self.folder / "source" / "canonical.onnx")))
+        network = GraphModule(graph)
+        data, tuning = self.config.data, self.config.finetune
+        sampler = PatchSampler.of_folders(data.train, data.sigma, tuning.seed)
+        history = finetune(network, teacher, sampler, tuning, place / "checkpoint.pt", say)
+        network.write_back(graph)
+        onnx.save(to_model(graph), place / "model.onnx")
+        _write_json(place / "history.json", [asdict(record) for record in history])
+
+    def _deploy(self, say: Callable[[float, str], None], place: Path) -> None:
+        from graphopt.cost.cache import CostCache
+        from graphopt.deploy import deploy
+
+        model = onnx.load(self.folder / "finetune" / "model.onnx")
+        trials = self.config.trials
+        image = self._calibration()[0]
+        cache = CostCache(self.cache / "costs")
+        found = deploy(model, list(self.targets.values()), trials, image, self.folder, place, cache, say)
+        _write_json(place / "deploy.json", found)
+
+    def _report(self, say: Callable[[float, str], None], place: Path) -> None:
+        from rich.console import Console
+
+        from graphopt.report.metrics import write_metrics
+        from graphopt.report.page import write_page
+        from graphopt.report.summary import summary_table
+        from graphopt.results import Run, gather
+
+        names = [path.name for path in self.test_images]
+        run = Run(self.folder, self.config, self.path, self.targets, self.weights, names)
+        data = gather(run, place, self.stages.seconds, say)
+        with (place / "summary.txt").open("w") as file:
+            Console(file=file, width=110).print(summary_table(data))
+        write_metrics(data, self.folder / "metrics.json")
+        write_page(data, self.folder / "report.html")
+
+    def _set_threads(self) -> None:
+        if self.config.threads:
+            import torch
+
+            torch.set_num_threads(self.config.threads)
+
+
+def open_pipeline(path: Path, run_folder: Path | None, cache: Path, report: Report) -> Pipeline:
+    """Reads a YAML file and finds all that it names. The run folder is runs/NAME unless the file or the call says."""
+    from graphopt.config import read_config
+
+    config = read_config(path, PipelineConfig)
+    return Pipeline(config, path, run_folder or config.run or Path("runs") / path.stem, cache, report)
+
+
+def _code_digest(spec: PassSpec, rule: Pass) -> str:
+    """A hash of a pass's source: an edited pass is another pass."""
+    try:
+        return digest(inspect.getsource(inspect.getmodule(type(rule)) or type(rule)))
+    except (OSError, TypeError):
+        return digest(spec.name)
+
+
+def _centre(image: Any, height: int, width: int) -> Any:
+    import numpy as np
+
+    missing = [(0, 0), *((0, max(0, size - extent)) for size, extent in zip((height, width), image.shape[1:], strict=True))]
+    image = np.pad(image, missing, mode="symmetric")
+    top, left = (image.shape[1] - height) // 2, (image.shape[2] - width) // 2
+    return np.ascontiguousarray(image[:, top : top + height, left : left + width])
+
+
+def _cost_of(cost: Cost) -> dict[str, Any]:
+    return Cost.from_dict(cost.to_dict()).to_dict()
+
+
+def _read_json(path: Path) -> Any:
+    return json.loads(path.read_text())
+
+
+def _write_json(path: Path, content: Any) -> None:
+    path.write_text(json.dumps(content, indent=1))
+

@@ -1,0 +1,128 @@
+"""What a run found, as plain data: everything that the page, `metrics.json` and the closing table are made from."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+KEEP = "keep"  # the same word as in `graphopt.ir.space`, which the report does not import: it reads data only
+
+
+@dataclass(frozen=True)
+class TargetRow:
+    """The network's price on one target.
+
+    `before` and `after` hold `latency_ms`, `low_ms`, `high_ms`, `provenance` (`measured` or `estimated`, with what)
+    and `peak_memory_bytes`, for the network compiled as a whole. `sum_of_parts_ms` is what the cost table predicted
+    for the chosen network, and `parts_provenance` how that table was obtained.
+    """
+
+    name: str
+    title: str
+    weight: float
+    before: Mapping[str, Any]
+    after: Mapping[str, Any]
+    sum_of_parts_ms: float | None = None
+    parts_provenance: str = "cost table"
+
+
+@dataclass(frozen=True)
+class CandidateRow:
+    """One candidate of a choice. `delta_ms` is the latency against `keep` on each target; `keep` itself has 0.
+
+    `probability` is that at the end of the search, `parameters` the weights that the candidate holds at the site.
+    """
+
+    name: str
+    contract: str
+    chosen: bool
+    probability: float
+    delta_ms: Mapping[str, float]
+    parameters: int
+
+
+@dataclass(frozen=True)
+class ChoiceRow:
+    """A site of `block` with its candidates. `parent` is the site that holds this one, if any."""
+
+    site: str
+    block: str
+    parent: str | None
+    candidates: Sequence[CandidateRow]
+
+    @property
+    def chosen(self) -> CandidateRow | None:
+        return next((candidate for candidate in self.candidates if candidate.chosen), None)
+
+
+@dataclass(frozen=True)
+class RefusalRow:
+    """Where a pass found its pattern and did not propose anything, and why."""
+
+    pass_name: str
+    where: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class CropRow:
+    """Three PNG files of one part of an image; `psnr` (dB) has the keys `noisy`, `original` and `optimised`."""
+
+    name: str
+    noisy: Path
+    original: Path
+    optimised: Path
+    psnr: Mapping[str, float]
+
+
+@dataclass(frozen=True)
+class HistoryPoint:
+    """The search at one step. `entropy` is the mean over choices, each divided by its largest possible value.
+
+    `probabilities` gives, for each site, one number a candidate, in the order of `ChoiceRow.candidates`.
+    """
+
+    step: int
+    phase: Literal["warm-up", "search"]
+    entropy: float
+    temperature: float
+    expected_ms: Mapping[str, float]
+    loss: float
+    probabilities: Mapping[str, Sequence[float]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class TunePoint:
+    """Fine-tuning at one step; PSNR in dB."""
+
+    step: int
+    psnr: float
+    loss: float
+
+
+@dataclass(frozen=True)
+class ReportData:
+    """Everything that a report shows. `choices` stand in network order; lists may be empty where a stage did not run.
+
+    `quality` has the keys `noisy`, `before` and `after`, each with `psnr` (dB) and `ssim`; `parameters` and `macs`
+    have `before` and `after`; `exact` says in one line each what an exact clean-up did; `seconds` is stage -> time.
+    """
+
+    title: str
+    quality: Mapping[str, Mapping[str, float]]
+    parameters: Mapping[str, int]
+    macs: Mapping[str, int]
+    targets: Sequence[TargetRow]
+    choices: Sequence[ChoiceRow]
+    refusals: Sequence[RefusalRow]
+    exact: Sequence[str]
+    history: Sequence[HistoryPoint]
+    tuning: Sequence[TunePoint]
+    crops: Sequence[CropRow]
+    seconds: Mapping[str, float]
+    command: str
+    config_text: str
+    latency_goal: str
+    files: Sequence[str]

@@ -1,0 +1,43 @@
+"""`metrics.json`: the figures of the report, for programs."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from graphopt.report.data import ReportData
+
+PRICE_KEYS = ("latency_ms", "low_ms", "high_ms", "provenance", "peak_memory_bytes")
+
+
+def metrics(data: ReportData) -> dict[str, Any]:
+    """The content of `metrics.json`; a figure that is missing, infinite or not a number is None."""
+    return {
+        "targets": {
+            target.name: {"before": _pick(target.before, PRICE_KEYS), "after": _pick(target.after, PRICE_KEYS)}
+            for target in data.targets
+        },
+        "quality": {when: _pick(data.quality.get(when, {}), ("psnr", "ssim")) for when in ("before", "after")},
+        "parameters": _pick(data.parameters, ("before", "after")),
+        "macs": _pick(data.macs, ("before", "after")),
+        "choices": {choice.site: choice.chosen.name for choice in data.choices if choice.chosen is not None},
+        "seconds": _pick(data.seconds, tuple(data.seconds)),
+    }
+
+
+def write_metrics(data: ReportData, path: Path) -> None:
+    """Writes `metrics.json`: standard JSON, UTF-8, the keys in the order of the report."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(metrics(data), indent=2, ensure_ascii=False, allow_nan=False) + "\n", encoding="utf-8")
+
+
+def _pick(row: Mapping[str, Any], keys: tuple[str, ...]) -> dict[str, Any]:
+    return {key: _finite(row.get(key)) for key in keys}
+
+
+def _finite(value: Any) -> Any:
+    """JSON has no word for infinity and NaN."""
+    return None if isinstance(value, float) and not math.isfinite(value) else value

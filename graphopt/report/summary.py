@@ -1,0 +1,40 @@
+"""The table that closes a run in the terminal."""
+
+from __future__ import annotations
+
+from rich.markup import escape
+from rich.table import Table
+
+from graphopt.report import formats, view
+from graphopt.report.data import KEEP, ReportData
+
+
+def summary_table(data: ReportData) -> Table:
+    """Before, after and change of the main figures, each with its provenance."""
+    table = Table(title=escape(data.title), title_justify="left", pad_edge=False)
+    table.add_column("figure")
+    for column in ("before", "after", "change"):
+        table.add_column(column, justify="right", no_wrap=True)
+    table.add_column("provenance")
+    for target in data.targets:
+        old, new = target.before, target.after
+        kinds = dict.fromkeys((view.evidence(old.get("provenance")), view.evidence(new.get("provenance"))))
+        provenance = " → ".join(kinds)
+        for name, key, form in (
+            ("latency", "latency_ms", formats.milliseconds), ("peak memory", "peak_memory_bytes", formats.memory)
+        ):  # fmt: skip
+            change = formats.percent(formats.change(old.get(key), new.get(key)))
+            table.add_row(escape(f"{target.title}: {name}"), form(old.get(key)), form(new.get(key)), change, provenance)
+    for name, key, digits, unit in (("PSNR", "psnr", 2, "dB"), ("SSIM", "ssim", 4, "")):
+        before, after = (formats.known(data.quality.get(when, {}).get(key)) for when in ("before", "after"))
+        difference = None if before is None or after is None else after - before
+        figures = (formats.number(before, digits, unit), formats.number(after, digits, unit))
+        table.add_row(name, *figures, formats.number(difference, digits, unit, sign=True), "measured")
+    for name, row in (("MACs", data.macs), ("parameters", data.parameters)):
+        figures = (formats.short_count(row.get("before")), formats.short_count(row.get("after")))
+        table.add_row(name, *figures, formats.percent(formats.change(row.get("before"), row.get("after"))), "counted")
+    outcome = view.outcome(data.choices)
+    if outcome:
+        changed = sum(outcome.values()) - outcome[KEEP]
+        table.add_row("sites changed", "", f"{changed} of {sum(outcome.values())}", "", "searched")
+    return table

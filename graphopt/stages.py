@@ -1,0 +1,84 @@
+"""Stages as functions from files to files: each leaves a stamp with a hash of all that it read."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from graphopt import __version__
+
+Report = Callable[[float, str], None]
+
+
+def digest(*parts: Any) -> str:
+    """A hash of values that JSON can hold."""
+    return hashlib.sha256(json.dumps(parts, sort_keys=True, default=str).encode()).hexdigest()[:20]
+
+
+def file_digest(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()[:20]
+
+
+def files_digest(paths: Iterable[Path]) -> str:
+    """A hash of names and contents."""
+    return digest(*[(path.name, file_digest(path)) for path in paths])
+
+
+@dataclass
+class Stages:
+    """The stages of one run folder. A stage whose stamp holds the hash of its inputs is not run again."""
+
+    folder: Path
+    seconds: dict[str, float] = field(default_factory=dict)
+    ran: list[str] = field(default_factory=list)
+    _keys: dict[str, str] = field(default_factory=dict)
+
+    def run(self, name: str, inputs: tuple[Any, ...], after: tuple[str, ...], work: Callable[[Path], None]) -> bool:
+        """Runs `work(folder of the stage)` unless it is done already; returns whether it ran.
+
+        `inputs` is all that the stage reads beside the stages `after`. A stage that was killed finds its own
+        checkpoints in its folder; one whose inputs changed finds it empty.
+        """
+        key = digest(__version__, name, inputs, [self._keys[earlier] for earlier in after])
+        self._keys[name] = key
+        place, stamp = self.folder / name, self.folder / name / "stamp.json"
+        found = self._read(stamp)
+        if found.get("key") == key and found.get("done"):
+            self.seconds[name] = found["seconds"]
+            return False
+        if found.get("key") != key and place.exists():
+            shutil.rmtree(place)
+        place.mkdir(parents=True, exist_ok=True)
+        spent = float(found.get("seconds", 0)) if found.get("key") == key else 0.0
+        self._write(stamp, {"key": key, "done": False, "seconds": spent})
+        started = time.monotonic()
+        try:
+            work(place)
+        except BaseException:
+            self._write(stamp, {"key": key, "done": False, "seconds": spent + time.monotonic() - started})
+            raise
+        self.seconds[name] = spent + time.monotonic() - started
+        self._write(stamp, {"key": key, "done": True, "seconds": self.seconds[name]})
+        self.ran.append(name)
+        return True
+
+    @staticmethod
+    def _read(stamp: Path) -> dict[str, Any]:
+        try:
+            content = json.loads(stamp.read_text())
+        except (FileNotFoundError, json.JSONDecodeError):
+            return {}
+        return content if isinstance(content, dict) else {}
+
+    @staticmethod
+    def _write(stamp: Path, content: dict[str, Any]) -> None:
+        temporary = stamp.with_suffix(".tmp")
+        temporary.write_text(json.dumps(content))
+        os.replace(temporary, stamp)

@@ -1,0 +1,24 @@
+"""`graphopt pretrain`: builds the network, trains it, and writes its weights."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+
+from graphopt.config import PretrainConfig
+from graphopt.models.checkpoints import save_checkpoint
+from graphopt.models.nafnet import NAFNet, NAFNetConfig
+from graphopt.train.pretrain import pretrain
+
+
+def pretrain_to_file(config: PretrainConfig, report: Callable[[float, str], None]) -> None:
+    """Trains by `config` and saves safetensors to its output; the checkpoint to resume from lies beside it."""
+    if config.threads:
+        torch.set_num_threads(config.threads)
+    torch.manual_seed(config.seed)
+    network = NAFNet(NAFNetConfig(**config.model.model_dump()))
+    config.output.parent.mkdir(parents=True, exist_ok=True)
+    trained = pretrain(network, config, config.output.with_suffix(".checkpoint.pt"), report)
+    assert isinstance(trained, NAFNet)
+    save_checkpoint(trained, config.output)

@@ -1,0 +1,374 @@
+"""A space in torch: mixed and selected branches, nesting, gradients, and the way back."""
+
+from __future__ import annotations
+
+import copy
+from typing import Any
+
+import numpy as np
+import onnx
+import onnx_graphsurgeon as gs
+import onnxruntime as ort
+import pytest
+import torch
+from onnx import numpy_helper, parser
+
+from graphopt.errors import GraphoptError
+from graphopt.ir.contract import Contract
+from graphopt.ir.fragments import Fragment
+from graphopt.ir.sites import Site
+from graphopt.ir.space import KEEP, Candidate, Choice, Space
+from graphopt.nn.mixing import mix
+from graphopt.nn.module import GraphModule
+from graphopt.nn.supernet import Supernet
+
+# The sites: `block` (a .. y1) holds `block/norm` (m .. n) and `block/act` (c -> d); `halves` has two outputs.
+HEAD = """
+<ir_version: 10, opset_import: ["" : 20]>
+host (float[1, 4, 6, 6] x) => (float[1, 4, 6, 6] y)
+{
+"""
+INTRO = "i = Conv <kernel_shape = [3, 3], pads = [1, 1, 1, 1]> (x, k0)\n"
+NORM = """
+  m = ReduceMean (i, axes)
+  s = Sub (i, m)
+  p = Pow (s, two)
+  v = ReduceMean (p, axes)
+  e = Add (v, eps)
+  r = Sqrt (e)
+  n = Div (s, r)
+"""
+CONV = "c = Conv (n, k1)\n"
+ACT = "d = Gelu (c)\n"
+SUM = "y1 = Add (d, i)\n"
+SPLIT = "f, g = Split <axis = 1> (y1, sizes)\n"
+TAIL = "h = Mul (f, g)\n t = Concat <axis = 1> (h, g)\n y = Add (t, x)\n}"
+
+SCALE, SHIFT, ACT_SCALE, HALF = (
+    np.random.default_rng(i).standard_normal((1, channels, 1, 1)).astype(np.float32)
+    for i, channels in enumerate((4, 4, 4, 2))
+)
+EPSILON, HIGH = float(np.float32(1e-6)), float(np.float32(0.8))  # as fp32 holds them
+# The same text with a candidate in the place of a site.
+AFFINE = "n0 = Mul (i, SCALE)\n n = Add (n0, SHIFT)\n"
+SCALED_ACT = "d0 = Mul (c, ACT_SCALE)\n d = Clip (d0, low, high)\n"
+HALVES = "ff, gg = Split <axis = 1> (y1, sizes)\n f = Mul (ff, HALF)\n g = Identity (gg)\n"
+SKIP = "y1 = Identity (i)\n"
+
+
+def model_of(*parts: str) -> onnx.ModelProto:
+    model = parser.parse_model(HEAD + "".join(parts))
+    rng = np.random.default_rng(7)
+    values: dict[str, np.ndarray] = {
+        "k0": rng.standard_normal((4, 4, 3, 3)).astype(np.float32),
+        "k1": rng.standard_normal((4, 4, 1, 1)).astype(np.float32),
+        "axes": np.array([1], np.int64),
+        "two": np.array(2, np.float32),
+        "eps": np.array(EPSILON, np.float32),
+        "sizes": np.array([2, 2], np.int64),
+        "low": np.array(-0.5, np.float32),
+        "high": np.array(HIGH, np.float32),
+        **{"SCALE": SCALE, "SHIFT": SHIFT, "ACT_SCALE": ACT_SCALE, "HALF": HALF},
+    }
+    used = {name for node in model.graph.node for name in node.input}
+    model.graph.initializer.extend(numpy_helper.from_array(v, name) for name, v in values.items() if name in used)
+    for node in model.graph.node:
+        node.name = f"node_{node.output[0]}"
+    return onnx.shape_inference.infer_shapes(model)
+
+
+def keep_model() -> onnx.ModelProto:
+    return model_of(INTRO, NORM, CONV, ACT, SUM, SPLIT, TAIL)
+
+
+def run(model: onnx.ModelProto, x: np.ndarray) -> np.ndarray:
+    session = ort.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
+    result: np.ndarray = session.run(None, {"x": x})[0]
+    return result
+
+
+class Maker:
+    """Writes one fragment."""
+
+    def __init__(self, prefix: str):
+        self.prefix, self.fragment = prefix, Fragment()
+
+    def constant(self, name: str, value: Any) -> gs.Constant:
+        constant = gs.Constant(f"{self.prefix}/{name}", np.array(value, np.float32))
+        self.fragment.constants.append(constant)
+        return constant
+
+    def op(self, kind: str, *inputs: Any, outputs: int = 1, **attributes: Any) -> Any:
+        name = f"{self.prefix}/{kind.lower()}"
+        made = [gs.Variable(f"{name}_{i}", np.float32) for i in range(outputs)]
+        self.fragment.nodes.append(gs.Node(kind, name, attributes, list(inputs), made))
+        return made[0] if outputs == 1 else made
+
+    def candidate(self, contract: Contract = Contract.TUNED, **outputs: gs.Tensor) -> Candidate:
+        self.fragment.outputs.update(outputs)
+        return Candidate(self.prefix.split("@")[1], self.fragment, contract)
+
+
+def host(name: str) -> gs.Variable:
+    return gs.Variable(name, np.float32, (1, 4, 6, 6))
+
+
+def space() -> Space:
+    graph = gs.import_onnx(keep_model())
+    affine = Maker("block/norm@affine")
+    scaled = affine.op("Mul", host("i"), affine.constant("scale", SCALE))
+    norm = affine.candidate(n=affine.op("Add", scaled, affine.constant("shift", SHIFT)))
+
+    same = Maker("block/act@same")
+    exact = same.candidate(Contract.EXACT, d=same.op("Gelu", host("c")))
+    limited = Maker("block/act@limited")
+    scaled = limited.op("Mul", host("c"), limited.constant("scale", ACT_SCALE))
+    bounds = limited.constant("low_fixed", -0.5), limited.constant("high_fixed", HIGH)
+    act = limited.candidate(d=limited.op("Clip", scaled, *bounds))
+
+    skip = Maker("block@skip").candidate(y1=host("i"))  # the site's input, handed on
+
+    split = Maker("halves@scaled")
+    sizes = gs.Constant("halves@scaled/sizes", np.array([2, 2], np.int64))
+    first, second = split.op("Split", host("y1"), sizes, outputs=2, axis=1)
+    halves = split.candidate(f=split.op("Mul", first, split.constant("half", HALF)), g=second)
+
+    def names(first: str, last: str) -> tuple[str, ...]:
+        order = [node.name for node in graph.nodes]
+        return tuple(order[order.index(f"node_{first}") : order.index(f"node_{last}") + 1])
+
+    choices = [
+        Choice(Site("block", names("m", "y1"), {"x": "i"}, {"y": "y1"}), {"skip": skip}),
+        Choice(Site("block/norm", names("m", "n"), {"x": "i"}, {"y": "n"}), {"affine": norm}, "block"),
+        Choice(Site("block/act", names("d", "d"), {"x": "c"}, {"y": "d"}), {"same": exact, "limited": act}, "block"),
+        Choice(Site("halves", names("f", "f"), {"x": "y1"}, {"a": "f", "b": "g"}), {"scaled": halves}),
+    ]
+    return Space(graph, {choice.name: choice for choice in choices})
+
+
+KEPT = {"block": KEEP, "block/norm": KEEP, "block/act": KEEP, "halves": KEEP}
+SELECTIONS: list[tuple[dict[str, str], tuple[str, ...]]] = [
+    ({}, (INTRO, NORM, CONV, ACT, SUM, SPLIT, TAIL)),
+    ({"block/norm": "affine"}, (INTRO, AFFINE, CONV, ACT, SUM, SPLIT, TAIL)),
+    ({"block/act": "same"}, (INTRO, NORM, CONV, ACT, SUM, SPLIT, TAIL)),
+    ({"block/act": "limited"}, (INTRO, NORM, CONV, SCALED_ACT, SUM, SPLIT, TAIL)),
+    ({"halves": "scaled"}, (INTRO, NORM, CONV, ACT, SUM, HALVES, TAIL)),
+    ({"block": "skip"}, (INTRO, SKIP, SPLIT, TAIL)),
+    (
+        {"block/norm": "affine", "block/act": "limited", "halves": "scaled"},
+        (INTRO, AFFINE, CONV, SCALED_ACT, SUM, HALVES, TAIL),
+    ),
+    ({"block": "skip", "block/norm": "affine", "halves": "scaled"}, (INTRO, SKIP, HALVES, TAIL)),
+]
+
+
+def one_hot(supernet: Supernet, selection: dict[str, str]) -> dict[str, torch.Tensor]:
+    options = {name: choice.options for name, choice in space().choices.items()}
+    return {name: torch.tensor([float(o == selection[name]) for o in all_]) for name, all_ in options.items()}
+
+
+def image(batch: int = 1) -> torch.Tensor:
+    return torch.from_numpy(np.random.default_rng(3).standard_normal((batch, 4, 6, 6)).astype(np.float32))
+
+
+@pytest.mark.parametrize(("chosen", "parts"), SELECTIONS)
+def test_one_hot_and_selected_equal_the_graph_with_the_candidate(
+    chosen: dict[str, str], parts: tuple[str, ...]
+) -> None:
+    supernet, x, selection = Supernet(space()), image(), {**KEPT, **chosen}
+    expected = run(model_of(*parts), x.numpy())
+    limit = {"rtol": 1e-5, "atol": 1e-5 * np.abs(expected).max()}
+    with torch.no_grad():
+        hard = supernet(x, selection=selection)
+        soft = supernet(x, probabilities=one_hot(supernet, selection))
+    np.testing.assert_allclose(hard.numpy(), expected, **limit)
+    np.testing.assert_allclose(soft.numpy(), expected, **limit)
+
+
+def parts_by_hand(supernet: Supernet, x: torch.Tensor, p: dict[str, torch.Tensor]) -> torch.Tensor:
+    """The soft network, written out in torch."""
+    w = supernet.base.trained()
+    f = supernet.fragments.trained()
+    i = torch.conv2d(x, w["k0"], padding=1)
+    centred = i - i.mean(1, keepdim=True)
+    norm = centred / (centred.square().mean(1, keepdim=True) + EPSILON).sqrt()
+    affine = i * f["block/norm@affine/scale"] + f["block/norm@affine/shift"]
+    n = p["block/norm"][0] * norm + p["block/norm"][1] * affine
+    c = torch.conv2d(n, w["k1"])
+    limited = (c * f["block/act@limited/scale"]).clamp(-0.5, HIGH)
+    act = p["block/act"]
+    d = (act[0] + act[1]) * torch.nn.functional.gelu(c) + act[2] * limited  # `same` is exact: part of keep
+    y1 = p["block"][0] * (d + i) + p["block"][1] * i
+    a, b = y1.split(2, 1)
+    a = p["halves"][0] * a + p["halves"][1] * a * f["halves@scaled/half"]
+    return torch.cat([a * b, b], 1) + x
+
+
+def test_mixing_is_the_weighted_sum_with_its_gradients() -> None:
+    supernet, x = Supernet(space()).double(), image(3).double()
+    torch.manual_seed(1)
+    with torch.no_grad():
+        for alpha in supernet.architecture_parameters():
+            alpha.copy_(torch.randn_like(alpha))
+    parameters = [*supernet.weight_parameters(), *supernet.architecture_parameters()]
+    used = [parameter for parameter in parameters if parameter.requires_grad]
+    expected = parts_by_hand(supernet, x, supernet.probabilities(0.7))
+    wanted = torch.autograd.grad(expected.square().mean(), used)
+    result = supernet(x, probabilities=supernet.probabilities(0.7))
+    gradients = torch.autograd.grad(result.square().mean(), used)
+    torch.testing.assert_close(result, expected, rtol=1e-9, atol=1e-9)
+    for got, want in zip(gradients, wanted, strict=True):
+        assert want.abs().max() > 0
+        torch.testing.assert_close(got, want, rtol=1e-7, atol=1e-9)
+
+
+def test_a_selection_with_probabilities_leaves_the_rest_soft() -> None:
+    supernet, x = Supernet(space()), image()
+    p = supernet.probabilities()
+    hard = {**p, "block/norm": torch.tensor([0.0, 1.0])}
+    expected = parts_by_hand(supernet, x, hard)
+    torch.testing.assert_close(supernet(x, probabilities=p, selection={"block/norm": "affine"}), expected)
+
+
+def test_without_arguments_every_option_weighs_the_same() -> None:
+    supernet, x = Supernet(space()), image()
+    p = supernet.probabilities()
+    assert list(p) == list(KEPT)
+    torch.testing.assert_close(p["block/act"], torch.full((3,), 1 / 3))
+    torch.testing.assert_close(supernet(x), parts_by_hand(supernet, x, p))
+
+
+def test_probabilities_are_a_tempered_softmax() -> None:
+    supernet = Supernet(space())
+    with torch.no_grad():
+        supernet.logits("block/act").copy_(torch.tensor([1.0, 2.0, 4.0]))
+    expected = torch.exp(torch.tensor([2.0, 4.0, 8.0]))
+    torch.testing.assert_close(supernet.probabilities(0.5)["block/act"], expected / expected.sum())
+
+
+def test_only_the_selected_branch_runs() -> None:
+    supernet, x = Supernet(space()), image()
+    supernet(x, selection={"block": "skip", "halves": KEEP}).sum().backward()
+    base, fragments = supernet.base.trained(), supernet.fragments.trained()
+    assert base["k0"].grad is not None
+    assert base["k1"].grad is None
+    assert all(parameter.grad is None for parameter in fragments.values())
+
+
+def test_parameters_are_weights_or_architecture() -> None:
+    supernet = Supernet(space())
+    assert set(supernet.base.trained()) == {"k0", "k1"}
+    own = {"block/norm@affine/scale", "block/norm@affine/shift", "block/act@limited/scale", "halves@scaled/half"}
+    assert set(supernet.fragments.trained()) == own  # bounds are fixed; the exact candidate does not run
+    assert [tuple(alpha.shape) for alpha in supernet.architecture_parameters()] == [(2,), (2,), (3,), (2,)]
+    both = [*supernet.weight_parameters(), *supernet.architecture_parameters()]
+    assert {id(parameter) for parameter in both} == {id(parameter) for parameter in supernet.parameters()}
+
+
+def test_weights_go_back_into_graph_and_fragments() -> None:
+    original, target = space(), space()
+    supernet = Supernet(original)
+    with torch.no_grad():
+        for parameter in supernet.weight_parameters():
+            parameter.add_(0.25)
+    supernet.write_back(target)
+    k0 = original.graph.tensors()["k0"].values
+    np.testing.assert_array_equal(target.graph.tensors()["k0"].values, k0 + np.float32(0.25))
+    scale, shift = target.choices["block/norm"].candidates["affine"].fragment.constants
+    np.testing.assert_array_equal(scale.values, SCALE + np.float32(0.25))
+    np.testing.assert_array_equal(shift.values, SHIFT + np.float32(0.25))
+    low = target.choices["block/act"].candidates["limited"].fragment.constants[1]
+    assert low.values == np.float32(-0.5)
+    kept = GraphModule(target.graph)(image())
+    torch.testing.assert_close(supernet(image(), selection=KEPT), kept)
+
+
+def test_a_kept_norm_is_still_one_kernel() -> None:
+    supernet = Supernet(space())
+    block = next(step for step, _ in supernet._program._plan if step.label == "choice 'block'")
+    norm = next(step for step, _ in block.branches[0].program._plan if step.label == "choice 'block/norm'")
+    assert [step.label for step, _ in norm.branches[0].program._plan] == ["the channel norm at 'node_n'"]
+
+
+def test_a_fragment_that_reads_inside_a_norm_keeps_it_apart() -> None:
+    made = space()
+    reading = Maker("block/act@reading")
+    made.choices["block/act"].candidates["reading"] = reading.candidate(d=reading.op("Mul", host("c"), host("r")))
+    del made.choices["block/norm"]
+    result = Supernet(made)(image(), selection={"block": KEEP, "block/act": "reading", "halves": KEEP})
+    expected = run(model_of(INTRO, NORM, CONV, "d = Mul (c, r)\n", SUM, SPLIT, TAIL), image().numpy())
+    np.testing.assert_allclose(result.detach().numpy(), expected, rtol=1e-5, atol=1e-5 * np.abs(expected).max())
+
+
+@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
+def test_mix_against_finite_differences(layout: torch.memory_format) -> None:
+    torch.manual_seed(0)
+    p = torch.rand(4, dtype=torch.double, requires_grad=True)  # need not sum to 1
+    a, b = (torch.randn(2, 3, 4, 5, dtype=torch.double).to(memory_format=layout).requires_grad_() for _ in range(2))
+    c = torch.randn(1, 3, 1, 1, dtype=torch.double, requires_grad=True)
+    branches = ((0, 2), (1,), (3,))
+    expected = (p[0] + p[2]) * a + p[1] * b + p[3] * c
+    torch.testing.assert_close(mix(p, branches, (a, b, c)), expected)
+    assert torch.autograd.gradcheck(lambda p, a, b, c: mix(p, branches, (a, b, c)), (p, a, b, c))
+    permuted = b.detach().permute(0, 1, 3, 2).contiguous().permute(0, 1, 3, 2).requires_grad_()
+    pair = p[:2].detach().requires_grad_()
+    assert torch.autograd.gradcheck(lambda p, a, b: mix(p, ((0,), (1,)), (a, b)), (pair, a, permuted))
+
+
+def broken(change: str) -> Space:
+    made = space()
+    if change == "inside":  # reads the site's own inside
+        maker = Maker("block@inside")
+        made.choices["block"].candidates["inside"] = maker.candidate(y1=maker.op("Relu", host("c")))
+    elif change == "after":
+        maker = Maker("block@after")
+        made.choices["block"].candidates["after"] = maker.candidate(y1=maker.op("Relu", host("t")))
+    elif change == "output":
+        del made.choices["halves"].candidates["scaled"].fragment.outputs["g"]
+    elif change == "node":
+        site = made.choices["block/act"].site
+        made.choices["block/act"].site = Site(site.name, ("gone",), site.inputs, site.outputs)
+    return made
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ("inside", r"choice 'block' reads the tensor 'c', which nothing before it makes"),
+        ("after", r"wait for each other: .*choice 'block'"),
+        ("output", r"choice 'halves', candidate 'scaled': nothing stands for the site's output 'g'"),
+        ("node", r"choice 'block/act': its site holds the node 'gone'"),
+    ],
+)
+def test_broken_spaces_are_refused(change: str, message: str) -> None:
+    with pytest.raises(GraphoptError, match=message):
+        Supernet(broken(change))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"selection": {"blok": KEEP}}, r"no choice 'blok'; did you mean 'block'"),
+        ({"selection": {"block": "skp"}}, r"choice 'block' has no candidate 'skp'; did you mean 'skip'"),
+        ({"selection": {"block": KEEP}}, r"choice 'block/norm' is neither selected nor given probabilities"),
+        ({"probabilities": {"block": torch.ones(3)}}, r"of shape \(3,\), expected one for each of keep, skip"),
+    ],
+)
+def test_wrong_calls_are_refused(arguments: dict[str, Any], message: str) -> None:
+    with pytest.raises(GraphoptError, match=message):
+        Supernet(space())(image(), **arguments)
+
+
+def test_temperature_must_be_positive() -> None:
+    with pytest.raises(GraphoptError, match="temperature is 0"):
+        Supernet(space()).probabilities(0.0)
+
+
+def test_a_supernet_can_be_copied_and_saved() -> None:
+    supernet = Supernet(space())
+    twin = copy.deepcopy(supernet)
+    with torch.no_grad():
+        twin.logits("block")[0] += 1.0
+    assert not torch.equal(twin(image()), supernet(image()))
+    twin.load_state_dict(supernet.state_dict())
+    assert torch.equal(twin(image()), supernet(image()))
