@@ -32,7 +32,7 @@ JsonFlag = Annotated[bool, typer.Option("--json", help="print JSON")]
 ModelOption = Annotated[
     str, typer.Option("--model", help="an ONNX file, a checkpoint, or the name of a shipped network")
 ]
-SigmaOption = Annotated[float, typer.Option(help="standard deviation of the noise, on the scale 0-255")]
+SigmaOption = Annotated[float, typer.Option(min=0, help="standard deviation of the noise, on the scale 0-255")]
 
 
 def cache_folder() -> Path:

@@ -6,7 +6,16 @@ from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
 import yaml
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, ValidationInfo, model_validator
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
 
 from graphopt.errors import GraphoptError, did_you_mean
 
@@ -18,42 +27,58 @@ def _beside_config(value: Any, info: ValidationInfo) -> Any:
 
 
 FilePath = Annotated[Path, BeforeValidator(_beside_config)]
+Count = Annotated[int, Field(ge=0)]
+Positive = Annotated[int, Field(ge=1)]
+Patches = tuple[Positive, Positive]
 
 
 class Strict(BaseModel):
-    """No key that is not declared, no silent change of type, no change after reading."""
+    """No key that is not declared, no `yes` or infinity in place of a number, no change after reading."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _no_truth_value(cls, value: Any) -> Any:
+        if isinstance(value, bool):  # YAML reads yes, no, on and off as these, and pydantic takes them as 1 and 0
+            raise ValueError("expected a number, a text or a list")
+        return value
 
 
 class ModelConfig(Strict):
     """A NAFNet to build: `width`, and the number of blocks at each level."""
 
-    width: int = Field(32, ge=1)
-    encoder_blocks: tuple[int, ...] = (2, 2, 4, 8)
-    middle_blocks: int = Field(12, ge=0)
-    decoder_blocks: tuple[int, ...] = (2, 2, 2, 2)
+    width: int = Field(default=32, ge=1)
+    encoder_blocks: tuple[Count, ...] = (2, 2, 4, 8)
+    middle_blocks: int = Field(default=12, ge=0)
+    decoder_blocks: tuple[Count, ...] = (2, 2, 2, 2)
+
+    @model_validator(mode="after")
+    def _same_levels(self) -> ModelConfig:
+        if len(self.encoder_blocks) != len(self.decoder_blocks):
+            raise ValueError("'encoder_blocks' and 'decoder_blocks' must have the same length")
+        return self
 
 
 class PretrainConfig(Strict):
     """`graphopt pretrain`: the network, the photographs, and how long to train (`steps` or `minutes`)."""
 
     model: ModelConfig = ModelConfig()
-    images: list[FilePath]
+    images: list[FilePath] = Field(min_length=1)
     output: FilePath
-    sigma: float = Field(25, ge=0, description="standard deviation of the noise, on the scale 0-255")
-    steps: int | None = Field(None, ge=1)
-    minutes: float | None = Field(None, gt=0)
-    learning_rate: float = Field(2e-3, gt=0)
-    warm_up: float = Field(0.02, ge=0, lt=1)
-    small: tuple[int, int] = Field((16, 64), description="patches in a batch, and their size")
-    large: tuple[int, int] = Field((4, 128), description="the same for the last part of the training")
-    large_share: float = Field(0.3, ge=0, le=1)
-    ema: float = Field(0.999, ge=0, lt=1)
-    clip_gradient: float = Field(1.0, gt=0)
-    seed: int = 0
-    threads: int | None = Field(None, ge=1)
-    save_every: int = Field(500, ge=1)
+    sigma: float = Field(default=25, ge=0, description="standard deviation of the noise, on the scale 0-255")
+    steps: int | None = Field(default=None, ge=1)
+    minutes: float | None = Field(default=None, gt=0)
+    learning_rate: float = Field(default=2e-3, gt=0)
+    warm_up: float = Field(default=0.02, ge=0, lt=1)
+    small: Patches = Field(default=(16, 64), description="patches in a batch, and their size")
+    large: Patches = Field(default=(4, 128), description="the same for the last part of the training")
+    large_share: float = Field(default=0.3, ge=0, le=1)
+    ema: float = Field(default=0.999, ge=0, lt=1)
+    clip_gradient: float = Field(default=1.0, gt=0)
+    seed: Count = 0
+    threads: int | None = Field(default=None, ge=1)
+    save_every: int = Field(default=500, ge=1)
 
     @model_validator(mode="after")
     def _one_budget(self) -> PretrainConfig:
@@ -84,37 +109,37 @@ class DataConfig(Strict):
 
     train: list[FilePath] = Field(min_length=1)
     test: list[FilePath] = Field(min_length=1)
-    sigma: float = Field(25, ge=0, description="standard deviation of the noise, on the scale 0-255")
-    calibration_images: int = Field(4, ge=1)
+    sigma: float = Field(default=25, ge=0, description="standard deviation of the noise, on the scale 0-255")
+    calibration_images: int = Field(default=4, ge=1)
 
 
 class SearchConfig(Strict):
     """The entropy-regularised search. `latency`: the goal, as a share of the original's, on every searched target."""
 
-    latency: float = Field(0.6, gt=0, le=1)
-    warm_up_steps: int = Field(60, ge=0)
-    steps: int = Field(140, ge=1)
-    patches: tuple[int, int] = Field((8, 64), description="patches in a batch, and their size")
-    learning_rate: float = Field(5e-4, gt=0)
-    choice_learning_rate: float = Field(0.05, gt=0)
-    distillation: float = Field(0.5, ge=0, description="weight of the loss against the original's output")
-    entropy: float = Field(0.2, ge=0, description="largest weight of the normalised entropy")
-    latency_weight: float = Field(4.0, ge=0)
-    temperature: tuple[float, float] = (1.0, 0.2)
-    record_every: int = Field(10, ge=1)
-    seed: int = 0
+    latency: float = Field(default=0.6, gt=0, le=1)
+    warm_up_steps: int = Field(default=60, ge=0)
+    steps: int = Field(default=140, ge=1)
+    patches: Patches = Field(default=(8, 64), description="patches in a batch, and their size")
+    learning_rate: float = Field(default=5e-4, gt=0)
+    choice_learning_rate: float = Field(default=0.05, gt=0)
+    distillation: float = Field(default=0.5, ge=0, description="weight of the loss against the original's output")
+    entropy: float = Field(default=0.2, ge=0, description="largest weight of the normalised entropy")
+    latency_weight: float = Field(default=4.0, ge=0)
+    temperature: tuple[Annotated[float, Field(gt=0)], Annotated[float, Field(gt=0)]] = (1.0, 0.2)
+    record_every: int = Field(default=10, ge=1)
+    seed: Count = 0
 
 
 class FinetuneConfig(Strict):
     """Training of the chosen network, distilled from the original."""
 
-    steps: int = Field(400, ge=0)
-    patches: tuple[int, int] = (8, 64)
-    learning_rate: float = Field(5e-4, gt=0)
-    distillation: float = Field(0.5, ge=0, description="weight of the loss against the original's output")
-    ema: float = Field(0.99, ge=0, lt=1)
-    record_every: int = Field(25, ge=1)
-    seed: int = 1
+    steps: int = Field(default=400, ge=0)
+    patches: Patches = (8, 64)
+    learning_rate: float = Field(default=5e-4, gt=0)
+    distillation: float = Field(default=0.5, ge=0, description="weight of the loss against the original's output")
+    ema: float = Field(default=0.99, ge=0, lt=1)
+    record_every: int = Field(default=25, ge=1)
+    seed: Count = 1
 
 
 class PipelineConfig(Strict):
@@ -122,15 +147,17 @@ class PipelineConfig(Strict):
 
     model: str
     resolution: tuple[Annotated[int, Field(ge=16)], Annotated[int, Field(ge=16)]] | None = None
-    run: Path | None = Field(None, description="run folder, relative to where the command is run; runs/NAME by default")
+    run: Path | None = Field(
+        default=None, description="run folder, relative to where the command is run; runs/NAME by default"
+    )
     data: DataConfig
     passes: list[PassSpec] = Field(min_length=1)
-    exclude: list[str] = Field([], description="globs of site names that are left alone, e.g. 'middle_blks*'")
+    exclude: list[str] = Field(default=[], description="globs of site names that are left alone, e.g. 'middle_blks*'")
     targets: dict[str, Annotated[float, Field(ge=0)]] = Field(
         min_length=1, description="weights in the search; a target of weight 0 is priced and compiled for only"
     )
-    trials: int = Field(16, ge=0, description="MetaSchedule trials for each network on the host")
-    threads: int | None = Field(None, ge=1)
+    trials: int = Field(default=16, ge=0, description="MetaSchedule trials for each network on the host")
+    threads: int | None = Field(default=None, ge=1)
     search: SearchConfig = SearchConfig()
     finetune: FinetuneConfig = FinetuneConfig()
 
@@ -150,6 +177,8 @@ def read_config(path: Path, kind: type[ConfigT]) -> ConfigT:
         content = yaml.safe_load(path.read_text())
     except FileNotFoundError as error:
         raise GraphoptError(f"config {path} does not exist") from error
+    except OSError as error:
+        raise GraphoptError(f"config {path} cannot be read: {error.strerror}; expected a YAML file") from error
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise GraphoptError(f"config {path} is not valid YAML: {' '.join(str(error).split())}") from error
     if not isinstance(content, dict):
@@ -174,8 +203,10 @@ def _explain(detail: Any, kind: type[BaseModel]) -> str:
         return f"unknown key '{where}'; {did_you_mean(str(location[-1]), known)}"
     if detail["type"] == "missing":
         return f"key '{where}' is missing"
-    found = detail.get("input")
-    return f"key '{where}': {detail['msg'].removeprefix('Value error, ')}, found {found!r}"
+    message = detail["msg"].removeprefix("Value error, ")
+    if detail["type"] == "value_error" and isinstance(detail["input"], dict):  # about keys together, which it names
+        return message if not location else f"key '{where}': {message}"
+    return f"key '{where}': {message}, found {detail['input']!r}"
 
 
 def _keys_at(kind: type[BaseModel], location: list[str | int]) -> list[str]:
@@ -183,7 +214,7 @@ def _keys_at(kind: type[BaseModel], location: list[str | int]) -> list[str]:
     model: Any = kind
     for part in location:
         field = model.model_fields.get(part) if isinstance(part, str) else None
-        nested = [a for a in _classes(field.annotation)] if field is not None else [model]
+        nested = _classes(field.annotation) if field is not None else [model]
         model = next((a for a in nested if issubclass(a, BaseModel)), model)
     return list(model.model_fields)
 

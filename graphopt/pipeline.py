@@ -6,7 +6,6 @@ here is only what flows where.
 
 from __future__ import annotations
 
-import inspect
 import json
 from collections.abc import Callable
 from dataclasses import asdict
@@ -17,7 +16,7 @@ from typing import Any
 
 import onnx
 
-from graphopt.config import PassSpec, PipelineConfig
+from graphopt.config import PipelineConfig
 from graphopt.cost.record import Cost
 from graphopt.cost.target import Target, load_target
 from graphopt.errors import GraphoptError
@@ -81,7 +80,9 @@ class Pipeline:
             raise GraphoptError(f"config {self.path}: 'passes' names no pass that offers candidates, e.g. affine-norm")
 
     def _pass_keys(self) -> list[Any]:
-        return [(spec.model_dump(), _code_digest(spec, rule)) for spec, rule in zip(self.config.passes, self.passes, strict=True)]
+        return [
+            (spec.model_dump(), _code_digest(rule)) for spec, rule in zip(self.config.passes, self.passes, strict=True)
+        ]
 
     def _calibration(self) -> list[Any]:
         count = self.config.data.calibration_images
@@ -100,7 +101,11 @@ class Pipeline:
 
     def _source(self, say: Callable[[float, str], None], place: Path) -> None:
         say(0.0, f"reads {self.model.name}; the first export of a checkpoint takes some ten seconds")
+        from graphopt.ir.canonical import to_graph
+        from graphopt.nn.module import GraphModule
+
         model, difference = load_source(self.model, self.config.resolution, self.cache / "exports")
+        GraphModule(to_graph(model))  # an op that cannot be trained is named here, before any work
         onnx.save(model, place / "canonical.onnx")
         _write_json(place / "source.json", {"difference": difference, "nodes": len(model.graph.node)})
 
@@ -115,7 +120,9 @@ class Pipeline:
         prepared = prepare(graph, self.passes, images)
         space = build_space(prepared.graph, self.passes, images, self.config.exclude, say)
         if not space.choices:
-            reasons = "; ".join(sorted({f"{r.pass_name}: {r.reason}" for r in space.refusals})[:3]) or "no pattern occurs"
+            reasons = (
+                "; ".join(sorted({f"{r.pass_name}: {r.reason}" for r in space.refusals})[:3]) or "no pattern occurs"
+            )
             raise GraphoptError(f"no pass found a site in {self.model.name}: {reasons}")
         save_space(space, place)
         _write_json(place / "prepared.json", prepared.edits)
@@ -134,9 +141,10 @@ class Pipeline:
         for name, target in self.targets.items():
             say(0.0, f"{name}: the whole network")
             trials = self.config.trials if target.kind == "llvm" else 0
-            original_costs[name] = network_cost(original, target, cache, trials=trials, progress=say)
+            heard = say if target.kind == "llvm" else None
+            original_costs[name] = network_cost(original, target, cache, trials=trials, progress=heard)
             if self.weights[name] > 0:
-                base[name] = network_cost(to_model(space.graph), target, cache, trials=trials, progress=say)
+                base[name] = network_cost(to_model(space.graph), target, cache, trials=trials, progress=heard)
         searched = [target for name, target in self.targets.items() if self.weights[name] > 0]
         table = build_table(space, base, searched, self.cleanups, cache, say)
         _write_json(place / "table.json", table.to_dict())
@@ -260,18 +268,18 @@ def open_pipeline(path: Path, run_folder: Path | None, cache: Path, report: Repo
     return Pipeline(config, path, run_folder or config.run or Path("runs") / path.stem, cache, report)
 
 
-def _code_digest(spec: PassSpec, rule: Pass) -> str:
-    """A hash of a pass's source: an edited pass is another pass."""
-    try:
-        return digest(inspect.getsource(inspect.getmodule(type(rule)) or type(rule)))
-    except (OSError, TypeError):
-        return digest(spec.name)
+def _code_digest(rule: Pass) -> str:
+    """A hash of the file that holds a pass: an edited pass is another pass."""
+    return file_digest(Path(type(rule).rewrite.__code__.co_filename))
 
 
 def _centre(image: Any, height: int, width: int) -> Any:
     import numpy as np
 
-    missing = [(0, 0), *((0, max(0, size - extent)) for size, extent in zip((height, width), image.shape[1:], strict=True))]
+    missing = [
+        (0, 0),
+        *((0, max(0, size - extent)) for size, extent in zip((height, width), image.shape[1:], strict=True)),
+    ]
     image = np.pad(image, missing, mode="symmetric")
     top, left = (image.shape[1] - height) // 2, (image.shape[2] - width) // 2
     return np.ascontiguousarray(image[:, top : top + height, left : left + width])
@@ -287,4 +295,3 @@ def _read_json(path: Path) -> Any:
 
 def _write_json(path: Path, content: Any) -> None:
     path.write_text(json.dumps(content, indent=1))
-

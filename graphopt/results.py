@@ -18,7 +18,14 @@ from graphopt.ir.naming import tokens
 from graphopt.ir.space import KEEP, Space
 from graphopt.ir.space_files import load_space
 from graphopt.report.data import (
-    CandidateRow, ChoiceRow, CropRow, HistoryPoint, RefusalRow, ReportData, TargetRow, TunePoint,
+    CandidateRow,
+    ChoiceRow,
+    CropRow,
+    HistoryPoint,
+    RefusalRow,
+    ReportData,
+    TargetRow,
+    TunePoint,
 )  # fmt: skip
 from graphopt.train.metrics import Quality, psnr, quality
 from graphopt.train.restorer import OnnxRestorer, Restore, noisy_pairs

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from graphopt import __version__
+from graphopt.errors import GraphoptError
 
 Report = Callable[[float, str], None]
 
@@ -54,6 +55,8 @@ class Stages:
             self.seconds[name] = found["seconds"]
             return False
         if found.get("key") != key and place.exists():
+            if any(place.iterdir()) and not stamp.exists():
+                raise GraphoptError(f"{place} was not made by graphopt; choose another run folder, or move it away")
             shutil.rmtree(place)
         place.mkdir(parents=True, exist_ok=True)
         spent = float(found.get("seconds", 0)) if found.get("key") == key else 0.0

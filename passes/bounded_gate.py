@@ -11,6 +11,7 @@ from graphopt.ir.idioms import gate
 
 if TYPE_CHECKING:
     from graphopt.ir.build import Build
+    from graphopt.ir.matcher import Match
     from graphopt.ir.sites import Site
     from graphopt.ir.view import GraphView
 
@@ -31,8 +32,8 @@ class BoundedGate(Pass):
     tail: float = 0.0005  # share of the values beyond each bound
 
     def sites(self, graph: GraphView) -> Iterable[Site]:
-        def bounded(match: object) -> str | None:
-            producer = match.inputs["x"].inputs  # type: ignore[attr-defined]
+        def bounded(match: Match) -> str | None:
+            producer = match.inputs["x"].inputs
             return "it is bounded already" if producer and producer[0].op == "Clip" else None
 
         return graph.find(gate, label="gate", unless=bounded)

@@ -64,9 +64,8 @@ class FoldAffine(Pass):
 
     def sites(self, graph: GraphView) -> Iterator[Site]:
         taken: set[str] = set()
-        for rule, unless in (
-            (scale_after, None), (shift_after, None), (shift_before, _padded), (scale_before, None), (scale_twice, None),
-        ):  # fmt: skip
+        rules = (scale_after, _misfit), (shift_after, _misfit), (shift_before, _padded), (scale_before, _misfit)
+        for rule, unless in (*rules, (scale_twice, None)):
             for site in graph.find(rule, unless=unless):
                 if not taken & set(site.nodes):  # the others come in the next round
                     taken |= set(site.nodes)
@@ -88,10 +87,10 @@ class FoldAffine(Pass):
             weight = weight * _by_input(build.values("scale_before"), weight, attributes)
         else:
             bias = bias + (weight * _by_input(build.values("shift_before"), weight, attributes)).sum(axis=(1, 2, 3))
-        bias_needed = "bias" in constants or bool(np.any(bias))
-        return build.conv(
-            x, build.parameter("weight", weight), build.parameter("bias", bias) if bias_needed else None, **attributes
-        )
+        operands = [x, build.parameter("weight", weight)]
+        if "bias" in constants or np.any(bias):
+            operands.append(build.parameter("bias", bias))
+        return build.op("Conv", operands, **attributes)
 
 
 def _by_input(values: Array, weight: Array, attributes: dict[str, object]) -> Array:
@@ -101,7 +100,23 @@ def _by_input(values: Array, weight: Array, attributes: dict[str, object]) -> Ar
     return np.repeat(inputs, len(weight) // groups, axis=0)[:, :, None, None]
 
 
+def _misfit(match: Match) -> str | None:
+    """Why the affine does not hold one value for each channel beside the convolution: it broadcasts over channels."""
+    weight = match.constants["weight"].values
+    if weight.ndim != 4:
+        return f"expected a convolution over height and width, found a weight of shape {weight.shape}"
+    conv = next(node for node in match.nodes if node.op == "Conv")
+    inputs = weight.shape[1] * int(conv.attrs.get("group", 1))
+    channels = inputs if match.anchor is conv else len(weight)
+    shape = match.inputs["x"].shape
+    if shape is not None and shape[1] != inputs:
+        return f"expected {inputs} channels before the affine, found {shape[1]}"
+    values = next(value.values for name, value in match.constants.items() if name.startswith(("scale", "shift")))
+    return None if values.size == channels else f"expected {channels} values, found {values.size}"
+
+
 def _padded(match: Match) -> str | None:
     pads: Iterable[int] = match.anchor.attrs.get("pads", [0])
-    automatic = match.anchor.attrs.get("auto_pad", "NOTSET") not in ("NOTSET", "VALID")
-    return "the shift before it cannot fold: zero padding would not see it" if any(pads) or automatic else None
+    if any(pads) or match.anchor.attrs.get("auto_pad", "NOTSET") not in ("NOTSET", "VALID"):
+        return "the shift before it cannot fold: zero padding would not see it"
+    return _misfit(match)

@@ -50,6 +50,9 @@ class PartialDepthwise(Pass):
         def not_depthwise(match: Match) -> str | None:
             channels = match.constants["weight"].shape[0]
             group = match.anchor.attrs.get("group", 1)
+            before, after = match.inputs["x"].shape, match.output.shape
+            if before[2:] != after[2:]:
+                return f"expected a convolution that keeps the size, found {before[2:]} and {after[2:]}"
             if group != channels or channels != match.inputs["x"].shape[1]:
                 return f"expected a depthwise convolution, found {group} groups for {channels} channels"
             return None if channels >= 4 else f"expected 4 channels or more, found {channels}"

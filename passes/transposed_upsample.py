@@ -19,7 +19,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class TransposedUpsample(Pass):
-    """shuffle(W x)[o, 2h+i, 2w+j] = sum_c W[4o+2i+j, c] x[c, h, w] = transposed_conv(x, V), V[c, o, i, j] = W[4o+2i+j, c]."""
+    """shuffle(W x)  ->  transposed_conv(V, x), with V[c, o, i, j] = W[4o+2i+j, c].
+
+    Both are y[o, 2h+i, 2w+j] = sum_c W[4o+2i+j, c] x[c, h, w].
+    """
 
     name: ClassVar[str] = "transposed-upsample"
     contract: ClassVar[Contract] = Contract.EXACT

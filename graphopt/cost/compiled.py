@@ -38,7 +38,8 @@ def compile_network(model: onnx.ModelProto, target: Target, folder: Path, cache:
         from graphopt.cost.tuning import build_host
 
         path = folder / "host.so"
-        build_host(model, target, cache.folder / "tuning", 0, lambda share, message: None).export_library(str(path))
+        executable = build_host(model, target, cache.folder / "tuning", 0, lambda share, message: None, tuned=True)
+        executable.export_library(str(path))
         return [path]
     executable = _build_gpu(model, target)
     source = folder / f"{target.name}.cl"

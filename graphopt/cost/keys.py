@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import json
+import platform
 from importlib import metadata
+from pathlib import Path
 from typing import Any
 
 import onnx
@@ -48,9 +50,19 @@ def price_key(model: onnx.ModelProto, target: Target, trials: int) -> str:
 
 
 def target_key(target: Target) -> str:
-    """A hash of the figures of a target, of TVM's version and of the kernel model's."""
+    """A hash of the figures of a target, of TVM's version and of the kernel model's; of this processor, where it is
+    what is measured.
+    """
     figures = target.model_dump(mode="json", exclude={"name", "title"})
-    return _hash([_without_sources(figures), metadata.version("apache-tvm"), FORMULA])
+    processor = _processor() if target.kind == "llvm" else ""
+    return _hash([_without_sources(figures), metadata.version("apache-tvm"), FORMULA, processor])
+
+
+def _processor() -> str:
+    information = Path("/proc/cpuinfo")
+    lines = information.read_text().splitlines() if information.exists() else []
+    models = [line for line in lines if line.startswith("model name")]
+    return models[0] if models else f"{platform.machine()} {platform.processor()}"
 
 
 def _without_sources(content: Any) -> Any:

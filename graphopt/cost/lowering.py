@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections import Counter
 from dataclasses import dataclass
 from math import prod
@@ -63,7 +64,9 @@ def to_relax(model: onnx.ModelProto, target: Target) -> tvm.IRModule:
     prepared.CopyFrom(model)
     _square_by_product(prepared)
     if target.dtype == "float16":
-        prepared = convert_float_to_float16(prepared, disable_shape_infer=True, op_block_list=[])
+        with warnings.catch_warnings():  # one for each weight below 6e-8, which rounds to nearly nothing
+            warnings.simplefilter("ignore")
+            prepared = convert_float_to_float16(prepared, disable_shape_infer=True, op_block_list=[])
     try:
         module = _bind_scalars(from_onnx(prepared, keep_params_in_input=True))
     except Exception as error:  # the importer raises whatever its converters meet
@@ -130,7 +133,8 @@ def embed_weights(module: tvm.IRModule) -> tvm.IRModule:
 
 def _weights(module: tvm.IRModule) -> list[tuple[Any, Any]]:
     main = module["main"]
-    return list(zip(main.params[int(main.attrs["num_input"]) :], main.attrs["params"], strict=True))
+    values = main.attrs.get("params", [])
+    return list(zip(main.params[int(main.attrs["num_input"]) :], values, strict=True))
 
 
 def _bind_scalars(module: tvm.IRModule) -> tvm.IRModule:

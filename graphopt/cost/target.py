@@ -63,13 +63,12 @@ class KernelModel(Strict):
 class Tuning(Strict):
     """How the host is tuned and measured."""
 
-    trials: int = Field(16, ge=0, description="MetaSchedule trials for a whole network, where tuning is asked for")
+    trials: int = Field(32, ge=0, description="MetaSchedule trials for a whole network, where tuning is asked for")
     trials_per_iteration: int = Field(8, ge=1)
     threads: int = Field(1, ge=1, description="threads that the network runs on")
     warm_up: int = Field(1, ge=0)
     repeats: int = Field(5, ge=1, description="measurements; their median is the latency")
     minimum_repeat_ms: int = Field(20, ge=0)
-    build_timeout_s: int = Field(120, ge=1)
     run_timeout_s: int = Field(30, ge=1)
 
 

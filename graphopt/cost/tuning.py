@@ -20,10 +20,12 @@ from graphopt.errors import GraphoptError
 if TYPE_CHECKING:
     from graphopt.cost.network import Progress
 
+_FAILED = 1e10  # seconds, which MetaSchedule records for a trial that could not be built or run
 
-def prepare_worker() -> None:
+
+def import_intrinsics() -> None:
     """Imports TVM's tensor intrinsics in 2 s instead of 27: their 496 scripts each ask for a whole call stack with
-    source lines, of which the parser needs the frames alone. For this process and for every builder process.
+    source lines, of which the parser needs the frames alone.
     """
     complete = inspect.stack
     inspect.stack = _frames
@@ -54,7 +56,7 @@ def measure(
     from tvm import relax
 
     options = _options(target)
-    executable = build_host(model, target, folder, trials, say)
+    executable = build_host(model, target, folder, trials, say, tuned=trials > 0)
     tvm.get_global_func("runtime.config_threadpool")(1, options.threads)
     machine = relax.VirtualMachine(executable, tvm.cpu())
     generator = np.random.default_rng(0)
@@ -76,9 +78,9 @@ def input_shapes(model: onnx.ModelProto) -> list[tuple[int, ...]]:
     return [tuple(dim.dim_value for dim in value.type.tensor_type.shape.dim) for value in images]
 
 
-def build_host(model: onnx.ModelProto, target: Target, folder: Path, trials: int, say: Progress) -> Any:
-    """The network as a relax executable for this host, under the best schedules that the database in `folder` holds
-    after `trials` more trials; TVM's default schedule elsewhere.
+def build_host(model: onnx.ModelProto, target: Target, folder: Path, trials: int, say: Progress, *, tuned: bool) -> Any:
+    """The network as a relax executable for this host. `tuned`: under the best schedules that the database in `folder`
+    holds after `trials` more trials, and TVM's default schedule elsewhere; otherwise under the default everywhere.
     """
     import tvm
     from tvm import relax
@@ -87,11 +89,12 @@ def build_host(model: onnx.ModelProto, target: Target, folder: Path, trials: int
 
     device = tvm_target(target)
     module = to_relax(model, target)
-    database = _database(folder / target_key(target)[:16])
-    if trials:
-        _tune(module, device, database, folder, _options(target), trials, say)
-    with device, database, tvm.transform.PassContext(opt_level=3):
-        module = relax.transform.MetaScheduleApplyDatabase(enable_warning=False)(module)
+    if tuned:
+        database = _database(folder / target_key(target)[:16])
+        if trials:
+            _tune(module, device, database, folder, _options(target), trials, say)
+        with device, database, tvm.transform.PassContext(opt_level=3):
+            module = relax.transform.MetaScheduleApplyDatabase(enable_warning=False)(module)
     say(0.8, "compiling")
     return relax.build(embed_weights(module), device, relax_pipeline=relax.pipeline.default_build_pipeline())
 
@@ -118,8 +121,10 @@ def _tune(module: Any, device: Any, database: Any, folder: Path, options: Tuning
     from: random schedules of the same space are as good, and 20 s of evolution a task are saved.
     """
     guided = trials >= 8 * options.trials_per_iteration
-    prepare_worker()
+    import_intrinsics()
     from tvm.s_tir import analysis, meta_schedule
+
+    from graphopt.cost.builder import InProcessBuilder
 
     logging.getLogger("tvm.s_tir.meta_schedule").setLevel(logging.ERROR)  # the console's; `logs` has everything
     found = meta_schedule.relax_integration.extract_tasks(module, device)
@@ -136,6 +141,7 @@ def _tune(module: Any, device: Any, database: Any, folder: Path, options: Tuning
     if not fresh:
         return
     say(0.1, f"tuning {len(fresh)} kernels with {trials} trials")
+    before = len(database.get_all_tuning_records())
     meta_schedule.tune.tune_tasks(
         tasks=[context for context, _ in fresh],
         task_weights=[weight for _, weight in fresh],
@@ -143,9 +149,7 @@ def _tune(module: Any, device: Any, database: Any, folder: Path, options: Tuning
         max_trials_global=trials,
         max_trials_per_task=max(options.trials_per_iteration, trials // (4 if guided else 1)),
         num_trials_per_iter=options.trials_per_iteration,
-        builder=meta_schedule.builder.LocalBuilder(
-            max_workers=1, timeout_sec=options.build_timeout_s, initializer=prepare_worker
-        ),
+        builder=InProcessBuilder(),
         runner=meta_schedule.runner.LocalRunner(
             timeout_sec=options.run_timeout_s,
             evaluator_config=meta_schedule.runner.EvaluatorConfig(
@@ -155,3 +159,6 @@ def _tune(module: Any, device: Any, database: Any, folder: Path, options: Tuning
         database=database,
         cost_model="xgb" if guided else "random",
     )
+    seconds = [float(s) for record in database.get_all_tuning_records()[before:] for s in record.run_secs]
+    if min(seconds, default=_FAILED) >= _FAILED:
+        raise GraphoptError(f"tuning: none of the {trials} trials could be built and run; see {folder / 'logs'}")

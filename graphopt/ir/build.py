@@ -46,7 +46,7 @@ class Build:
         if name not in self._stand_ins:
             tensor = self._host[name]
             if isinstance(tensor, gs.Constant):
-                return self.parameter(name, tensor.values)
+                return self._constant(name, tensor.values)
             self._stand_ins[name] = gs.Variable(name, tensor.dtype, tensor.shape)
         return self._stand_ins[name]
 
@@ -117,7 +117,9 @@ class Build:
         """`weight` (Cout, Cin/group, kh, kw), stride 1 and zero padding that keeps the size unless told otherwise."""
         kernel = weight.values.shape[2:]
         attributes.setdefault("kernel_shape", list(kernel))
-        attributes.setdefault("pads", [k // 2 for k in kernel] * 2)
+        if "auto_pad" not in attributes:
+            dilations = attributes.get("dilations", [1] * len(kernel))
+            attributes.setdefault("pads", [d * (k - 1) // 2 for k, d in zip(kernel, dilations, strict=True)] * 2)
         return self.op("Conv", [x, weight] if bias is None else [x, weight, bias], **attributes)
 
     def clip(self, x: Any, low: float, high: float) -> gs.Variable:

@@ -26,30 +26,40 @@ def read_onnx(path: Path) -> onnx.ModelProto:
         onnx.checker.check_model(model)
     except FileNotFoundError as error:
         raise GraphoptError(f"ONNX file {path} does not exist") from error
-    except (DecodeError, onnx.checker.ValidationError, ValueError) as error:
+    except (DecodeError, onnx.checker.ValidationError, ValueError, OSError) as error:
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise GraphoptError(f"{path} is not a valid ONNX file: {reason}") from error
     return model
 
 
 def canonical(model: onnx.ModelProto, resolution: tuple[int, int] | None, where: str) -> onnx.ModelProto:
-    """A canonical copy of `model`, for images of `resolution` (height, width) where its own shapes are dynamic.
+    """A canonical copy of `model`, for images of `resolution` (height, width), or of its own size where that is None.
 
     Raises GraphoptError where `where` has dynamic shapes and no resolution is given, or an opset that cannot be read.
     """
     model = _to_opset(model, where)
     fix_shapes(model, resolution, where)
-    if any(node.op_type in FOLDABLE for node in model.graph.node):
-        model = optimise_basic(model)
     name_nodes(model)
-    return onnx.shape_inference.infer_shapes(model, strict_mode=True, data_prop=True)
+    try:
+        if any(node.op_type in FOLDABLE for node in model.graph.node):
+            model = optimise_basic(model)
+            name_nodes(model)  # again, without what was folded
+        return onnx.shape_inference.infer_shapes(model, strict_mode=True, data_prop=True)
+    except (GraphoptError, onnx.shape_inference.InferenceError) as error:
+        size = "x".join(map(str, input_shape(model)))
+        reason = str(error).strip().splitlines()[0]
+        raise GraphoptError(f"{where}: the graph does not compute with an input of {size}: {reason}") from error
 
 
 def _to_opset(model: onnx.ModelProto, where: str) -> onnx.ModelProto:
     version = next((entry.version for entry in model.opset_import if entry.domain in ("", "ai.onnx")), 0)
-    foreign = sorted({f"{node.domain}.{node.op_type}" for node in model.graph.node if node.domain not in ("", "ai.onnx")})
+    foreign = sorted(
+        {f"{node.domain}.{node.op_type}" for node in model.graph.node if node.domain not in ("", "ai.onnx")}
+    )
     if foreign:
-        raise GraphoptError(f"{where}: ops outside the ONNX standard: {', '.join(foreign)}; export the network without them")
+        raise GraphoptError(
+            f"{where}: ops outside the ONNX standard: {', '.join(foreign)}; export the network without them"
+        )
     if version < 13:
         raise GraphoptError(f"{where}: opset {version} is too old; export the network with opset 13 or newer")
     if OPSET <= version <= NEWEST_KEPT:
@@ -82,7 +92,9 @@ def fix_shapes(model: onnx.ModelProto, resolution: tuple[int, int] | None, where
         else:
             wanted = {}
         if 1 in dynamic:
-            raise GraphoptError(f"{where}: input '{value.name}' has a dynamic number of channels; export it with a fixed one")
+            raise GraphoptError(
+                f"{where}: input '{value.name}' has a dynamic number of channels; export it with a fixed one"
+            )
         if 0 in dynamic:
             wanted[0] = 1
         for position, size in wanted.items():

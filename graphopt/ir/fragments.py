@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+
 import onnx_graphsurgeon as gs
 
 
@@ -21,4 +22,3 @@ class Fragment:
     @property
     def node_names(self) -> tuple[str, ...]:
         return tuple(node.name for node in self.nodes)
-

@@ -68,4 +68,5 @@ def gate(x: Term) -> Term:
 @pattern
 def pixel_shuffle_upsample(x: Term) -> Term:
     """1x1 conv + PixelShuffle(2)."""
-    return op.DepthToSpace(conv_of(x, kernel_shape=(1, 1), group=1), blocksize=2, mode="CRD")
+    plain = conv_of(x, kernel_shape=(1, 1), group=1, strides=(1, 1), pads=(0, 0, 0, 0))
+    return op.DepthToSpace(plain, blocksize=2, mode="CRD")

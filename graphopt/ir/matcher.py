@@ -1,18 +1,22 @@
-"""Finds patterns in a graph: anchored at an indexed root, in a deterministic order, with the reason where one nearly fits."""
+"""Finds patterns in a graph: anchored at an indexed root, in a fixed order, with the reason where one nearly fits."""
 
 from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from functools import cache
 from typing import Any
 
+import numpy as np
+import onnx
 import onnx_graphsurgeon as gs
 
 from graphopt.ir.patterns import Capture, Constant, Either, Op, Pattern, Term, Variable
 
-# Where newer opsets take an attribute's value from an input.
-INPUT_ATTRIBUTES = {("ReduceMean", "axes"): 1, ("ReduceSum", "axes"): 1, ("Split", "split"): 1, ("Clip", "min"): 1}
+# Where newer opsets take an attribute's value from an input; the axes of every reduction are input 1.
+INPUT_ATTRIBUTES = {("Split", "split"): 1, ("Clip", "min"): 1, ("Clip", "max"): 2, ("Pad", "pads"): 1}
+AXES_INPUTS = frozenset({"Squeeze", "Unsqueeze"})
 
 
 @dataclass(frozen=True)
@@ -118,10 +122,10 @@ def _fit_op(term: Op, tensor: Any, bound: _Bindings, miss: NearMiss) -> Iterator
     if node is None or node.op != term.kind:
         found = f"{node.op} ({node.name})" if node is not None else f"the tensor {tensor.name}"
         return _missed(miss, bound, f"expected {term.kind}, found {found}")
-    if node.outputs[term.output] is not tensor:
+    if len(node.outputs) <= term.output or node.outputs[term.output] is not tensor:
         return _missed(miss, bound, f"{node.name}: expected its output {term.output}, found another")
-    for name, expected in term.attributes.items():
-        value = attribute(node, name)
+    for name, wanted in term.attributes.items():
+        value, expected = attribute(node, name), _from_zero(node, name, wanted)
         if value != expected and not (callable(expected) and value is not None and expected(value)):
             return _missed(miss, bound, f"{node.name}: attribute {name}: expected {_words(expected)}, found {value}")
     inside = bound.bind(term, tensor, node=node)
@@ -136,16 +140,19 @@ def _fit_operands(
     terms: tuple[Term | None, ...], tensors: list[Any], bound: _Bindings, miss: NearMiss
 ) -> Iterator[_Bindings]:
     if not terms:
-        yield bound
+        rest = [tensor for tensor in tensors if isinstance(tensor, gs.Variable) and not tensor.is_empty()]
+        if rest:  # constants may be left out of a pattern, a computed tensor would be lost
+            _missed(miss, bound, f"expected no further operand, found the computed tensor {rest[0].name}")
+        else:
+            yield bound
         return
     first, tensor = terms[0], tensors[0] if tensors else None
-    missing = tensor is None or tensor.is_empty()
     if first is None:
-        if missing:
+        if tensor is None or tensor.is_empty():
             yield from _fit_operands(terms[1:], tensors[1:], bound, miss)
         else:
             _missed(miss, bound, f"expected no operand, found {tensor.name}")
-    elif missing:
+    elif tensor is None or tensor.is_empty():
         _missed(miss, bound, "an operand is missing")
     else:
         for found in _fit(first, tensor, bound, miss):
@@ -162,13 +169,49 @@ def _words(expected: Any) -> str:
 
 
 def attribute(node: gs.Node, name: str) -> Any:
-    """An attribute's value, also where the opset passes it as a constant input; lists come as tuples, axes >= 0."""
+    """An attribute's value, also where it is a constant input or ONNX's default. Lists come as tuples, axes >= 0."""
     value = node.attrs.get(name)
     position = INPUT_ATTRIBUTES.get((node.op, name))
+    if name == "axes" and (node.op.startswith("Reduce") or node.op in AXES_INPUTS):
+        position = 1
     if value is None and position is not None and len(node.inputs) > position:
         operand = node.inputs[position]
         value = operand.values.tolist() if isinstance(operand, gs.Constant) else None
-    if name == "axes" and value is not None and node.inputs[0].shape is not None:
-        rank = len(node.inputs[0].shape)
-        value = sorted(axis % rank for axis in value)
+    if value is None:
+        value = _default_of_conv(node, name) if node.op == "Conv" else None
+    if value is None:
+        value = _defaults(node.op).get(name)
+    return _from_zero(node, name, value)
+
+
+def _from_zero(node: gs.Node, name: str, value: Any) -> Any:
+    """A tuple for a list, and axes that count from the front."""
+    rank = len(node.inputs[0].shape) if node.inputs and node.inputs[0].shape is not None else None
+    if rank is not None and name == "axis" and isinstance(value, int):
+        return value % rank
+    if rank is not None and name == "axes" and value is not None and not callable(value):
+        return tuple(sorted(int(axis) % rank for axis in np.atleast_1d(value)))
     return tuple(value) if isinstance(value, list) else value
+
+
+def _default_of_conv(node: gs.Node, name: str) -> Any:
+    """ONNX takes these from the weight: they have no default that could be looked up."""
+    weight = node.inputs[1]
+    if not isinstance(weight, gs.Constant):
+        return None
+    kernel = tuple(weight.values.shape[2:])
+    same = node.attrs.get("auto_pad", "NOTSET") in ("SAME_UPPER", "SAME_LOWER") and max(kernel) > 1
+    pads = None if same else (0,) * (2 * len(kernel))
+    return {"kernel_shape": kernel, "strides": (1,) * len(kernel), "dilations": (1,) * len(kernel), "pads": pads}.get(
+        name
+    )
+
+
+@cache
+def _defaults(kind: str) -> dict[str, Any]:
+    """What ONNX says of attributes that a node leaves out."""
+    if not onnx.defs.has(kind):
+        return {}
+    attributes = onnx.defs.get_schema(kind).attributes.items()
+    found = {name: onnx.helper.get_attribute_value(a.default_value) for name, a in attributes if a.default_value.type}
+    return {name: value.decode() if isinstance(value, bytes) else value for name, value in found.items()}

@@ -1,11 +1,11 @@
-"""Names that say where a node comes from: `encoders.0.1/norm1/sqrt` is an op of module `norm1` in block `encoders.0.1`."""
+"""Names that say where a node comes from: `encoders.0.1/norm1/sqrt` is an op of `norm1` in block `encoders.0.1`."""
 
 from __future__ import annotations
 
 import ast
 import re
-from collections import Counter
 from collections.abc import Iterable
+from itertools import count
 
 import onnx
 
@@ -13,20 +13,24 @@ SCOPES = "pkg.torch.onnx.name_scopes"  # written by torch's dynamo exporter: the
 
 
 def name_nodes(model: onnx.ModelProto) -> None:
-    """Names every node after its module and op, in place. Names stay unique; nodes without a module keep theirs."""
-    taken: Counter[str] = Counter()
-    module = ""
+    """Names every node after its module and op, in place. Names stay unique.
+
+    A node that the exporter inserted belongs to the block of the node before it; where no node has a module, nodes
+    keep their names.
+    """
+    taken: set[str] = set()
+    before: str | None = None  # the module of the last node that has one
     for node in model.graph.node:
-        found = _module_of(node)
-        module = found if found is not None else _common([module, _neighbour_module(node, module)])
-        stem = "/".join(filter(None, [module_path(module), node.op_type.lower()]))
-        taken[stem] += 1
-        node.name = stem if taken[stem] == 1 else f"{stem}_{taken[stem]}"
-
-
-def _neighbour_module(node: onnx.NodeProto, module: str) -> str:
-    """A node that the exporter inserted belongs to the block of the node before it."""
-    return module.rsplit(".", 1)[0] if "." in module else ""
+        module = _module_of(node)
+        if module is not None:
+            before = module = module_path(module)
+        elif before is not None:
+            module = before[: -len(tokens(before)[-1])].rstrip("./")
+        own = node.name if module is None else ""
+        stem = own or "/".join(filter(None, [module, node.op_type.lower()]))
+        numbered = (f"{stem}_{number}" for number in count(2))
+        node.name = stem if stem not in taken else next(name for name in numbered if name not in taken)
+        taken.add(node.name)
 
 
 def _module_of(node: onnx.NodeProto) -> str | None:
@@ -38,6 +42,9 @@ def _module_of(node: onnx.NodeProto) -> str | None:
         path = ""
         for part in node.name.strip("/").split("/")[:-1]:
             path = part if not path or part.startswith(path + ".") else f"{path}.{part}"
+        return path
+    path, _, last = node.name.rpartition("/")
+    if path and re.fullmatch(rf"{node.op_type.lower()}(_\d+)?", last):  # named by us before
         return path
     return None
 
@@ -51,17 +58,6 @@ def tokens(name: str) -> list[str]:
     return re.split(r"[./]", name)
 
 
-def _common(names: Iterable[str]) -> str:
-    """The longest dotted prefix that all names share."""
-    parts = [name.split(".") for name in names]
-    shared = []
-    for column in zip(*parts, strict=False):
-        if len(set(column)) > 1:
-            break
-        shared.append(column[0])
-    return ".".join(shared)
-
-
 def common_prefix(names: Iterable[str]) -> str:
     """The longest path that all node names share, cut at `.` or `/`: the module around a region."""
     paths = [name.rsplit("/", 1)[0] if "/" in name else "" for name in names]
@@ -70,5 +66,5 @@ def common_prefix(names: Iterable[str]) -> str:
     length = 0
     while length < len(tokens(shortest)) and len({tuple(path[: length + 1]) for path in split}) == 1:
         length += 1
-    matched = re.match(r"[^./]+(?:[./][^./]+){%d}" % (length - 1), shortest) if length and shortest else None
+    matched = re.match(rf"[^./]+(?:[./][^./]+){{{length - 1}}}", shortest) if length and shortest else None
     return matched.group(0) if matched else ""

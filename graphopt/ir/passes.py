@@ -26,7 +26,7 @@ class Stage(StrEnum):
 class Pass(ABC):
     """A frozen dataclass whose fields are its options, in YAML and in Python. Its docstring opens with the equation.
 
-    `tolerance` belongs to the contract `approximate`: the largest relative difference of the site's output, in the
+    `tolerance` belongs to the contract `approximate`: the largest relative difference of the network's output, in the
     root mean square over calibration images.
     """
 

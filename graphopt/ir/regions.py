@@ -110,7 +110,9 @@ class Regions:
         return bool(tensor.inputs) and all(user.name in names for user in tensor.outputs)
 
 
-def region_graph(regions: Regions, names: Collection[str], fragment: Fragment | None = None, cut: Collection[str] = ()) -> gs.Graph:
+def region_graph(
+    regions: Regions, names: Collection[str], fragment: Fragment | None = None, cut: Collection[str] = ()
+) -> gs.Graph:
     """The region `names` as a graph of its own; with a `fragment`, that stands in place of the nodes `cut`."""
     inputs, outputs = regions.boundary(names)
     copies: dict[str, gs.Tensor] = {}

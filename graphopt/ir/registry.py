@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import importlib
 import importlib.util
-import inspect
+import json
 import pkgutil
+import sys
 from collections.abc import Mapping
 from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
+from pydantic import TypeAdapter, ValidationError
+
 from graphopt.errors import GraphoptError, did_you_mean
-from graphopt.ir.passes import Pass
+from graphopt.ir.contract import Contract
+from graphopt.ir.passes import Pass, Stage
 
 BUILT_IN = "graphopt.passes"
 
@@ -30,12 +35,12 @@ def load_pass(name: str, options: Mapping[str, Any], folder: Path) -> Pass:
     kind = _from_file(folder / name) if name.endswith(".py") else pass_class(name)
     hints = get_type_hints(kind)
     known = {field.name: hints[field.name] for field in dataclasses.fields(kind)}  # type: ignore[arg-type]
-    for key, value in options.items():
+    for key in options:
         if key not in known:
             raise GraphoptError(f"pass {name}: unknown option '{key}'; {did_you_mean(key, known)}")
-        _check_type(name, key, known[key], value)
+    checked = {key: _checked(name, key, known[key], value) for key, value in options.items()}
     try:
-        return kind(**options)
+        return kind(**checked)
     except (TypeError, ValueError) as error:
         raise GraphoptError(f"pass {name}: {error}") from error
 
@@ -55,10 +60,12 @@ def pass_class(name: str) -> type[Pass]:
 def _from_file(path: Path) -> type[Pass]:
     if not path.is_file():
         raise GraphoptError(f"pass file {path} does not exist")
-    spec = importlib.util.spec_from_file_location(f"graphopt_user_pass_{path.stem}", path)
+    digest = hashlib.sha256(str(path.resolve()).encode()).hexdigest()[:8]
+    spec = importlib.util.spec_from_file_location(f"graphopt_user_pass_{path.stem}_{digest}", path)
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module  # dataclasses look up postponed annotations there
     try:
         spec.loader.exec_module(module)
     except Exception as error:  # the user's code: anything may come out of it
@@ -74,31 +81,25 @@ def _only_pass(module: Any, where: str) -> type[Pass]:
     ]
     if len(found) != 1:
         raise GraphoptError(f"{where}: expected one class that derives from graphopt.Pass, found {len(found)}")
-    if not dataclasses.is_dataclass(found[0]) or not getattr(found[0], "name", None) or not hasattr(found[0], "contract"):
-        raise GraphoptError(f"{where}: {found[0].__name__} must be a frozen dataclass with a `name` and a `contract`")
-    return found[0]
-
-
-def _check_type(name: str, key: str, expected: Any, value: Any) -> None:
-    if get_origin(expected) is Literal:
-        if value not in get_args(expected):
-            words = ", ".join(map(str, get_args(expected)))
-            raise GraphoptError(f"pass {name}: option '{key}' is {value!r}; expected one of {words}")
-        return
-    allowed = (int, float) if expected is float else expected
-    if isinstance(allowed, type | tuple) and (not isinstance(value, allowed) or (isinstance(value, bool) and expected is not bool)):
-        raise GraphoptError(f"pass {name}: option '{key}' is {value!r}; expected {expected.__name__}")
-
-
-def describe_passes() -> list[dict[str, Any]]:
-    """One row a pass: name, stage, contract, options with their defaults, and what it does, in one line."""
-    rows = []
-    for name in sorted(pass_names()):
-        kind = pass_class(name)
-        options = {field.name: field.default for field in dataclasses.fields(kind)}  # type: ignore[arg-type]
-        documented = (inspect.getmodule(kind).__doc__ or kind.__doc__ or "").strip()  # type: ignore[union-attr]
-        summary = documented.splitlines()[0].removeprefix(f"{name}: ") if documented else ""
-        rows.append(
-            {"name": name, "stage": str(kind.stage), "contract": str(kind.contract), "options": options, "summary": summary}
+    kind = found[0]
+    parameters = getattr(kind, "__dataclass_params__", None)
+    if parameters is None or not parameters.frozen or not isinstance(getattr(kind, "name", None), str):
+        raise GraphoptError(f"{where}: {kind.__name__} must be a frozen dataclass with a `name`")
+    if not isinstance(getattr(kind, "contract", None), Contract) or not isinstance(kind.stage, Stage):
+        raise GraphoptError(
+            f"{where}: {kind.__name__} needs `contract: ClassVar[Contract] = Contract.EXACT`, .APPROXIMATE or .TUNED, "
+            f"and its `stage`, if any, must be a Stage"
         )
-    return rows
+    return kind
+
+
+def _checked(name: str, key: str, expected: Any, value: Any) -> Any:
+    """The option's value as the type that the pass declares; lists from YAML become tuples, nothing else changes."""
+    try:
+        return TypeAdapter(expected).validate_json(json.dumps(value), strict=True)
+    except (ValidationError, TypeError, ValueError) as error:
+        if get_origin(expected) is Literal:
+            words = "one of " + ", ".join(map(str, get_args(expected)))
+        else:
+            words = getattr(expected, "__name__", str(expected)) if isinstance(expected, type) else str(expected)
+        raise GraphoptError(f"pass {name}: option '{key}' is {value!r}; expected {words}") from error

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
+from dataclasses import replace
 from itertools import count
 
 import onnx_graphsurgeon as gs
 
-from graphopt.errors import GraphoptError
+from graphopt.errors import GraphoptError, did_you_mean
 from graphopt.ir.build import Build
 from graphopt.ir.fragments import Fragment
 from graphopt.ir.passes import Pass
@@ -17,6 +19,22 @@ from graphopt.ir.statistics import Statistics
 from graphopt.ir.view import GraphView
 
 MOST_ROUNDS = 50  # of clean-ups; each round removes nodes, so more means that passes undo each other
+
+
+def proposed_sites(rule: Pass, view: GraphView) -> list[Site]:
+    """The sites of a pass, each under a name of its own. Whatever goes wrong in the pass names the pass."""
+    try:
+        found = list(rule.sites(view))
+    except GraphoptError:
+        raise
+    except Exception as error:  # a pass is the user's code: anything may come out of it
+        raise GraphoptError(f"pass {rule.name} raised {type(error).__name__} in sites(): {error}; mend it") from error
+    taken: Counter[str] = Counter()
+    sites = []
+    for site in found:
+        taken[site.name] += 1
+        sites.append(site if taken[site.name] == 1 else replace(site, name=f"{site.name}.{taken[site.name]}"))
+    return sites
 
 
 def build_fragment(rule: Pass, site: Site, view: GraphView, statistics: Statistics | None) -> Fragment:
@@ -34,7 +52,10 @@ def build_fragment(rule: Pass, site: Site, view: GraphView, statistics: Statisti
     if set(outputs) != set(site.outputs) or not all(isinstance(t, gs.Tensor) for t in outputs.values()):
         expected = ", ".join(site.outputs)
         raise GraphoptError(f"pass {rule.name} at site {site.name}: rewrite() must return tensors for: {expected}")
-    build.fragment.outputs = {site.outputs[role]: tensor for role, tensor in outputs.items()}
+    build.fragment.outputs = {
+        site.outputs[role]: build.op("Identity", [tensor]) if isinstance(tensor, gs.Constant) else tensor
+        for role, tensor in outputs.items()
+    }
     return build.fragment
 
 
@@ -116,7 +137,16 @@ class Splicer:
 
 
 def apply_selection(space: Space, selection: Selection) -> gs.Graph:
-    """A copy of the space's graph with the selected candidates; choices inside a replaced site have no effect."""
+    """A copy of the space's graph with the selected candidates; choices inside a replaced site have no effect.
+
+    A choice that the selection does not name is kept. Raises GraphoptError for what the space does not hold.
+    """
+    for name, option in selection.items():
+        if name not in space.choices:
+            raise GraphoptError(f"selection: unknown choice '{name}'; {did_you_mean(name, space.choices)}")
+        options = space.choices[name].options
+        if option not in options:
+            raise GraphoptError(f"selection: '{name}' has no candidate '{option}'; {did_you_mean(option, options)}")
     splicer = Splicer(space.graph.copy())
     for name, option in selection.items():
         if option == KEEP or any(selection.get(outer, KEEP) != KEEP for outer in space.ancestors(name)):
@@ -126,24 +156,36 @@ def apply_selection(space: Space, selection: Selection) -> gs.Graph:
     return splicer.finish()
 
 
+def rewrite_once(graph: gs.Graph, rule: Pass, statistics: Statistics | None = None) -> int:
+    """Applies a pass at all its sites, in place, and counts them. Of sites that overlap, the first one counts."""
+    view = GraphView(graph)
+    splicer = Splicer(graph)
+    covered: set[str] = set()
+    fragments = []
+    for site in proposed_sites(rule, view):
+        if not covered & set(site.nodes):
+            covered |= set(site.nodes)
+            fragments.append((site, build_fragment(rule, site, view, statistics)))
+    for site, fragment in fragments:
+        splicer.splice(site, fragment)
+    splicer.finish()
+    _rename_rewritten(graph, rule.name)
+    return len(fragments)
+
+
 def rewrite_everywhere(graph: gs.Graph, passes: Sequence[Pass], statistics: Statistics | None = None) -> dict[str, int]:
     """Applies passes at all their sites, again and again until nothing changes, in place. Counts rewrites by pass."""
     edits = {rule.name: 0 for rule in passes}
     for round_number in count():
         before = sum(edits.values())
         for rule in passes:
-            view = GraphView(graph)
-            fragments = [(site, build_fragment(rule, site, view, statistics)) for site in rule.sites(view)]
-            splicer = Splicer(graph)
-            for site, fragment in fragments:
-                splicer.splice(site, fragment)
-            splicer.finish()
-            edits[rule.name] += len(fragments)
-            _rename_rewritten(graph, rule.name)
+            edits[rule.name] += rewrite_once(graph, rule, statistics)
         if sum(edits.values()) == before:
             return edits
         if round_number > MOST_ROUNDS:
-            raise GraphoptError(f"passes {', '.join(edits)} go on rewriting each other's results; leave one of them out")
+            raise GraphoptError(
+                f"passes {', '.join(edits)} go on rewriting each other's results; leave one of them out"
+            )
     raise AssertionError
 
 

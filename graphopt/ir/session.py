@@ -32,7 +32,9 @@ class OnnxSession:
                 model.SerializeToString(), options, providers=["CPUExecutionProvider"]
             )
         except Exception as error:  # onnxruntime's errors share no public base class
-            raise GraphoptError(f"onnxruntime does not accept the graph: {str(error).strip().splitlines()[0]}") from error
+            raise GraphoptError(
+                f"onnxruntime does not accept the graph: {str(error).strip().splitlines()[0]}"
+            ) from error
         self.inputs = [value.name for value in self._session.get_inputs()]
         self.outputs = [value.name for value in self._session.get_outputs()]
 
@@ -41,7 +43,12 @@ class OnnxSession:
         return self.run_named(dict(zip(self.inputs, inputs, strict=True)), self.outputs[:1])[0]
 
     def run_named(self, inputs: Mapping[str, Array], outputs: Sequence[str]) -> list[Array]:
-        found: list[Array] = self._session.run(list(outputs), dict(inputs))
+        if not outputs:  # onnxruntime would take an empty list for all of them
+            return []
+        try:
+            found: list[Array] = self._session.run(list(outputs), dict(inputs))
+        except Exception as error:  # onnxruntime's errors share no public base class
+            raise GraphoptError(f"onnxruntime cannot run the graph: {str(error).strip().splitlines()[0]}") from error
         return found
 
 
@@ -59,12 +66,29 @@ def optimise_basic(model: onnx.ModelProto) -> onnx.ModelProto:
     options = onnxruntime.SessionOptions()
     options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_BASIC
     options.log_severity_level = 3
-    # Fusions would change weights and hide the structure that passes look for.
-    kept_apart = ["ConvAddFusion", "ConvMulFusion", "ConvBNFusion", "PadFusion", "MatMulAddFusion", "GemmActivationFusion"]
+    # Fusions would change weights and hide the structure that passes look for; sharing would rename equal weights.
+    kept_apart = [
+        "ConvAddFusion",
+        "ConvMulFusion",
+        "ConvBNFusion",
+        "PadFusion",
+        "MatMulAddFusion",
+        "GemmActivationFusion",
+        "ConstantSharing",
+        "CommonSubexpressionElimination",
+    ]
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "optimised.onnx"
         options.optimized_model_filepath = str(path)
-        onnxruntime.InferenceSession(
-            model.SerializeToString(), options, providers=["CPUExecutionProvider"], disabled_optimizers=kept_apart
-        )
-        return onnx.load(path)
+        try:
+            onnxruntime.InferenceSession(
+                model.SerializeToString(), options, providers=["CPUExecutionProvider"], disabled_optimizers=kept_apart
+            )
+        except Exception as error:  # onnxruntime's errors share no public base class
+            reason = str(error).strip().splitlines()[0]
+            raise GraphoptError(f"onnxruntime does not accept the graph: {reason}") from error
+        optimised = onnx.load(path)
+    standard = [entry for entry in optimised.opset_import if entry.domain in ("", "ai.onnx")]
+    del optimised.opset_import[:]
+    optimised.opset_import.extend(standard)
+    return optimised

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 class Site:
     """A convex region with named inputs and one or more outputs, e.g. `encoders.0.1/norm1`.
 
-    `inputs`, `outputs`, `constants` and `captures` (tensors inside) map the names of the pattern to the graph's tensors.
+    `inputs`, `outputs`, `constants` and `captures` (tensors inside) map the pattern's names to the graph's tensors.
     """
 
     name: str

@@ -12,8 +12,9 @@ from numpy.typing import NDArray
 
 from graphopt.errors import GraphoptError
 from graphopt.ir.canonical import to_graph, to_model
+from graphopt.ir.contract import Contract
 from graphopt.ir.passes import Pass, Stage
-from graphopt.ir.rewriting import build_fragment, rewrite_everywhere
+from graphopt.ir.rewriting import apply_selection, build_fragment, proposed_sites, rewrite_once
 from graphopt.ir.sites import Refusal, Site, parent_of
 from graphopt.ir.space import Candidate, Choice, Space
 from graphopt.ir.statistics import Statistics, collect
@@ -36,8 +37,8 @@ def prepare(graph: gs.Graph, passes: Sequence[Pass], images: list[NDArray[np.flo
     edits: dict[str, int] = {}
     for rule in (rule for rule in passes if rule.stage is Stage.PREPARE):
         after = graph.copy()
-        sites = list(_sites(rule, GraphView(after)))
-        edits.update(rewrite_everywhere(after, [rule], collect(after, sites, images)))
+        sites = proposed_sites(rule, GraphView(after))
+        edits[rule.name] = rewrite_once(after, rule, collect(after, sites, images))
         check_approximation(rule, graph, after, images)
         graph = to_graph(to_model(after))  # with the shapes of the new tensors
     return Prepared(graph, edits)
@@ -59,7 +60,7 @@ def build_space(
     proposals: list[tuple[Pass, Site]] = []
     refusals: list[Refusal] = []
     for rule in (rule for rule in passes if rule.stage is Stage.SEARCH):
-        for site in _sites(rule, view):
+        for site in proposed_sites(rule, view):
             if any(fnmatch.fnmatch(site.name, glob) for glob in exclude):
                 refusals.append(Refusal(rule.name, site.name, "excluded by the configuration"))
                 continue
@@ -70,8 +71,9 @@ def build_space(
             proposals.append((rule, site))
         refusals += view.take_refusals(rule.name)
     statistics = collect(graph, [site for _, site in proposals], images)
-    choices = _choices(proposals, view, statistics, report)
-    return Space(graph, choices, refusals)
+    space = Space(graph, _choices(proposals, view, statistics, report), refusals)
+    _check_approximate(space, passes, images)
+    return space
 
 
 def _choices(
@@ -99,10 +101,10 @@ def _choices(
     return choices
 
 
-def _sites(rule: Pass, view: GraphView) -> list[Site]:
-    try:
-        return list(rule.sites(view))
-    except GraphoptError:
-        raise
-    except Exception as error:  # a pass is the user's code: anything may come out of it
-        raise GraphoptError(f"pass {rule.name} raised {type(error).__name__} in sites(): {error}; mend it") from error
+def _check_approximate(space: Space, passes: Sequence[Pass], images: list[NDArray[np.float32]]) -> None:
+    """Candidates of the contract `approximate`, one at a time in the whole network."""
+    for rule in (rule for rule in passes if rule.contract is Contract.APPROXIMATE):
+        for choice in space.choices.values():
+            if rule.name in choice.candidates:
+                after = apply_selection(space, {choice.name: rule.name})
+                check_approximation(rule, space.graph, after, images, f" at site {choice.name}")

@@ -65,7 +65,9 @@ class SiteStatistics:
 def collect(graph: gs.Graph, sites: Iterable[Site], images: Sequence[Array], threads: int = 0) -> Statistics:
     """Runs the graph on `images`, each (1, C, H, W) as the graph's input, and samples the tensors that sites name."""
     tensors = graph.tensors()
-    wanted = {name for site in sites for name in (*site.inputs.values(), *site.captures.values(), *site.outputs.values())}
+    wanted = {
+        name for site in sites for name in (*site.inputs.values(), *site.captures.values(), *site.outputs.values())
+    }
     names = sorted(name for name in wanted if isinstance(tensors[name], gs.Variable))
     inputs = {tensor.name for tensor in graph.inputs}
     session = OnnxSession(to_model(graph), [name for name in names if name not in inputs], threads)
@@ -79,8 +81,8 @@ def collect(graph: gs.Graph, sites: Iterable[Site], images: Sequence[Array], thr
 
 
 def _sample(value: Array) -> Array:
-    """(1, C, ...) -> (n, C): every pixel of a small tensor, a fixed random choice of a large one's."""
-    rows = value.reshape(value.shape[1] if value.ndim > 1 else 1, -1).T
+    """(N, C, ...) -> (n, C): every pixel of a small tensor, a fixed random choice of a large one's."""
+    rows = np.moveaxis(value, 1, -1).reshape(-1, value.shape[1]) if value.ndim > 1 else value.reshape(-1, 1)
     if len(rows) <= POSITIONS:
         return np.ascontiguousarray(rows)
     return rows[np.random.default_rng(len(rows)).choice(len(rows), POSITIONS, replace=False)]

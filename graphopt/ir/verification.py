@@ -40,7 +40,9 @@ def check_contract(rule: Pass, site: Site, fragment: Fragment, regions: Regions,
     worst = 0.0
     for tensor, a, b in zip(before.outputs, expected, found, strict=True):
         if a.shape != b.shape or a.dtype != b.dtype:
-            raise GraphoptError(f"{label}: {tensor.name} must stay {a.dtype}{a.shape}, the rewrite gives {b.dtype}{b.shape}")
+            raise GraphoptError(
+                f"{label}: {tensor.name} must stay {a.dtype}{a.shape}, the rewrite gives {b.dtype}{b.shape}"
+            )
         if not np.isfinite(b).all():
             raise GraphoptError(f"{label}: the rewrite gives values that are not finite")
         worst = max(worst, float(np.abs(a - b).max() / max(float(np.abs(a).max()), 1e-12)))
@@ -52,17 +54,22 @@ def check_contract(rule: Pass, site: Site, fragment: Fragment, regions: Regions,
     return worst
 
 
-def check_approximation(rule: Pass, before: gs.Graph, after: gs.Graph, images: list[Array]) -> float:
-    """Relative root-mean-square difference of two whole graphs on calibration images, against the pass's tolerance."""
+def check_approximation(rule: Pass, before: gs.Graph, after: gs.Graph, images: list[Array], where: str = "") -> float:
+    """Relative root-mean-square difference of two whole graphs on calibration images, against what the pass promises.
+
+    A pass of the contract `tuned` promises nothing of the untrained network, other than finite values.
+    """
     first, second = OnnxSession(to_model(before)), OnnxSession(to_model(after))
     outputs = [(first.run(image), second.run(image)) for image in images]
     squares = [(np.square(a - b).mean(), np.square(a).mean()) for a, b in outputs]
     error, scale = (float(sum(column)) for column in zip(*squares, strict=True))
     difference = float(np.sqrt(error / max(scale, 1e-30)))
-    if not difference <= rule.tolerance:
+    allowed = {Contract.EXACT: WHOLE_TOLERANCE, Contract.APPROXIMATE: rule.tolerance, Contract.TUNED: np.inf}
+    if not difference <= allowed[rule.contract]:
         raise GraphoptError(
-            f"pass {rule.name}: the contract is 'approximate' within {rule.tolerance:g}, but the network's output "
-            f"changes by {difference:.2e} (relative root mean square over {len(images)} calibration images)"
+            f"pass {rule.name}{where}: the contract is '{rule.contract}' within {allowed[rule.contract]:g}, but the "
+            f"network's output changes by {difference:.2e} (relative root mean square over {len(images)} calibration "
+            f"images); mend rewrite(), or declare the contract 'tuned'"
         )
     return difference
 
@@ -91,11 +98,14 @@ def _check_shapes(label: str, before: list[gs.Tensor], after: list[gs.Tensor]) -
 def _structure(graph: gs.Graph) -> str:
     """Kinds, attributes and shapes, without names."""
     shapes = [tuple(tensor.shape) for tensor in graph.inputs]
-    return repr([(n.op, sorted((k, str(v)) for k, v in n.attrs.items()), [t.shape for t in n.inputs]) for n in graph.nodes] + [shapes])
+    return repr(
+        [(n.op, sorted((k, str(v)) for k, v in n.attrs.items()), [t.shape for t in n.inputs]) for n in graph.nodes]
+        + [shapes]
+    )
 
 
 def check_cleanups(before: onnx.ModelProto, after: onnx.ModelProto, images: list[Array], names: list[str]) -> float:
-    """The largest relative difference that exact clean-ups made to the whole network; more than rounding is an error."""
+    """The largest relative difference that exact clean-ups made to a whole network; more than rounding is an error."""
     first, second = OnnxSession(before, optimise=False), OnnxSession(after, optimise=False)
     worst = 0.0
     for image in images:

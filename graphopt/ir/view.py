@@ -70,6 +70,9 @@ class GraphView:
         shared = names & covered
         if shared:
             return f"it shares {min(shared)} with a match before it"
+        for role, tensor in match.inputs.items():
+            if tensor.inputs and tensor.inputs[0].name in names:
+                return f"its input '{role}' is {tensor.name}, which is computed inside the site"
         for node in match.nodes:
             for tensor in node.outputs:
                 if tensor is match.output:

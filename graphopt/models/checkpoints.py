@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import pickle
 import re
+import warnings
 from pathlib import Path
 
 import torch
-from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
@@ -48,29 +47,40 @@ def _read(path: Path) -> dict[str, Tensor]:
     if not path.is_file():
         raise GraphoptError(f"checkpoint {path} does not exist")
     try:
-        if path.suffix == ".safetensors":
+        if path.suffix.lower() == ".safetensors":
             return load_file(path)
-        content = torch.load(path, map_location="cpu", weights_only=True)
-    except (SafetensorError, pickle.UnpicklingError, RuntimeError, EOFError, KeyError, ValueError) as error:
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        raise GraphoptError(f"checkpoint {path} cannot be read as weights: {reason}") from error
+        with warnings.catch_warnings():  # about the pickle protocol of files that are then refused anyway
+            warnings.simplefilter("ignore")
+            content = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # both readers raise all sorts of errors for what is no checkpoint
+        raise GraphoptError(
+            f"checkpoint {path} cannot be read as weights ({type(error).__name__}); expected safetensors, "
+            "or a file by torch.save that holds tensors and no other objects"
+        ) from error
     for key in ("params", "state_dict"):
         if isinstance(content, dict) and isinstance(content.get(key), dict):
             content = content[key]
-    if not isinstance(content, dict) or not all(isinstance(value, Tensor) for value in content.values()):
-        raise GraphoptError(f"checkpoint {path} holds no state dict; expected names and tensors, or `params` around them")
-    return {key.removeprefix("module."): value for key, value in content.items()}
+    pairs = content.items() if isinstance(content, dict) else [(None, content)]
+    if not all(isinstance(key, str) and isinstance(value, Tensor) for key, value in pairs):
+        raise GraphoptError(
+            f"checkpoint {path} holds no state dict: expected names and tensors, or `params` around them"
+        )
+    return {str(key).removeprefix("module."): value for key, value in pairs}
 
 
 def _config_of(weights: dict[str, Tensor], path: Path) -> NAFNetConfig:
-    if "intro.weight" not in weights:
-        raise GraphoptError(f"checkpoint {path} is not a NAFNet: it has no 'intro.weight'; its keys begin {_some(sorted(weights))}")
+    if "intro.weight" not in weights or weights["intro.weight"].ndim != 4:
+        keys = _some(sorted(weights))
+        raise GraphoptError(f"checkpoint {path} is not a NAFNet: it has no convolution 'intro'; its keys begin {keys}")
     width, channels = weights["intro.weight"].shape[:2]
 
     def blocks(prefix: str) -> int:
         found = [int(m.group(1)) for key in weights if (m := re.match(rf"{re.escape(prefix)}\.(\d+)\.", key))]
         return max(found, default=-1) + 1
 
+    if blocks("downs") != blocks("ups"):
+        levels = f"{blocks('downs')} levels down and {blocks('ups')} up"
+        raise GraphoptError(f"checkpoint {path} is not a NAFNet: it has {levels}, expected as many of each")
     return NAFNetConfig(
         width=width,
         encoder_blocks=tuple(blocks(f"encoders.{level}") for level in range(blocks("downs"))),
@@ -82,4 +92,3 @@ def _config_of(weights: dict[str, Tensor], path: Path) -> NAFNetConfig:
 
 def _some(names: list[str]) -> str:
     return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "") if names else "nothing"
-

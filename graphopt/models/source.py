@@ -26,9 +26,8 @@ def find_model(name: str, folder: Path) -> Path:
         if not path.is_file():
             raise GraphoptError(f"model {path} does not exist; {did_you_mean(name, SHIPPED)} (shipped networks)")
         return path
-    raise GraphoptError(
-        f"unknown model '{name}'; {did_you_mean(name, SHIPPED)}, or give a path that ends in .onnx, .pth or .safetensors"
-    )
+    hint = did_you_mean(name, SHIPPED)
+    raise GraphoptError(f"unknown model '{name}'; {hint} (or give a path that ends in .onnx, .pth or .safetensors)")
 
 
 def load_source(path: Path, resolution: tuple[int, int] | None, cache: Path) -> tuple[onnx.ModelProto, float]:

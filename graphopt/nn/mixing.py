@@ -9,7 +9,6 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-
 _ONE = 2e-7  # a sum this near to 1 is 1 in fp32
 
 

@@ -28,7 +28,9 @@ class ExpectedLatency:
         for name, choice in space.choices.items():
             rows = table.deltas[name]
             exact = min(rows[option][target].latency_ms for option in ("keep", *table.exact[name]))
-            deltas = [exact if o == "keep" or o in table.exact[name] else rows[o][target].latency_ms for o in choice.options]
+            deltas = [
+                exact if o == "keep" or o in table.exact[name] else rows[o][target].latency_ms for o in choice.options
+            ]
             self._deltas[name] = torch.tensor(deltas)
 
     def __call__(self, probabilities: Probabilities) -> Tensor:

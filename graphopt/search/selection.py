@@ -60,7 +60,9 @@ def meet_goal(
         turned.append(best[1])
 
 
-def with_exact(space: Space, table: CostTable, selection: Mapping[str, str], weights: Mapping[str, float]) -> dict[str, str]:
+def with_exact(
+    space: Space, table: CostTable, selection: Mapping[str, str], weights: Mapping[str, float]
+) -> dict[str, str]:
     """Where `keep` is selected, the exact candidate that is cheaper takes its place: price alone decides."""
     return {
         name: table.cheapest_exact(name, weights) if option == KEEP else option for name, option in selection.items()

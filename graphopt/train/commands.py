@@ -7,6 +7,7 @@ from collections.abc import Callable
 import torch
 
 from graphopt.config import PretrainConfig
+from graphopt.errors import GraphoptError
 from graphopt.models.checkpoints import save_checkpoint
 from graphopt.models.nafnet import NAFNet, NAFNetConfig
 from graphopt.train.pretrain import pretrain
@@ -14,6 +15,8 @@ from graphopt.train.pretrain import pretrain
 
 def pretrain_to_file(config: PretrainConfig, report: Callable[[float, str], None]) -> None:
     """Trains by `config` and saves safetensors to its output; the checkpoint to resume from lies beside it."""
+    if config.output.suffix != ".safetensors":
+        raise GraphoptError(f"output {config.output}: expected a name that ends in .safetensors")
     if config.threads:
         torch.set_num_threads(config.threads)
     torch.manual_seed(config.seed)

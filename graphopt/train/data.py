@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, UnidentifiedImageError
+from PIL import Image, ImageOps
 
 from graphopt.errors import GraphoptError
 
@@ -16,21 +16,24 @@ IMAGE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".
 
 
 def read_image(path: Path) -> NDArray[np.uint8]:
-    """RGB, (H, W, 3), 0-255."""
+    """RGB, (H, W, 3), 0-255, turned upright where a camera noted that it was held sideways."""
     try:
         with Image.open(path) as image:
-            return np.asarray(image.convert("RGB"))
+            return np.asarray(ImageOps.exif_transpose(image).convert("RGB"))
     except FileNotFoundError as error:
         raise GraphoptError(f"image {path} does not exist; give the path of a PNG or JPEG file") from error
-    except (UnidentifiedImageError, OSError) as error:
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         raise GraphoptError(f"image {path} cannot be read ({error}); expected a PNG or JPEG file") from error
 
 
 def write_image(path: Path, image: NDArray[np.float32]) -> None:
     """`image` is (3, H, W) in [0, 1]; values outside are clipped."""
     pixels = (np.clip(image, 0, 1) * 255).round().astype(np.uint8).transpose(1, 2, 0)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    Image.fromarray(pixels).save(path)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(pixels).save(path)
+    except OSError as error:
+        raise GraphoptError(f"image {path} cannot be written: {error.strerror or error}") from error
 
 
 def list_images(folders: Sequence[Path]) -> list[Path]:

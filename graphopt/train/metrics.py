@@ -8,7 +8,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from graphopt.errors import GraphoptError
+
 Planes = NDArray[np.float32]
+SSIM_WINDOW = 11
 
 
 @dataclass(frozen=True)
@@ -29,6 +32,9 @@ def ssim(restored: Planes, clean: Planes) -> float:
     """Structural similarity with the Gaussian window of Wang et al. 2004 (sigma 1.5, 11x11), mean over RGB."""
     from skimage.metrics import structural_similarity
 
+    if min(clean.shape[1:]) < SSIM_WINDOW:
+        size = "x".join(map(str, clean.shape[1:]))
+        raise GraphoptError(f"SSIM needs images of {SSIM_WINDOW}x{SSIM_WINDOW} or more, found one of {size}")
     return float(
         structural_similarity(
             np.clip(restored, 0, 1), clean, data_range=1.0, channel_axis=0,

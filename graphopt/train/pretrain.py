@@ -26,24 +26,30 @@ def pretrain(network: nn.Module, config: PretrainConfig, state: Path, report: Re
     the last part, so that the global pool of channel attention sees areas nearer to those of whole images.
     """
     torch.manual_seed(config.seed)
-    network.to(memory_format=torch.channels_last)
+    network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # not in torch's stubs
     optimiser = torch.optim.AdamW(network.parameters(), config.learning_rate, (0.9, 0.9), weight_decay=0, fused=True)
     average = AveragedModel(network, multi_avg_fn=get_ema_multi_avg_fn(config.ema))
     budget, step = Budget(config.steps, config.minutes), 0
     if state.exists():
         saved = torch.load(state, weights_only=True)
-        network.load_state_dict(saved["network"])
-        average.load_state_dict(saved["average"])
-        optimiser.load_state_dict(saved["optimiser"])
+        try:
+            network.load_state_dict(saved["network"])
+            average.load_state_dict(saved["average"])
+            optimiser.load_state_dict(saved["optimiser"])
+        except (RuntimeError, ValueError) as error:
+            raise GraphoptError(
+                f"training: {state} is the checkpoint of another network; give another output, or delete it"
+            ) from error
         budget.spent, step = saved["seconds"], saved["step"]
         report(budget.progress(step), f"goes on at step {step}")
+    first = step
     sampler = PatchSampler.of_folders(config.images, config.sigma, config.seed + step)
 
     def save() -> None:
-        parts = {"network": network, "average": average, "optimiser": optimiser}
-        content = {name: part.state_dict() for name, part in parts.items()}
+        weights = {"network": network.state_dict(), "average": average.state_dict()}
         temporary = state.with_suffix(".tmp")
-        torch.save({**content, "seconds": budget.seconds(), "step": step}, temporary)
+        content = {**weights, "optimiser": optimiser.state_dict(), "seconds": budget.seconds(), "step": step}
+        torch.save(content, temporary)
         os.replace(temporary, state)
 
     recent = 0.0
@@ -56,20 +62,21 @@ def pretrain(network: nn.Module, config: PretrainConfig, state: Path, report: Re
         loss = psnr_loss(restored, torch.from_numpy(clean))
         optimiser.zero_grad()
         loss.backward()
-        nn.utils.clip_grad_norm_(network.parameters(), config.clip_gradient)
+        length = nn.utils.clip_grad_norm_(network.parameters(), config.clip_gradient)
         value = -loss.item()
-        if not torch.isfinite(loss):
+        if not (torch.isfinite(loss) and torch.isfinite(length)):
+            kept = f"the last good checkpoint is {state}" if state.exists() else "no checkpoint was written yet"
             raise GraphoptError(
-                f"training: the loss became {-value} at step {step}; the last good checkpoint is {state}; "
+                f"training: the loss became {-value} (its gradient {length.item()}) at step {step}; {kept}; "
                 f"lower learning_rate (now {config.learning_rate:g}) and run the command again"
             )
+        if step > first and step % config.save_every == 0:
+            save()  # here, not after the step: these weights have just proved to be good
         optimiser.step()
         average.update_parameters(network)
         step += 1
         recent = value if recent == 0 else 0.98 * recent + 0.02 * value
         if step % 10 == 0:
             report(progress, f"step {step}, {recent:.2f} dB on training patches")
-        if step % config.save_every == 0:
-            save()
     save()
     return average.module

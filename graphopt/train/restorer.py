@@ -29,7 +29,9 @@ def open_restorer(path: Path) -> Restore:
 
     from graphopt.models.checkpoints import load_checkpoint
 
-    network = load_checkpoint(path).to(memory_format=torch.channels_last)
+    network = load_checkpoint(path)
+    _check_channels(network.config.image_channels, str(path))
+    network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # not in torch's stubs
 
     def restore(noisy: Planes) -> Planes:
         with torch.inference_mode():
@@ -44,6 +46,10 @@ class OnnxRestorer:
     """Whole images where the graph can be reshaped to them, overlapping tiles of its own size where it cannot."""
 
     def __init__(self, model: onnx.ModelProto, where: str):
+        shape = input_shape(model)
+        if len(shape) != 4:
+            raise GraphoptError(f"{where}: expected an input of the shape (1, 3, H, W), found {shape}")
+        _check_channels(shape[1], where)
         self._model, self._where = model, where
         self._sessions: dict[tuple[int, int], OnnxSession] = {}
         self._tile: tuple[int, int] | None = None
@@ -54,8 +60,8 @@ class OnnxRestorer:
             padded = _pad(noisy, height + -height % PADDING, width + -width % PADDING)
             try:
                 return self._run(padded)[:, :height, :width]
-            except Exception:  # a graph whose constants fix its size says so in many ways
-                self._tile = self._own_size()
+            except Exception as error:  # a graph whose constants fix its size says so in many ways
+                self._tile = self._own_size(error)
         return self._by_tiles(noisy, self._tile)
 
     def _run(self, image: Planes) -> Planes:
@@ -69,13 +75,16 @@ class OnnxRestorer:
         value = next(v for v in self._model.graph.input if v.name == session.inputs[0])
         is_half = value.type.tensor_type.elem_type == onnx.TensorProto.FLOAT16
         restored: Planes = session.run(image[None].astype(np.float16 if is_half else np.float32))[0].astype(np.float32)
+        if restored.shape != image.shape:
+            shapes = f"{image.shape} to {restored.shape}"
+            raise GraphoptError(f"{self._where}: turns {shapes}; expected a network that keeps the shape of its image")
         return restored
 
-    def _own_size(self) -> tuple[int, int]:
-        shape = input_shape(self._model)
-        if len(shape) != 4 or shape[2] <= 0 or shape[3] <= 0:
-            raise GraphoptError(f"{self._where}: expected an input (1, 3, H, W), found {shape}")
-        return shape[2], shape[3]
+    def _own_size(self, error: Exception) -> tuple[int, int]:
+        height, width = input_shape(self._model)[2:]
+        if height <= 0 or width <= 0:
+            raise GraphoptError(f"{self._where} cannot be run: {str(error).strip().splitlines()[0]}") from error
+        return height, width
 
     def _by_tiles(self, noisy: Planes, tile: tuple[int, int]) -> Planes:
         channels, height, width = noisy.shape
@@ -88,6 +97,11 @@ class OnnxRestorer:
                 total[place] += self._run(np.ascontiguousarray(image[place])) * window
                 weight[place] += window
         return (total / weight)[:channels, :height, :width]
+
+
+def _check_channels(channels: int, where: str) -> None:
+    if channels != 3:
+        raise GraphoptError(f"{where}: expected a network for RGB images, found {channels} channels")
 
 
 def _pad(image: Planes, height: int, width: int) -> Planes:
@@ -106,7 +120,7 @@ def _ramp(tile: int) -> Planes:
 
 
 def noisy_pairs(folders: Sequence[Path], sigma: float, seed: int = 0) -> Iterator[tuple[Planes, Planes]]:
-    """(noisy, clean) for every image, noise seeded by (`seed`, position of the image), so that every run sees the same."""
+    """(noisy, clean) for every image, noise seeded by (`seed`, position of the image): each run sees the same."""
     for position, path in enumerate(list_images(folders)):
         clean = to_planes(read_image(path))
         yield add_noise(clean, sigma, (seed, position)), clean

@@ -1,0 +1,234 @@
+"""The quickstart, shortened: a small NAFNet through every stage, twice, killed, changed, and fed bad input."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import pytest
+import torch
+import yaml
+from PIL import Image
+
+from graphopt.errors import GraphoptError
+from graphopt.ir.session import OnnxSession
+from graphopt.models.checkpoints import save_checkpoint
+from graphopt.models.nafnet import NAFNet, NAFNetConfig
+from graphopt.pipeline import open_pipeline
+
+EXAMPLES = Path(__file__).parents[1] / "examples"
+TARGETS = ("sm8650-adreno750", "exynos2100-mali-g78")
+STAGES = ["source", "space", "cost", "search", "rewrite", "finetune", "deploy", "report"]
+
+
+def silent(stage: str, share: float, words: str) -> None:
+    pass
+
+
+def config_of(**changes: Any) -> dict[str, Any]:
+    return {
+        "model": "tiny.safetensors",
+        "resolution": [32, 32],
+        "data": {"train": ["photos"], "test": ["photos"], "sigma": 25, "calibration_images": 2},
+        "passes": [
+            "bounded-gate", "affine-norm", "static-attention", "partial-depthwise", "resize-upsample",
+            "transposed-upsample", "skip-feed-forward", "fold-affine",
+            {str(EXAMPLES / "custom_pass" / "diagonal_attention.py"): {"gain": 1.0}},
+        ],
+        "targets": dict.fromkeys(TARGETS, 1),
+        "search": {"latency": 0.7, "warm_up_steps": 2, "steps": 6, "patches": [2, 32], "record_every": 2},
+        "finetune": {"steps": 6, "patches": [2, 32], "record_every": 2},
+        **changes,
+    }  # fmt: skip
+
+
+def write_config(folder: Path, **changes: Any) -> Path:
+    path = folder / "pipeline.yaml"
+    path.write_text(yaml.safe_dump(config_of(**changes)))
+    return path
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a small NAFNet of random weights and two photographs."""
+    folder = tmp_path_factory.mktemp("pipeline")
+    torch.manual_seed(3)
+    network = NAFNet(NAFNetConfig(4, (1, 1), 1, (1, 1)))
+    with torch.no_grad():
+        for name, parameter in network.named_parameters():
+            if name.endswith(("beta", "gamma")):
+                parameter.uniform_(0.1, 0.5)
+            elif "norm" in name:
+                parameter.uniform_(0.5, 1.5)
+    save_checkpoint(network, folder / "tiny.safetensors")
+    (folder / "photos").mkdir()
+    random = np.random.default_rng(5)
+    for number in range(2):
+        pixels = random.integers(0, 255, (5, 6, 3), dtype=np.uint8)
+        Image.fromarray(pixels).resize((50, 44)).save(folder / "photos" / f"{number}.png")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def finished(home: Path) -> Path:
+    """The run folder of one whole run."""
+    pipeline = open_pipeline(write_config(home), home / "run", home / "cache", silent)
+    assert pipeline.run()
+    assert pipeline.stages.ran == STAGES
+    return home / "run"
+
+
+def read(path: Path) -> Any:
+    return json.loads(path.read_text())
+
+
+def test_every_result_is_there_and_agrees(finished: Path) -> None:
+    metrics = read(finished / "metrics.json")
+    assert set(metrics) == {"targets", "quality", "parameters", "macs", "choices", "seconds"}
+    for target in TARGETS:
+        before, after = (metrics["targets"][target][when] for when in ("before", "after"))
+        assert set(before) == {"latency_ms", "low_ms", "high_ms", "provenance", "peak_memory_bytes"}
+        assert after["provenance"] == "estimated"
+        assert after["latency_ms"] <= 0.7 * before["latency_ms"] * 1.05
+        assert before["low_ms"] < before["latency_ms"] < before["high_ms"]
+        for kind in (".cl", ".aarch64"):
+            assert any(kind in path.name for path in (finished / "compiled").glob(f"{target}*"))
+    assert set(metrics["seconds"]) >= set(STAGES[:-1])
+    assert all(np.isfinite(metrics["quality"][when][key]) for when in ("before", "after") for key in ("psnr", "ssim"))
+    selection = read(finished / "search" / "selection.json")
+    assert metrics["choices"] == selection["selection"]
+    page = (finished / "report.html").read_text()
+    assert "encoders.0.0/norm1" in page
+    assert "diagonal-attention" in page
+
+
+def test_the_custom_pass_is_a_candidate_like_the_others(finished: Path) -> None:
+    table = read(finished / "cost" / "table.json")
+    prices = table["deltas"]["encoders.0.0/attention"]
+    assert set(prices) == {"keep", "static-attention", "diagonal-attention"}
+    for target in TARGETS:
+        static, diagonal = (prices[name][target]["latency_ms"] for name in ("static-attention", "diagonal-attention"))
+        assert static < diagonal < 0  # a constant is cheaper than a scale that is computed, and both than a matrix
+        for norm in ("norm1", "norm2"):
+            assert table["deltas"][f"encoders.0.0/{norm}"]["affine-norm"][target]["latency_ms"] < 0
+
+
+def test_sum_of_parts_is_near_the_compiled_whole(finished: Path) -> None:
+    parts = read(finished / "search" / "selection.json")["sum_of_parts_ms"]
+    for target in TARGETS:
+        whole = read(finished / "deploy" / "deploy.json")["costs"][target]["latency_ms"]
+        assert parts[target] == pytest.approx(whole, rel=0.05)
+
+
+def test_the_deployed_files_compute_the_fine_tuned_network(finished: Path) -> None:
+    image = np.random.default_rng(7).random((1, 3, 32, 32), dtype=np.float32)
+    tuned = OnnxSession(onnx.load(finished / "finetune" / "model.onnx")).run(image)
+    full = OnnxSession(onnx.load(finished / "model.onnx")).run(image)
+    half = OnnxSession(onnx.load(finished / "model.fp16.onnx")).run(image)
+    np.testing.assert_array_equal(full, tuned)
+    assert 0 < np.abs(half - full).max() < 0.02 * np.abs(full).max()
+    types = {tensor.data_type for tensor in onnx.load(finished / "model.fp16.onnx").graph.initializer}
+    assert onnx.TensorProto.FLOAT16 in types
+
+
+def test_a_second_run_does_nothing(home: Path, finished: Path) -> None:
+    stamp = (finished / "model.onnx").stat().st_mtime_ns
+    pipeline = open_pipeline(write_config(home), finished, home / "cache", silent)
+    assert not pipeline.run()
+    assert pipeline.stages.ran == []
+    assert (finished / "model.onnx").stat().st_mtime_ns == stamp
+
+
+def test_a_changed_option_reruns_only_what_depends_on_it(home: Path, finished: Path, tmp_path: Path) -> None:
+    copied = tmp_path / "run"
+    shutil.copytree(finished, copied)
+    path = write_config(home, finetune={"steps": 4, "patches": [2, 32], "record_every": 2})
+    pipeline = open_pipeline(path, copied, home / "cache", silent)
+    pipeline.run()
+    assert pipeline.stages.ran == ["finetune", "deploy", "report"]
+
+
+def test_a_killed_run_goes_on_where_it_stopped(home: Path, finished: Path, tmp_path: Path) -> None:
+    copied = tmp_path / "run"
+    shutil.copytree(finished, copied)
+    settings = {"latency": 0.7, "warm_up_steps": 2, "steps": 8, "patches": [2, 32], "record_every": 1}
+
+    def killed(stage: str, share: float, words: str) -> None:
+        if stage == "search" and "step 6" in words:
+            raise KeyboardInterrupt
+
+    path = write_config(home, search=settings)
+    with pytest.raises(KeyboardInterrupt):
+        open_pipeline(path, copied, home / "cache", killed).run()
+    words: list[str] = []
+    pipeline = open_pipeline(path, copied, home / "cache", lambda stage, share, said: words.append(f"{stage}: {said}"))
+    pipeline.run()
+    assert "search: goes on at step 6" in words
+    assert pipeline.stages.ran == ["search", "rewrite", "finetune", "deploy", "report"]
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"serach": {}}, r"unknown key 'serach'; did you mean 'search'\?"),
+        ({"search": {"latncy": 0.5}}, r"unknown key 'search\.latncy'; did you mean 'latency'\?"),
+        ({"model": "missing.onnx"}, r"model .*missing\.onnx does not exist"),
+        ({"model": "nafnet-width8-sigma52"}, r"unknown model .*did you mean 'nafnet-width8-sigma25'"),
+        ({"passes": ["afine-norm"]}, r"unknown pass 'afine-norm'; did you mean 'affine-norm'\?"),
+        ({"passes": ["fold-affine"]}, r"'passes' names no pass that offers candidates"),
+        ({"passes": ["affine-norm", "affine-norm"]}, r"pass 'affine-norm' is listed twice"),
+        ({"targets": {"sm8560-adreno750": 1}}, r"'sm8560-adreno750' is not known; did you mean 'sm8650-adreno750'"),
+        ({"targets": {"host-cpu": 0}}, r"at least one target needs a weight above 0"),
+        ({"data": {"train": ["empty"], "test": ["photos"]}}, r"image folder .*empty holds no images"),
+        ({"data": {"train": ["nowhere"], "test": ["photos"]}}, r"image folder .*nowhere does not exist"),
+    ],
+)
+def test_mistakes_are_said_before_any_work(home: Path, tmp_path: Path, changes: dict[str, Any], message: str) -> None:
+    (home / "empty").mkdir(exist_ok=True)
+    path = home / "wrong.yaml"
+    path.write_text(yaml.safe_dump(config_of(**changes)))
+    with pytest.raises(GraphoptError, match=message):
+        open_pipeline(path, tmp_path / "run", home / "cache", silent).run()
+    assert not (tmp_path / "run").exists()
+
+
+def run_source(home: Path, tmp_path: Path, model: onnx.ModelProto, **changes: Any) -> None:
+    onnx.save(model, home / "given.onnx")
+    path = home / "given.yaml"
+    path.write_text(yaml.safe_dump(config_of(model="given.onnx", **changes)))
+    open_pipeline(path, tmp_path / "run", home / "cache", silent).run()
+
+
+def test_a_file_that_is_not_onnx(home: Path, tmp_path: Path) -> None:
+    (home / "broken.onnx").write_text("no network")
+    path = home / "broken.yaml"
+    path.write_text(yaml.safe_dump(config_of(model="broken.onnx")))
+    with pytest.raises(GraphoptError, match=r"broken\.onnx is not a valid ONNX file"):
+        open_pipeline(path, tmp_path / "run", home / "cache", silent).run()
+
+
+def test_dynamic_shapes_need_a_resolution(home: Path, tmp_path: Path) -> None:
+    model = onnx.parser.parse_model("""
+        <ir_version: 10, opset_import: ["" : 20]>
+        g (float[1, 3, H, W] x) => (float[1, 3, H, W] y) { y = Relu(x) }
+    """)
+    with pytest.raises(GraphoptError, match=r"dynamic shape \(1, 3, H, W\); give `resolution: \[height, width\]`"):
+        run_source(home, tmp_path, model, resolution=None)
+
+
+def test_an_unsupported_op_is_named(home: Path, tmp_path: Path) -> None:
+    model = onnx.parser.parse_model("""
+        <ir_version: 10, opset_import: ["" : 20]>
+        g (float[1, 3, 32, 32] x) => (float[1, 3, 32, 32] y)
+        <float[1, 1, 1, 1] w = {0.5}>
+        {
+            a = Mul(x, w)
+            y = LRN<size = 3>(a)
+        }
+    """)
+    with pytest.raises(GraphoptError, match=r"LRN.*opset 20"):
+        run_source(home, tmp_path, model)

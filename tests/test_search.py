@@ -1,0 +1,215 @@
+"""The search: formulas against figures worked out by hand, and a toy space whose right answer is known."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import ClassVar
+
+import numpy as np
+import onnx
+import pytest
+import torch
+
+from graphopt import Contract, GraphoptError, Pass, op, pattern, per_channel
+from graphopt.config import SearchConfig
+from graphopt.cost.record import Cost
+from graphopt.cost.table import CostTable, Delta
+from graphopt.ir.canonical import canonical, to_graph
+from graphopt.ir.space import Space
+from graphopt.ir.spaces import build_space
+from graphopt.search.entropy import EntropySearch, teacher_of
+from graphopt.search.objective import ExpectedLatency, entropy_weight, normalised_entropy, temperature
+from graphopt.search.selection import decide, meet_goal, with_exact
+from graphopt.train.data import PatchSampler
+
+TARGET = "phone"
+
+
+@pattern
+def scaled(x):
+    return op.Mul(x, per_channel("scale"))
+
+
+@pattern
+def scaled_twice(x):
+    return op.Mul(op.Mul(x, per_channel("first")), per_channel("second"))
+
+
+@dataclass(frozen=True)
+class Drop(Pass):
+    """x * s -> x"""
+
+    name: ClassVar[str] = "drop"
+    contract: ClassVar[Contract] = Contract.TUNED
+
+    def sites(self, graph) -> Iterable:
+        return graph.find(scaled, label="scale")
+
+    def rewrite(self, site, build):
+        return build.input("x")
+
+
+@dataclass(frozen=True)
+class DropPair(Pass):
+    """x * s * t -> x, around the last two scales"""
+
+    name: ClassVar[str] = "drop-pair"
+    contract: ClassVar[Contract] = Contract.TUNED
+
+    def sites(self, graph) -> Iterable:
+        return graph.find(scaled_twice, label="pair")
+
+    def rewrite(self, site, build):
+        return build.input("x")
+
+
+@dataclass(frozen=True)
+class Same(Pass):
+    """x * s -> s * x"""
+
+    name: ClassVar[str] = "same"
+    contract: ClassVar[Contract] = Contract.EXACT
+
+    def sites(self, graph) -> Iterable:
+        return graph.find(scaled, label="scale")
+
+    def rewrite(self, site, build):
+        return build.mul(build.parameter("scale", build.values("scale")), build.input("x"))
+
+
+def toy_space(*passes: Pass) -> Space:
+    """Scales 1, 0.5 and 1 for each channel, and a last factor 2: dropping the second one halves the image's range."""
+    model = onnx.parser.parse_model("""
+        <ir_version: 10, opset_import: ["" : 20]>
+        toy (float[1, 3, 16, 16] image) => (float[1, 3, 16, 16] restored)
+        <float[1, 3, 1, 1] one = {1, 1, 1}, float[1, 3, 1, 1] half = {0.5, 0.5, 0.5},
+         float[1, 3, 1, 1] other = {1, 1, 1}, float two = {2}>
+        {
+            [first] a = Mul(image, one)
+            [second] b = Mul(a, half)
+            [third] c = Mul(b, other)
+            [last] restored = Mul(c, two)
+        }
+    """)
+    for node, name in zip(model.graph.node, ("/first/Mul", "/second/Mul", "/third/Mul", "/last/Mul"), strict=True):
+        node.name = name
+    graph = to_graph(canonical(model, None, "toy"))
+    return build_space(graph, passes, [np.ones((1, 3, 16, 16), np.float32)], [], lambda share, words: None)
+
+
+def cost(ms: float) -> Cost:
+    return Cost(ms, ms, ms, "estimated", 0, 0, 0)
+
+
+def table_of(space: Space, saving: float = 1.0, exact: dict[str, float] | None = None) -> CostTable:
+    prices = exact or {}
+    deltas = {
+        name: {o: {TARGET: Delta(0.0 if o == "keep" else prices.get(o, -saving), 0, 0)} for o in choice.options}
+        for name, choice in space.choices.items()
+    }
+    known = {
+        n: [c.name for c in choice.candidates.values() if c.contract == "exact"] for n, choice in space.choices.items()
+    }
+    return CostTable({TARGET: cost(4.0)}, deltas, known)
+
+
+def test_expected_latency_of_disjoint_and_nested_choices() -> None:
+    space = toy_space(Drop(), DropPair())
+    outer = next(name for name, choice in space.choices.items() if "drop-pair" in choice.candidates)
+    inner = space.children(outer)
+    assert len(inner) == 2
+    alone = next(name for name in space.choices if name not in (outer, *inner))
+    p = {name: torch.tensor([0.25, 0.75]) for name in space.choices}
+    found = ExpectedLatency(space, table_of(space), TARGET)(p)
+    # base, the outer and the free choice in full, and two inner ones where the outer site is kept (1 in 4)
+    assert found.item() == pytest.approx(4 - 0.75 - 0.75 - 2 * 0.25 * 0.75, abs=1e-6)
+    assert table_of(space).expected_ms(space, {outer: "drop-pair", inner[0]: "drop", alone: "keep"}, TARGET) == 3.0
+
+
+def test_normalised_entropy_and_schedules() -> None:
+    p = {"two": torch.tensor([0.5, 0.5]), "three": torch.tensor([1.0, 0.0, 0.0])}
+    assert normalised_entropy(p).item() == pytest.approx(0.5, abs=1e-6)
+    quarter = {"a": torch.tensor([0.25, 0.75])}
+    expected = -(0.25 * math.log(0.25) + 0.75 * math.log(0.75)) / math.log(2)
+    assert normalised_entropy(quarter).item() == pytest.approx(expected, abs=1e-6)
+    weights = [entropy_weight(t / 100, 0.2) for t in range(101)]
+    assert weights[0] == pytest.approx(-0.2)
+    assert weights[-1] == pytest.approx(0.2)
+    assert sum(a < 0 <= b for a, b in zip(weights, weights[1:], strict=False)) == 1
+    assert temperature(0.5, 1.0, 0.25) == pytest.approx(0.5)
+
+
+def test_keep_counts_at_the_price_of_the_cheapest_exact_candidate() -> None:
+    space = toy_space(Drop(), Same())
+    table = table_of(space, exact={"same": -0.25})
+    p = {name: torch.tensor([1.0, 0.0, 0.0]) for name in space.choices}
+    assert ExpectedLatency(space, table, TARGET)(p).item() == pytest.approx(4 - 3 * 0.25)
+    keep = dict.fromkeys(space.choices, "keep")
+    assert set(with_exact(space, table, keep, {TARGET: 1.0}).values()) == {"same"}
+    dearer = table_of(space, exact={"same": 0.25})
+    assert set(with_exact(space, dearer, keep, {TARGET: 1.0}).values()) == {"keep"}
+    assert set(decide(space, dict.fromkeys(space.choices, [0.3, 0.4, 0.3])).values()) == {"keep"}
+
+
+def test_goal_is_met_by_the_least_improbable_choices() -> None:
+    space = toy_space(Drop())
+    probabilities = {"first": [0.9, 0.1], "second": [0.99, 0.01], "third": [0.6, 0.4]}
+    by_choice = {name: probabilities[name.split("/")[0]] for name in space.choices}
+    decided = decide(space, by_choice)
+    assert set(decided.values()) == {"keep"}
+    met, turned = meet_goal(space, table_of(space), decided, by_choice, {TARGET: 2.0})
+    assert [name.split("/")[0] for name in turned] == ["third", "first"]
+    assert table_of(space).expected_ms(space, met, TARGET) == 2.0
+    nothing_left, _ = meet_goal(space, table_of(space), decided, by_choice, {TARGET: 0.1})
+    assert set(nothing_left.values()) == {"drop"}
+
+
+def search_of(space: Space, tmp_path: Path, **changes: object) -> EntropySearch:
+    config = SearchConfig(
+        **{
+            "steps": 80, "warm_up_steps": 5, "patches": (2, 16), "learning_rate": 1e-6, "choice_learning_rate": 0.1,
+            "distillation": 0.0, "record_every": 20, **changes,
+        }
+    )  # fmt: skip
+    images = [np.random.default_rng(0).integers(0, 255, (32, 32, 3), dtype=np.uint8)]
+    sampler = PatchSampler(images, 5.0, np.random.default_rng(1))
+    teacher = teacher_of(space.graph)
+    return EntropySearch(
+        space, table_of(space), {TARGET: 2.0}, {TARGET: 1.0}, config, teacher, sampler, tmp_path / "state.pt"
+    )
+
+
+def test_finds_the_right_answer_of_a_toy_space(tmp_path: Path) -> None:
+    space = toy_space(Drop())
+    result = search_of(space, tmp_path).run(lambda share, words: None)
+    selection = {name.split("/")[0]: option for name, option in decide(space, result.probabilities).items()}
+    assert selection == {"first": "drop", "second": "keep", "third": "drop"}
+    assert all(max(p) > 0.9 for p in result.probabilities.values())
+    assert result.history[-1].entropy < 0.3 < result.history[0].entropy
+    assert result.history[0].phase == "warm-up"
+
+
+def test_a_killed_search_goes_on(tmp_path: Path) -> None:
+    space = toy_space(Drop())
+
+    def stop(share: float, words: str) -> None:
+        if share > 0.6:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        search_of(space, tmp_path).run(stop)
+    seen: list[str] = []
+    result = search_of(space, tmp_path).run(lambda share, words: seen.append(words))
+    assert seen[0] == "goes on at step 41"
+    assert [record.step for record in result.history] == [0, 20, 40, 60, 80, 84]
+
+
+def test_nan_stops_the_search_and_says_what_to_lower(tmp_path: Path) -> None:
+    search = search_of(toy_space(Drop()), tmp_path)
+    with torch.no_grad():
+        search.supernet.weight_parameters()[0].fill_(float("nan"))
+    with pytest.raises(GraphoptError, match=r"search: the loss became nan at step 0.*lower search\.learning_rate"):
+        search.run(lambda share, words: None)
