@@ -48,7 +48,7 @@ def test_a_repeated_variable_is_one_tensor() -> None:
     rule = pattern(lambda x: op.Add(x, op.Relu(x)))
     assert fits(network(f"{X_TO_Y} {{ a = Sigmoid(x) r = Relu(a) y = Add(r, a) }}"), rule)
     graph = network(f"{X_TO_Y} {{ a = Sigmoid(x) r = Relu(a) y = Add(r, x) }}")
-    assert reason(graph, rule) == "expected r again, found x"
+    assert reason(graph, rule) == "expected a again, found x"
 
 
 def test_a_shared_subexpression_is_one_tensor() -> None:
@@ -155,11 +155,11 @@ def test_attribute_conditions_say_what_was_expected() -> None:
         (equal_to(2), np.float32(2), True),
         (equal_to(2), np.full((1, 1), 2, np.float32), True),
         (equal_to(2), np.float32(3), False),
-        (equal_to(2), np.full(4, 2, np.float32), False),
+        (equal_to(2), np.full((4, 1, 1), 2, np.float32), False),
         (per_channel("k"), np.ones((1, 4, 1, 1)), True),
         (per_channel("k"), np.ones((4, 1, 1)), True),
         (per_channel("k"), np.ones((8,)), False),  # varies over columns
-        (per_channel("k"), np.ones((1, 1, 8, 1)), False),
+        (per_channel("k"), np.ones((1, 1, 8, 1)), False),  # and over rows
         (scalar("k"), np.ones((1,)), True),
         (scalar("k", lambda a: a.item() > 0), np.full((), -1.0), False),
         (const("k", lambda a: a.ndim == 3, "a constant of rank 3"), np.ones((4, 1, 1)), True),
@@ -199,10 +199,10 @@ def test_output_index_of_split() -> None:
 
 
 def test_a_computed_operand_is_not_lost() -> None:
-    text = f"({IMAGE} x, {IMAGE} u) => ({IMAGE} y) {{ a = Relu(x) b = Exp(x) y = Max({{}}) }}"
+    text = f"({IMAGE} x, {IMAGE} u) => ({IMAGE} y) "
     rule = pattern(lambda x: op.Max(op.Relu(x), op.Exp(x)))
-    assert fits(network(text.format("b, a")), rule)
-    assert not fits(network(text.format("a, b, u")), rule)
+    assert fits(network(text + "{ a = Relu(x) b = Exp(x) y = Max(b, a) }"), rule)
+    assert not fits(network(text + "{ a = Relu(x) b = Exp(x) y = Max(a, b, u) }"), rule)
 
 
 def test_a_missing_bias_is_asked_for_with_none() -> None:
@@ -279,9 +279,7 @@ def test_near_misses_of_layer_norm(old: str, new: str, expected: str) -> None:
 def test_norm_over_channels_and_pixels_is_no_layer_norm() -> None:
     weights = {**NORM_CONSTANTS, **norm_weights("norm", 4), "axes_1": np.array([1, 2, 3])}
     graph = network(NORMED, weights)
-    assert reason(graph, channel_layer_norm) == "reducemean: attribute axes: expected (1,), found (1, 2, 3)" or (
-        "expected (1,), found (1, 2, 3)" in reason(graph, channel_layer_norm)
-    )
+    assert reason(graph, channel_layer_norm) == "norm/reducemean: attribute axes: expected (1,), found (1, 2, 3)"
 
 
 @pytest.mark.parametrize("spelling", ["reshape", "op"])

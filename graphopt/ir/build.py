@@ -99,7 +99,7 @@ class Build:
     def op(self, kind: str, inputs: Sequence[Any], *, outputs: int = 1, **attributes: Any) -> Any:
         """Any ONNX op. A number among the inputs becomes a constant. Returns a tensor, or a list where outputs > 1."""
         operands = [gs.Variable.empty() if x is None else self._operand(x) for x in inputs]
-        made = [gs.Variable(self._unique(f"{kind.lower()}_out"), np.float32) for _ in range(outputs)]
+        made = [gs.Variable(self._unique(f"{kind.lower()}_out")) for _ in range(outputs)]  # types are inferred
         node = gs.Node(kind, self._unique(kind.lower()), attributes, operands, made)
         self.fragment.nodes.append(node)
         return made[0] if outputs == 1 else made

@@ -103,3 +103,23 @@ def _checked(name: str, key: str, expected: Any, value: Any) -> Any:
         else:
             words = getattr(expected, "__name__", str(expected)) if isinstance(expected, type) else str(expected)
         raise GraphoptError(f"pass {name}: option '{key}' is {value!r}; expected {words}") from error
+
+
+def describe_passes() -> list[dict[str, Any]]:
+    """One row a pass: name, stage, contract, options with their defaults, and what it does, in one line."""
+    rows = []
+    for name in sorted(pass_names()):
+        kind = pass_class(name)
+        options = {field.name: field.default for field in dataclasses.fields(kind)}  # type: ignore[arg-type]
+        documented = (sys.modules[kind.__module__].__doc__ or kind.__doc__ or "").strip()
+        summary = documented.splitlines()[0].removeprefix(f"{name}: ") if documented else ""
+        rows.append(
+            {
+                "name": name,
+                "stage": str(kind.stage),
+                "contract": str(kind.contract),
+                "options": options,
+                "summary": summary,
+            }
+        )
+    return rows

@@ -67,7 +67,7 @@ class EntropySearch:
         """`goals` (ms) and `weights` by target; targets without weight are not searched for."""
         torch.manual_seed(config.seed)
         self.config, self.state, self.sampler = config, state, sampler
-        self.supernet = Supernet(space).to(memory_format=torch.channels_last)
+        self.supernet = Supernet(space).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.teacher = teacher
         self.goals, self.weights = goals, weights
         self.latency = [ExpectedLatency(space, table, target) for target in goals if weights[target] > 0]
@@ -146,7 +146,7 @@ class EntropySearch:
         if not torch.isfinite(loss):
             raise GraphoptError(
                 f"search: the loss became {loss.item()} at step {self.step}; the last good checkpoint is {self.state}; "
-                f"lower search.learning_rate (now {self.config.learning_rate:g}), and list bounded-gate among the passes"
+                f"lower search.learning_rate (now {self.config.learning_rate:g}), and list bounded-gate among the passes"  # noqa: E501
             )
 
     def _record(self, phase: str, loss: float, tau: float) -> None:
@@ -183,5 +183,5 @@ class EntropySearch:
 
 def teacher_of(graph: Any) -> nn.Module:
     """The original network, frozen."""
-    teacher = GraphModule(graph).to(memory_format=torch.channels_last).eval()
+    teacher = GraphModule(graph).to(memory_format=torch.channels_last).eval()  # type: ignore[call-overload]
     return teacher.requires_grad_(False)

@@ -1,4 +1,4 @@
-"""Expected latency over nested choices, normalised entropy, and the schedules of the search. Formulas: docs/search.md."""
+"""Expected latency over nested choices, normalised entropy, and the schedules of the search (docs/search.md)."""
 
 from __future__ import annotations
 

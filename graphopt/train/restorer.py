@@ -46,6 +46,10 @@ class OnnxRestorer:
     """Whole images where the graph can be reshaped to them, overlapping tiles of its own size where it cannot."""
 
     def __init__(self, model: onnx.ModelProto, where: str):
+        initialisers = {tensor.name for tensor in model.graph.initializer}
+        inputs = [value.name for value in model.graph.input if value.name not in initialisers]
+        if len(inputs) != 1:
+            raise GraphoptError(f"{where}: expected one input, found {', '.join(inputs)}")
         shape = input_shape(model)
         if len(shape) != 4:
             raise GraphoptError(f"{where}: expected an input of the shape (1, 3, H, W), found {shape}")
@@ -90,10 +94,11 @@ class OnnxRestorer:
         channels, height, width = noisy.shape
         image = _pad(noisy, max(height, tile[0]), max(width, tile[1]))
         total, weight = np.zeros_like(image), np.zeros_like(image[:1])
-        window = np.minimum.outer(_ramp(tile[0]), _ramp(tile[1]))[None]
         for top in _starts(image.shape[1], tile[0]):
             for left in _starts(image.shape[2], tile[1]):
                 place = (slice(None), slice(top, top + tile[0]), slice(left, left + tile[1]))
+                rows, columns = _ramp(top, tile[0], image.shape[1]), _ramp(left, tile[1], image.shape[2])
+                window = np.minimum.outer(rows, columns)[None]
                 total[place] += self._run(np.ascontiguousarray(image[place])) * window
                 weight[place] += window
         return (total / weight)[:channels, :height, :width]
@@ -114,9 +119,12 @@ def _starts(extent: int, tile: int) -> list[int]:
     return sorted({min(start, extent - tile) for start in range(0, max(extent - OVERLAP, 1), step)})
 
 
-def _ramp(tile: int) -> Planes:
-    distance = np.minimum(np.arange(tile), np.arange(tile)[::-1]) + 1
-    return np.minimum(distance / OVERLAP, 1).astype(np.float32)
+def _ramp(start: int, tile: int, extent: int) -> Planes:
+    """The weight of a tile along one axis: it fades where another tile goes on, not at the border of the image."""
+    position = np.arange(tile)
+    before = position + 1 if start > 0 else np.full(tile, OVERLAP)
+    after = tile - position if start + tile < extent else np.full(tile, OVERLAP)
+    return np.minimum(np.minimum(before, after) / OVERLAP, 1).astype(np.float32)
 
 
 def noisy_pairs(folders: Sequence[Path], sigma: float, seed: int = 0) -> Iterator[tuple[Planes, Planes]]:
