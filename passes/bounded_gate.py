@@ -31,6 +31,10 @@ class BoundedGate(Pass):
 
     tail: float = 0.0005  # share of the values beyond each bound
 
+    def __post_init__(self) -> None:
+        if not 0 <= self.tail < 0.5:
+            raise ValueError(f"option 'tail' is {self.tail}; expected a number from 0 to below 0.5")
+
     def sites(self, graph: GraphView) -> Iterable[Site]:
         def bounded(match: Match) -> str | None:
             producer = match.inputs["x"].inputs

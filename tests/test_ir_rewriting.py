@@ -14,7 +14,7 @@ from graphopt.passes.affine_norm import AffineNorm
 from graphopt.passes.skip_feed_forward import SkipFeedForward
 from graphopt.passes.static_attention import StaticAttention
 
-from graphopt import Contract, GraphoptError, Pass, Stage, op, pattern
+from graphopt import Contract, GraphoptError, Pass, Stage, const, op, pattern
 from graphopt.ir.build import Build
 from graphopt.ir.canonical import to_model
 from graphopt.ir.rewriting import Splicer, apply_selection, build_fragment, rewrite_everywhere, rewrite_once
@@ -244,7 +244,7 @@ def test_fragments_of_every_kind_of_result() -> None:
 def test_dead_weights_go_and_shared_ones_stay() -> None:
     text = f"({IMAGE} x) => ({IMAGE} y) {{ a = Conv(x, w, dead) b = Conv(a, w) y = Exp(b) }}"
     graph = network(text, {"w": (4, 4, 1, 1), "dead": (4,)})
-    rule = pattern(lambda x: op.Conv(x, *map(_const, ("weight", "bias"))))
+    rule = pattern(lambda x: op.Conv(x, const("weight"), const("bias")))
 
     @dataclass(frozen=True)
     class Drop(Swap):
@@ -253,9 +253,3 @@ def test_dead_weights_go_and_shared_ones_stay() -> None:
 
     splice_all(graph, Drop("", ""))
     assert {name for name, t in graph.tensors().items() if isinstance(t, gs.Constant)} == {"w"}
-
-
-def _const(name: str):
-    from graphopt import const
-
-    return const(name)

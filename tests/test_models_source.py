@@ -111,6 +111,11 @@ def test_a_resolution_changes_an_onnx_file(exported: tuple[Path, NAFNet, onnx.Mo
     assert not (folder / "unused").exists()
 
 
+def test_sizes_that_are_too_small(tmp_path: Path) -> None:
+    with pytest.raises(GraphoptError, match="resolution 0x64 is too small; expected a height and a width of 16"):
+        load_source(tmp_path / "any.onnx", (0, 64), tmp_path)
+
+
 def test_bad_files(tmp_path: Path) -> None:
     (tmp_path / "text.onnx").write_text("hello")
     with pytest.raises(GraphoptError, match=r"text\.onnx"):

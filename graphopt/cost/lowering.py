@@ -78,7 +78,6 @@ def to_relax(model: onnx.ModelProto, target: Target) -> tvm.IRModule:
                 relax.transform.DecomposeOpsForInference(),
                 relax.transform.LegalizeOps(_WIDE_SUMS if target.dtype == "float16" else None),
                 relax.transform.AnnotateTIROpPattern(),
-                relax.transform.FoldConstant(),
                 relax.transform.FuseOps(),
                 relax.transform.FuseTIR(),
                 relax.transform.DeadCodeElimination(),

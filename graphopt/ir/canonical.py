@@ -103,7 +103,7 @@ def fix_shapes(model: onnx.ModelProto, resolution: tuple[int, int] | None, where
     if changed:
         del model.graph.value_info[:]
         for value in model.graph.output:
-            value.type.tensor_type.shape.Clear()
+            value.type.tensor_type.ClearField("shape")
 
 
 def check_same(model: onnx.ModelProto, original: onnx.ModelProto, where: str, tolerance: float = 1e-5) -> float:

@@ -52,7 +52,10 @@ def pass_class(name: str) -> type[Pass]:
         raise GraphoptError(f"unknown pass '{name}'; {did_you_mean(name, names)}")
     module, _, attribute = names[name].partition(":")
     if attribute:
-        found: type[Pass] = getattr(importlib.import_module(module), attribute)
+        try:
+            found: type[Pass] = getattr(importlib.import_module(module), attribute)
+        except (ImportError, AttributeError) as error:
+            raise GraphoptError(f"pass {name}: the plug-in {names[name]} cannot be loaded: {error}") from error
         return found
     return _only_pass(importlib.import_module(module), name)
 

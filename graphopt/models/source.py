@@ -15,6 +15,7 @@ from graphopt.ir.canonical import canonical, check_same, fix_shapes, read_onnx
 from graphopt.models.shipped import SHIPPED
 
 DEFAULT_RESOLUTION = (256, 256)
+SMALLEST = 16
 
 
 def find_model(name: str, folder: Path) -> Path:
@@ -36,6 +37,9 @@ def load_source(path: Path, resolution: tuple[int, int] | None, cache: Path) -> 
     An ONNX file keeps its own static shapes unless `resolution` is given; a checkpoint is exported at `resolution`
     (256x256 by default), and the export, which takes about ten seconds, is kept in `cache`.
     """
+    if resolution is not None and min(resolution) < SMALLEST:
+        size = "x".join(map(str, resolution))
+        raise GraphoptError(f"resolution {size} is too small; expected a height and a width of {SMALLEST} or more")
     original = read_onnx(path) if path.suffix.lower() == ".onnx" else _exported(path, resolution, cache)
     model = canonical(original, resolution, str(path))
     judge = onnx.ModelProto()
