@@ -37,6 +37,8 @@ class BoundedGate(Pass):
 
     def sites(self, graph: GraphView) -> Iterable[Site]:
         def bounded(match: Match) -> str | None:
+            if any(half.shape != match.output.shape for half in match.nodes[0].outputs):
+                return "expected the product of two halves"
             producer = match.inputs["x"].inputs
             return "it is bounded already" if producer and producer[0].op == "Clip" else None
 

@@ -6,15 +6,15 @@ import numpy as np
 import onnx_graphsurgeon as gs
 import pytest
 from conftest import difference, kinds, network, random_image, run
+from graphopt.passes.partial_depthwise import PartialDepthwise
+from graphopt.passes.skip_feed_forward import SkipFeedForward
+from graphopt.passes.static_attention import StaticAttention
 
 from graphopt.ir.canonical import to_model
 from graphopt.ir.rewriting import apply_selection
 from graphopt.ir.session import OnnxSession
 from graphopt.ir.spaces import build_space
 from graphopt.ir.view import GraphView
-from graphopt.passes.partial_depthwise import PartialDepthwise
-from graphopt.passes.skip_feed_forward import SkipFeedForward
-from graphopt.passes.static_attention import StaticAttention
 
 IMAGES = [random_image(1, 8, 12, 12, seed=seed) + np.float32(0.3 * seed) for seed in range(3)]
 X_TO_Y = "(float[1, 8, 12, 12] x) => (float[1, 8, 12, 12] y)"

@@ -7,12 +7,12 @@ from typing import Any
 import numpy as np
 import pytest
 from conftest import difference, kinds, network, random_image, run
+from graphopt.passes.fold_affine import FoldAffine
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from graphopt.ir.rewriting import rewrite_everywhere
 from graphopt.ir.view import GraphView
-from graphopt.passes.fold_affine import FoldAffine
 
 IMAGE = random_image(1, 4, 6, 6, seed=4)
 X_TO_Y = "(float[1, 4, 6, 6] x) => (float[1, 4, 6, 6] y)"
@@ -22,7 +22,7 @@ GROUPS = {"full": 1, "grouped": 2, "depthwise": 4}
 
 def weights(conv: str = "full", bias: bool = True) -> dict[str, Any]:
     affine = {"s": (1, 4, 1, 1), "s2": (4, 1, 1), "t": (1, 4, 1, 1)}
-    return {"w": CONVS[conv], **({"b": (4,)} if bias else {}), **affine}
+    return {"w": CONVS[conv], **({"bias": (4,)} if bias else {}), **affine}
 
 
 @pytest.mark.parametrize("conv", list(CONVS))
@@ -40,7 +40,7 @@ def weights(conv: str = "full", bias: bool = True) -> dict[str, Any]:
 )
 def test_folding_into_convolutions(text: str, bias: bool, conv: str) -> None:
     for name in ("x", "a", "b"):
-        operands = f"({name}, w, b)" if bias else f"({name}, w)"
+        operands = f"({name}, w, bias)" if bias else f"({name}, w)"
         text = text.replace(f"CONV({name})", f"Conv<group = {GROUPS[conv]}>{operands}")
     graph = network(f"{X_TO_Y} {{ {text} }}", weights(conv, bias))
     before, affines = run(graph, IMAGE), len(graph.nodes) - 1
@@ -60,14 +60,14 @@ def test_two_scales_become_one() -> None:
 
 
 @pytest.mark.parametrize("kernel", [1, 3])
-@pytest.mark.parametrize("bias", ["w, b", "w"])
+@pytest.mark.parametrize("bias", ["w, bias", "w"])
 def test_attributes_of_the_convolution_stay(kernel: int, bias: str) -> None:
     """Without `pads` there is no padding; stride, dilation and groups are the convolution's own."""
     attributes = "strides = [2, 2], group = 2" if kernel == 1 else "group = 2"
     size = 3 if kernel == 1 else 4
     text = f"(float[1, 4, 6, 6] x) => (float[1, 4, {size}, {size}] y) {{"
     graph = network(
-        f"{text} a = Mul(x, s) b1 = Add(a, t) y = Conv<{attributes}>(b1, {bias}) }}",
+        f"{text} a = Mul(x, s) b = Add(a, t) y = Conv<{attributes}>(b, {bias}) }}",
         {**weights(), "w": (4, 2, kernel, kernel)},
     )
     before = run(graph, IMAGE)
@@ -90,7 +90,9 @@ def test_a_shift_before_zero_padding_stays(padding: str) -> None:
 
 
 def test_a_scale_before_zero_padding_folds() -> None:
-    graph = network(f"{X_TO_Y} {{ a = Mul(x, s) y = Conv<pads = [1, 1, 1, 1]>(a, w) }}", {**weights(), "w": (4, 4, 3, 3)})
+    graph = network(
+        f"{X_TO_Y} {{ a = Mul(x, s) y = Conv<pads = [1, 1, 1, 1]>(a, w) }}", {**weights(), "w": (4, 4, 3, 3)}
+    )
     before = run(graph, IMAGE)
     assert rewrite_everywhere(graph, [FoldAffine()]) == {"fold-affine": 1}
     assert difference(run(graph, IMAGE), before) < 2e-6
@@ -121,7 +123,7 @@ def test_places_that_do_not_fold(text: str) -> None:
 
 
 def test_a_weight_that_two_convolutions_share() -> None:
-    graph = network(f"{X_TO_Y} {{ a = Conv(x, w, b) c = Mul(a, s) d = Conv(x, w, b) y = Add(c, d) }}", weights())
+    graph = network(f"{X_TO_Y} {{ a = Conv(x, w, bias) c = Mul(a, s) d = Conv(x, w, bias) y = Add(c, d) }}", weights())
     before = run(graph, IMAGE)
     assert rewrite_everywhere(graph, [FoldAffine()]) == {"fold-affine": 1}
     assert kinds(graph) == ["Conv", "Conv", "Add"]
@@ -129,7 +131,7 @@ def test_a_weight_that_two_convolutions_share() -> None:
 
 
 def test_a_scale_between_two_convolutions_folds_into_the_first() -> None:
-    graph = network(f"{X_TO_Y} {{ a = Conv(x, w, b) c = Mul(a, s) y = Conv(c, w) }}", weights())
+    graph = network(f"{X_TO_Y} {{ a = Conv(x, w, bias) c = Mul(a, s) y = Conv(c, w) }}", weights())
     before = run(graph, IMAGE)
     assert rewrite_everywhere(graph, [FoldAffine()]) == {"fold-affine": 1}
     assert kinds(graph) == ["Conv", "Conv"]

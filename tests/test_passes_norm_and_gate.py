@@ -6,14 +6,14 @@ import numpy as np
 import onnx_graphsurgeon as gs
 import pytest
 from conftest import NORM_CONSTANTS, difference, kinds, layer_norm, network, norm_weights, run
+from graphopt.passes.affine_norm import AffineNorm
+from graphopt.passes.bounded_gate import BoundedGate
 
 from graphopt import GraphoptError
 from graphopt.ir.canonical import to_graph, to_model
 from graphopt.ir.rewriting import apply_selection
 from graphopt.ir.spaces import build_space, prepare
 from graphopt.ir.view import GraphView
-from graphopt.passes.affine_norm import AffineNorm
-from graphopt.passes.bounded_gate import BoundedGate
 
 X_TO_Y = "(float[1, 4, 16, 16] x) => (float[1, 4, 16, 16] y)"
 GATE = """(float[1, 4, 16, 16] x) => (float[1, 2, 16, 16] y) {
@@ -40,12 +40,16 @@ def test_affine_norm_is_the_least_squares_fit(spelling: str) -> None:
     weights = {**(NORM_CONSTANTS if spelling == "decomposed" else {}), **norm_weights("block.0.norm1", 4, spelling)}
     graph, images = network(text, weights, seed=5), scenes()
     space = build_space(graph, [AffineNorm()], images, [], silent)
-    assert {name: choice.options for name, choice in space.choices.items()} == {"block.0/norm1": ("keep", "affine-norm")}
+    assert {name: choice.options for name, choice in space.choices.items()} == {
+        "block.0/norm1": ("keep", "affine-norm")
+    }
     chosen = apply_selection(space, {"block.0/norm1": "affine-norm"})
     assert kinds(chosen) == ["Mul", "Add"]
     assert [node.name for node in chosen.nodes] == ["block.0/norm1@affine-norm/mul", "block.0/norm1@affine-norm/add"]
     # independently: y = LN(x) in float64, then a line through each channel's points
-    scale, shift = (np.asarray(t.values).ravel() for t in (graph.tensors()[f"block.0.norm1.{s}"] for s in ("scale", "shift")))
+    scale, shift = (
+        np.asarray(t.values).ravel() for t in (graph.tensors()[f"block.0.norm1.{s}"] for s in ("scale", "shift"))
+    )
     x = rows(images).astype(np.float64)
     normed = (x - x.mean(axis=1, keepdims=True)) / np.sqrt(x.var(axis=1, keepdims=True) + 1e-6) * scale + shift
     lines = [np.polyfit(x[:, channel], normed[:, channel], 1) for channel in range(4)]

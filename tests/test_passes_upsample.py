@@ -7,13 +7,13 @@ import onnx_graphsurgeon as gs
 import onnxruntime
 import pytest
 from conftest import difference, kinds, network, onnx_model, random_image, run
+from graphopt.passes.resize_upsample import ResizeUpsample
+from graphopt.passes.transposed_upsample import TransposedUpsample
 
 from graphopt import Contract
 from graphopt.ir.rewriting import apply_selection
 from graphopt.ir.spaces import build_space
 from graphopt.ir.view import GraphView
-from graphopt.passes.resize_upsample import ResizeUpsample
-from graphopt.passes.transposed_upsample import TransposedUpsample
 
 IMAGE = random_image(1, 6, 5, 7, seed=9)
 SIGNATURE = "(float[1, 6, 5, 7] x) => (float[1, 3, 10, 14] y)"
@@ -24,18 +24,22 @@ def silent(share: float, text: str) -> None: ...
 
 def upsample(bias: str, attributes: str = "") -> gs.Graph:
     operands = "x, w" if bias == "none" else "x, w, b"
-    values = np.repeat(np.arange(1, 4), 4) if bias == "one for each channel" else (12,)
+    values = np.repeat([0.5, -1, 2], 4) if bias == "one for each channel" else (12,)
     text = f'{SIGNATURE} {{ ["ups.0/conv"] a = Conv{attributes}({operands})'
     text += ' ["ups.0/depthtospace"] y = DepthToSpace<blocksize = 2, mode = "CRD">(a) }'
     return network(text, {"w": (12, 6, 1, 1), "b": values})
 
 
 @pytest.mark.parametrize("bias", ["none", "one for each channel", "one for each sub-pixel"])
-@pytest.mark.parametrize("attributes", ["", "<kernel_shape = [1, 1], strides = [1, 1], pads = [0, 0, 0, 0], group = 1>"])
+@pytest.mark.parametrize(
+    "attributes", ["", "<kernel_shape = [1, 1], strides = [1, 1], pads = [0, 0, 0, 0], group = 1>"]
+)
 def test_transposed_upsample_is_exact(bias: str, attributes: str) -> None:
     graph = upsample(bias, attributes)
     space = build_space(graph, [TransposedUpsample()], [IMAGE], [], silent)
-    assert {name: choice.options for name, choice in space.choices.items()} == {"ups.0": ("keep", "transposed-upsample")}
+    assert {name: choice.options for name, choice in space.choices.items()} == {
+        "ups.0": ("keep", "transposed-upsample")
+    }
     assert space.choices["ups.0"].candidates["transposed-upsample"].contract is Contract.EXACT
     chosen = apply_selection(space, {"ups.0": "transposed-upsample"})
     assert kinds(chosen) == ["ConvTranspose", *(["Add"] if bias == "one for each sub-pixel" else [])]
@@ -78,7 +82,12 @@ def test_resize_upsample(bias: str, mode: str) -> None:
     ],
 )
 def test_other_upsampling_is_left_alone(text: str) -> None:
-    weights = {"w": (12, 6, 1, 1), "w3": (12, 6, 3, 3), "w2": (12, 3, 1, 1), "twice": np.array([1, 1, 2, 2], np.float32)}
+    weights = {
+        "w": (12, 6, 1, 1),
+        "w3": (12, 6, 3, 3),
+        "w2": (12, 3, 1, 1),
+        "twice": np.array([1, 1, 2, 2], np.float32),
+    }
     graph = network(f"{SIGNATURE} {{ {text} }}", weights)
     assert list(TransposedUpsample().sites(GraphView(graph))) == []
     assert list(ResizeUpsample().sites(GraphView(graph))) == []

@@ -44,7 +44,7 @@ def _module_of(node: onnx.NodeProto) -> str | None:
             path = part if not path or part.startswith(path + ".") else f"{path}.{part}"
         return path
     path, _, last = node.name.rpartition("/")
-    if path and re.fullmatch(rf"{node.op_type.lower()}(_\d+)?", last):  # named by us before
+    if re.fullmatch(rf"{node.op_type.lower()}(_\d+)?", last):  # named by us before
         return path
     return None
 

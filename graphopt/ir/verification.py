@@ -61,6 +61,9 @@ def check_approximation(rule: Pass, before: gs.Graph, after: gs.Graph, images: l
     """
     first, second = OnnxSession(to_model(before)), OnnxSession(to_model(after))
     outputs = [(first.run(image), second.run(image)) for image in images]
+    for a, b in outputs:
+        if a.shape != b.shape:
+            raise GraphoptError(f"pass {rule.name}{where}: the output must keep the shape {a.shape}, found {b.shape}")
     squares = [(np.square(a - b).mean(), np.square(a).mean()) for a, b in outputs]
     error, scale = (float(sum(column)) for column in zip(*squares, strict=True))
     difference = float(np.sqrt(error / max(scale, 1e-30)))
