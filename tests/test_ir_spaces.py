@@ -46,7 +46,7 @@ def test_what_the_built_in_passes_offer(space: Space) -> None:
     }
     options = {name: choice.options for name, choice in space.choices.items()}
     assert block.items() <= options.items()
-    assert options["ups.0/upsample"] == ("keep", "resize-upsample", "transposed-upsample")
+    assert options["ups.0"] == ("keep", "resize-upsample", "transposed-upsample")
     assert len(options) == 3 * len(block) + 1
     parents = {name: choice.parent for name, choice in space.choices.items() if choice.parent}
     assert parents == {f"{b}/norm2": f"{b}/feed-forward" for b in ("encoders.0.0", "middle_blks.0", "decoders.0.0")}
