@@ -139,3 +139,26 @@ def test_patches_follow_the_seed(tmp_path: Path) -> None:
     batches = [PatchSampler.of_folders([tmp_path], 25, seed).batch(2, 8)[0] for seed in (3, 3, 4)]
     np.testing.assert_array_equal(batches[0], batches[1])
     assert not np.array_equal(batches[0], batches[2])
+
+
+def test_varied_patches_change_colour_contrast_and_scale_and_stay_in_range(tmp_path: Path) -> None:
+    Image.fromarray(picture(200, 300)).save(tmp_path / "a.png")
+    sampler = PatchSampler.of_folders([tmp_path], 0, 0, varied=True)
+    assert [image.shape for image in sampler.images] == [
+        (200, 300, 3), (160, 240, 3), (128, 192, 3), (100, 150, 3),
+    ]  # fmt: skip
+    _, clean = sampler.batch(16, 32)
+    assert clean.dtype == np.float32
+    assert clean.min() >= 0
+    assert clean.max() <= 1
+    plain = PatchSampler([np.full((40, 40, 3), (50, 100, 200), np.uint8)], 0, np.random.default_rng(0), varied=True)
+    _, flat = plain.batch(32, 8)
+    means = flat.mean((2, 3))
+    assert {int(np.argmax(row)) for row in means} == {0, 1, 2}, "channels take every place"
+    assert np.ptp(np.sort(means, 1)[:, 2]) > 0.1, "and are shifted"
+
+
+def test_plain_patches_are_crops() -> None:
+    image = np.full((40, 40, 3), (50, 100, 200), np.uint8)
+    _, clean = PatchSampler([image], 0, np.random.default_rng(0)).batch(4, 8)
+    np.testing.assert_allclose(np.unique(clean), np.float32([50, 100, 200]) / 255, rtol=1e-6)

@@ -60,18 +60,29 @@ def add_noise(clean: NDArray[np.float32], sigma: float, seed: Sequence[int]) -> 
     return clean + noise * np.float32(sigma / 255)
 
 
+SCALES = (1.0, 0.8, 0.64, 0.5, 0.4)
+SMALLEST = 96  # pixels; a photograph is not shrunk below
+
+
 @dataclass
 class PatchSampler:
-    """Random crops with random flips and quarter turns, as noisy and clean batches (N, 3, size, size) in [0, 1]."""
+    """Random crops with random flips and quarter turns, as noisy and clean batches (N, 3, size, size) in [0, 1].
+
+    With `varied`, patches also change colour and contrast, and photographs are seen at several scales, so that a few
+    photographs stand for many (docs/pipeline.md has figures).
+    """
 
     images: list[NDArray[np.uint8]]
     sigma: float
     random: np.random.Generator
+    varied: bool = False
 
     @classmethod
-    def of_folders(cls, folders: Sequence[Path], sigma: float, seed: int) -> PatchSampler:
+    def of_folders(cls, folders: Sequence[Path], sigma: float, seed: int, varied: bool = False) -> PatchSampler:
         images = [read_image(path) for path in list_images(folders)]
-        return cls(images, sigma, np.random.default_rng(seed))
+        if varied:
+            images = [shrunk for image in images for shrunk in _pyramid(image)]
+        return cls(images, sigma, np.random.default_rng(seed), varied)
 
     def batch(self, count: int, size: int) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         """(noisy, clean). Images smaller than `size` are mirrored at their borders."""
@@ -86,4 +97,23 @@ class PatchSampler:
             image = np.pad(image, [(0, missing[0]), (0, missing[1]), (0, 0)], mode="symmetric")
         top, left = (int(self.random.integers(extent - size + 1)) for extent in image.shape[:2])
         crop = np.rot90(image[top : top + size, left : left + size], int(self.random.integers(4)))
-        return to_planes(crop[:, ::-1] if self.random.integers(2) else crop)
+        planes = to_planes(crop[:, ::-1] if self.random.integers(2) else crop)
+        return self._vary(planes) if self.varied else planes
+
+    def _vary(self, patch: NDArray[np.float32]) -> NDArray[np.float32]:
+        """y = a (x - mean) + mean + b, channels in random order, a in [0.6, 1.5], b in [-0.2, 0.2] by channel."""
+        patch = patch[self.random.permutation(3)]
+        mean = patch.mean((1, 2), keepdims=True)
+        contrast = np.float32(self.random.uniform(0.6, 1.5))
+        shift = self.random.uniform(-0.2, 0.2, (3, 1, 1)).astype(np.float32)
+        return np.clip((patch - mean) * contrast + mean + shift, 0, 1)
+
+
+def _pyramid(image: NDArray[np.uint8]) -> list[NDArray[np.uint8]]:
+    """The image at each of SCALES that leaves SMALLEST pixels; at full size in any case."""
+    height, width = image.shape[:2]
+    scales = [scale for scale in SCALES if scale == 1 or min(height, width) * scale >= SMALLEST]
+    return [
+        np.asarray(Image.fromarray(image).resize((round(width * s), round(height * s)), Image.Resampling.LANCZOS))
+        for s in scales
+    ]
