@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import onnx
+import onnx_graphsurgeon as gs
 from numpy.typing import NDArray
 
 from graphopt.cost.cache import CostCache
@@ -71,8 +72,12 @@ def to_fp16(model: onnx.ModelProto) -> onnx.ModelProto:
 
     copied = onnx.ModelProto()
     copied.CopyFrom(model)
-    half: onnx.ModelProto = convert_float_to_float16(copied, keep_io_types=True)
-    return half
+    half = gs.import_onnx(convert_float_to_float16(copied, keep_io_types=True))
+    half.toposort()  # the converter appends the casts of the input at the end
+    sorted_model: onnx.ModelProto = gs.export_onnx(half, do_type_check=False)
+    sorted_model.ir_version = model.ir_version
+    onnx.checker.check_model(sorted_model, full_check=True)
+    return sorted_model
 
 
 def _difference(found: Array, expected: Array, scale: float, tolerance: float, label: str) -> float:
