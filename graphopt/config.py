@@ -39,8 +39,9 @@ class Strict(BaseModel):
 
     @field_validator("*", mode="before")
     @classmethod
-    def _no_truth_value(cls, value: Any) -> Any:
-        if isinstance(value, bool):  # YAML reads yes, no, on and off as these, and pydantic takes them as 1 and 0
+    def _no_truth_value(cls, value: Any, info: ValidationInfo) -> Any:
+        asked = info.field_name is not None and cls.model_fields[info.field_name].annotation is bool
+        if isinstance(value, bool) and not asked:  # YAML reads yes and off as these, and pydantic takes them as 1 and 0
             raise ValueError("expected a number, a text or a list")
         return value
 
@@ -110,6 +111,7 @@ class DataConfig(Strict):
     train: list[FilePath] = Field(min_length=1)
     test: list[FilePath] = Field(min_length=1)
     sigma: float = Field(default=25, ge=0, description="standard deviation of the noise, on the scale 0-255")
+    vary: bool = Field(default=True, description="train on patches at several scales, colours and contrasts too")
     calibration_images: int = Field(default=4, ge=1)
 
 
@@ -117,14 +119,15 @@ class SearchConfig(Strict):
     """The entropy-regularised search. `latency`: the goal, as a share of the original's, on every searched target."""
 
     latency: float = Field(default=0.6, gt=0, le=1)
-    warm_up_steps: int = Field(default=60, ge=0)
-    steps: int = Field(default=140, ge=1)
+    warm_up_steps: int = Field(default=20, ge=0)
+    steps: int = Field(default=120, ge=1)
     patches: Patches = Field(default=(8, 64), description="patches in a batch, and their size")
-    learning_rate: float = Field(default=5e-4, gt=0)
-    choice_learning_rate: float = Field(default=0.05, gt=0)
+    learning_rate: float = Field(default=1e-3, gt=0)
+    choice_learning_rate: float = Field(default=0.1, gt=0)
     distillation: float = Field(default=0.5, ge=0, description="weight of the loss against the original's output")
-    entropy: float = Field(default=0.2, ge=0, description="largest weight of the normalised entropy")
-    latency_weight: float = Field(default=4.0, ge=0)
+    sensitivity: float = Field(default=3.0, ge=0, description="weight of what each candidate alone loses, in dB")
+    entropy: float = Field(default=3.0, ge=0, description="largest weight of the normalised entropy")
+    latency_weight: float = Field(default=40.0, ge=0)
     temperature: tuple[Annotated[float, Field(gt=0)], Annotated[float, Field(gt=0)]] = (1.0, 0.2)
     record_every: int = Field(default=10, ge=1)
     seed: Count = 0
@@ -133,9 +136,9 @@ class SearchConfig(Strict):
 class FinetuneConfig(Strict):
     """Training of the chosen network, distilled from the original."""
 
-    steps: int = Field(default=400, ge=0)
+    steps: int = Field(default=800, ge=0)
     patches: Patches = (8, 64)
-    learning_rate: float = Field(default=5e-4, gt=0)
+    learning_rate: float = Field(default=2e-3, gt=0)
     distillation: float = Field(default=0.5, ge=0, description="weight of the loss against the original's output")
     ema: float = Field(default=0.99, ge=0, lt=1)
     record_every: int = Field(default=25, ge=1)

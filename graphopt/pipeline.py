@@ -61,10 +61,10 @@ class Pipeline:
             ("source", (file_digest(self.model), config.resolution), (), self._source),
             ("space", (self._pass_keys(), config.exclude, images, data.calibration_images), ("source",), self._space),
             ("cost", (costs,), ("space",), self._cost),
-            ("search", (config.search.model_dump(), self.weights, images, threads), ("cost",), self._search),
+            ("search", (config.search.model_dump(), self.weights, images, data.vary, threads), ("cost",), self._search),
             ("rewrite", (), ("search",), self._rewrite),
-            ("finetune", (config.finetune.model_dump(), images, threads), ("rewrite",), self._finetune),
-            ("deploy", (costs,), ("finetune",), self._deploy),
+            ("finetune", (config.finetune.model_dump(), images, data.vary, threads), ("rewrite",), self._finetune),
+            ("deploy", (costs, self._pass_keys()), ("finetune",), self._deploy),
             ("report", (files_digest(self.test_images), data.sigma, self.path.read_text()), ("deploy",), self._report),
         ):
             self.stages.run(name, inputs, after, partial(work, partial(self._say, name)))
@@ -151,11 +151,15 @@ class Pipeline:
         _write_json(place / "original.json", {name: _cost_of(cost) for name, cost in original_costs.items()})
 
     def _search(self, say: Callable[[float, str], None], place: Path) -> None:
+        import torch
+
         from graphopt.cost.table import CostTable
         from graphopt.ir.canonical import to_graph
         from graphopt.ir.space_files import load_space, save_space
+        from graphopt.nn.supernet import Supernet
         from graphopt.search.entropy import EntropySearch, teacher_of
         from graphopt.search.selection import decide, meet_goal, with_exact
+        from graphopt.search.sensitivity import measure
         from graphopt.train.data import PatchSampler
 
         self._set_threads()
@@ -166,11 +170,17 @@ class Pipeline:
         searched = {name: weight / sum(searched.values()) for name, weight in searched.items()}
         goals = {name: self.config.search.latency * original[name]["latency_ms"] for name in searched}
         data = self.config.data
-        sampler = PatchSampler.of_folders(data.train, data.sigma, self.config.search.seed)
+        sampler = PatchSampler.of_folders(data.train, data.sigma, self.config.search.seed, data.vary)
         teacher = teacher_of(to_graph(onnx.load(self.folder / "source" / "canonical.onnx")))
+        supernet = Supernet(space).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        if not (place / "sensitivity.json").exists():
+            calibration = PatchSampler.of_folders(data.train, data.sigma, self.config.search.seed)
+            _write_json(place / "sensitivity.json", measure(space, supernet, calibration, (8, 64), say))
+        sensitivity = _read_json(place / "sensitivity.json")
         search = EntropySearch(
-            space, table, goals, searched, self.config.search, teacher, sampler, place / "checkpoint.pt"
-        )
+            space, table, goals, searched, self.config.search, supernet, sensitivity, teacher, sampler,
+            place / "checkpoint.pt",
+        )  # fmt: skip
         result = search.run(say)
         decided = decide(space, result.probabilities)
         met, turned = meet_goal(space, table, decided, result.probabilities, goals)
@@ -178,7 +188,7 @@ class Pipeline:
         search.supernet.write_back(space)
         save_space(space, place / "space")
         _write_json(place / "history.json", [asdict(record) for record in result.history])
-        selection = with_exact(space, table, met, searched)
+        selection = with_exact(space, table, met, searched, goals)
         _write_json(
             place / "selection.json",
             {
@@ -193,20 +203,13 @@ class Pipeline:
 
     def _rewrite(self, say: Callable[[float, str], None], place: Path) -> None:
         from graphopt.ir.canonical import to_model
-        from graphopt.ir.rewriting import apply_selection, rewrite_everywhere
+        from graphopt.ir.rewriting import apply_selection
         from graphopt.ir.space_files import load_space
-        from graphopt.ir.verification import check_cleanups
 
+        say(0.0, "applies the selection")
         space = load_space(self.folder / "search" / "space")
         graph = apply_selection(space, _read_json(self.folder / "search" / "selection.json")["selection"])
-        chosen = to_model(graph)
-        say(0.5, "folds affines and scales")
-        edits = rewrite_everywhere(graph, self.cleanups)
-        model = to_model(graph)
-        difference = check_cleanups(chosen, model, self._calibration()[:1], list(edits))
-        onnx.save(model, place / "model.onnx")
-        counts = {"nodes_before": len(chosen.graph.node), "nodes_after": len(model.graph.node)}
-        _write_json(place / "edits.json", {"edits": edits, "difference": difference, **counts})
+        onnx.save(to_model(graph), place / "model.onnx")
 
     def _finetune(self, say: Callable[[float, str], None], place: Path) -> None:
         from graphopt.ir.canonical import to_graph, to_model
@@ -220,7 +223,7 @@ class Pipeline:
         teacher = teacher_of(to_graph(onnx.load(self.folder / "source" / "canonical.onnx")))
         network = GraphModule(graph)
         data, tuning = self.config.data, self.config.finetune
-        sampler = PatchSampler.of_folders(data.train, data.sigma, tuning.seed)
+        sampler = PatchSampler.of_folders(data.train, data.sigma, tuning.seed, data.vary)
         history = finetune(network, teacher, sampler, tuning, place / "checkpoint.pt", say)
         network.write_back(graph)
         onnx.save(to_model(graph), place / "model.onnx")
@@ -230,12 +233,29 @@ class Pipeline:
         from graphopt.cost.cache import CostCache
         from graphopt.deploy import deploy
 
-        model = onnx.load(self.folder / "finetune" / "model.onnx")
-        trials = self.config.trials
-        image = self._calibration()[0]
+        say(0.0, "folds affines and scales")
+        images = self._calibration()[:1]
+        model = self._fold(onnx.load(self.folder / "finetune" / "model.onnx"), images, place)
         cache = CostCache(self.cache / "costs")
-        found = deploy(model, list(self.targets.values()), trials, image, self.folder, place, cache, say)
+        found = deploy(
+            model, list(self.targets.values()), self.config.trials, images[0], self.folder, place, cache, say
+        )
         _write_json(place / "deploy.json", found)
+
+    def _fold(self, tuned: onnx.ModelProto, images: list[Any], place: Path) -> onnx.ModelProto:
+        """The exact clean-ups. They come after the fine-tuning: an affine that is folded into a convolution scales
+        its weights channel by channel, and Adam's steps, which do not scale along, then disturb it."""
+        from graphopt.ir.canonical import to_graph, to_model
+        from graphopt.ir.rewriting import rewrite_everywhere
+        from graphopt.ir.verification import check_cleanups
+
+        graph = to_graph(tuned)
+        edits = rewrite_everywhere(graph, self.cleanups)
+        model = to_model(graph)
+        difference = check_cleanups(tuned, model, images, list(edits))
+        counts = {"nodes_before": len(tuned.graph.node), "nodes_after": len(model.graph.node)}
+        _write_json(place / "edits.json", {"edits": edits, "difference": difference, **counts})
+        return model
 
     def _report(self, say: Callable[[float, str], None], place: Path) -> None:
         from rich.console import Console

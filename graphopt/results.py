@@ -153,10 +153,10 @@ def _block(site: str) -> str:
 
 
 def _exact(run: Run) -> list[str]:
-    edits = _read(run, "rewrite/edits.json")
+    edits = _read(run, "deploy/edits.json")
     prepared = _read(run, "space/prepared.json")
     lines = [f"{name}: {count} sites, before the search" for name, count in prepared.items()]
-    lines += [f"{name}: {count} rewrites in the chosen network" for name, count in edits["edits"].items()]
+    lines += [f"{name}: {count} rewrites in the tuned network" for name, count in edits["edits"].items()]
     nodes = f"{edits['nodes_before']} nodes became {edits['nodes_after']}"
     return [*lines, f"{nodes}; the output changed by {edits['difference']:.1e} relative (measured)"]
 

@@ -20,9 +20,11 @@ from graphopt.cost.table import CostTable, Delta
 from graphopt.ir.canonical import canonical, to_graph
 from graphopt.ir.space import Space
 from graphopt.ir.spaces import build_space
+from graphopt.nn.supernet import Supernet
 from graphopt.search.entropy import EntropySearch, teacher_of
-from graphopt.search.objective import ExpectedLatency, entropy_weight, normalised_entropy, temperature
+from graphopt.search.objective import Expectation, ExpectedLatency, entropy_weight, normalised_entropy, temperature
 from graphopt.search.selection import decide, meet_goal, with_exact
+from graphopt.search.sensitivity import MOST, measure
 from graphopt.train.data import PatchSampler
 
 TARGET = "phone"
@@ -148,10 +150,25 @@ def test_keep_counts_at_the_price_of_the_cheapest_exact_candidate() -> None:
     p = {name: torch.tensor([1.0, 0.0, 0.0]) for name in space.choices}
     assert ExpectedLatency(space, table, TARGET)(p).item() == pytest.approx(4 - 3 * 0.25)
     keep = dict.fromkeys(space.choices, "keep")
-    assert set(with_exact(space, table, keep, {TARGET: 1.0}).values()) == {"same"}
+    assert set(with_exact(space, table, keep, {TARGET: 1.0}, {TARGET: 4.0}).values()) == {"same"}
     dearer = table_of(space, exact={"same": 0.25})
-    assert set(with_exact(space, dearer, keep, {TARGET: 1.0}).values()) == {"keep"}
+    assert set(with_exact(space, dearer, keep, {TARGET: 1.0}, {TARGET: 4.0}).values()) == {"keep"}
     assert set(decide(space, dict.fromkeys(space.choices, [0.3, 0.4, 0.3])).values()) == {"keep"}
+
+
+def test_an_exact_candidate_does_not_break_the_goal_of_another_target() -> None:
+    """Cheaper on the mix of both, dearer on the second, which has room for one of the three."""
+    space = toy_space(Same())
+    prices = {"keep": (0.0, 0.0), "same": (-0.5, 0.25)}
+    deltas = {
+        name: {o: {"a": Delta(prices[o][0], 0, 0), "b": Delta(prices[o][1], 0, 0)} for o in choice.options}
+        for name, choice in space.choices.items()
+    }
+    table = CostTable({"a": cost(4.0), "b": cost(4.0)}, deltas, dict.fromkeys(space.choices, ["same"]))
+    keep = dict.fromkeys(space.choices, "keep")
+    found = with_exact(space, table, keep, {"a": 0.5, "b": 0.5}, {"a": 4.0, "b": 4.3})
+    assert sorted(found.values()) == ["keep", "keep", "same"]
+    assert table.expected_ms(space, found, "b") == pytest.approx(4.25)
 
 
 def test_goal_is_met_by_the_least_improbable_choices() -> None:
@@ -176,10 +193,46 @@ def search_of(space: Space, tmp_path: Path, **changes: object) -> EntropySearch:
     )  # fmt: skip
     images = [np.random.default_rng(0).integers(0, 255, (32, 32, 3), dtype=np.uint8)]
     sampler = PatchSampler(images, 5.0, np.random.default_rng(1))
-    teacher = teacher_of(space.graph)
+    supernet, teacher = Supernet(space), teacher_of(space.graph)
+    sensitivity = {name: dict.fromkeys(choice.options, 0.0) for name, choice in space.choices.items()}
     return EntropySearch(
-        space, table_of(space), {TARGET: 2.0}, {TARGET: 1.0}, config, teacher, sampler, tmp_path / "state.pt"
+        space, table_of(space), {TARGET: 2.0}, {TARGET: 1.0}, config, supernet, sensitivity, teacher, sampler,
+        tmp_path / "state.pt",
+    )  # fmt: skip
+
+
+def test_sensitivity_is_the_quality_that_a_candidate_alone_loses() -> None:
+    """Where s = 0.5 goes, the output doubles: from the noise's error to that of x + noise."""
+    space = toy_space(Drop(), Same())
+    images = [np.random.default_rng(0).integers(0, 255, (32, 32, 3), dtype=np.uint8)]
+    lost = measure(
+        space, Supernet(space), PatchSampler(images, 5.0, np.random.default_rng(1)), (2, 16), lambda share, words: None
     )
+    noisy, clean = PatchSampler(images, 5.0, np.random.default_rng(1)).batch(2, 16)
+    expected = 10 * math.log10(((2 * noisy - clean) ** 2).mean() / ((noisy - clean) ** 2).mean())
+    by_name = {name.split("/")[0]: losses for name, losses in lost.items()}
+    assert by_name["second"]["drop"] == pytest.approx(min(expected, MOST), rel=1e-4)
+    assert by_name["first"] == {"keep": 0.0, "drop": pytest.approx(0.0, abs=1e-6), "same": 0.0}
+
+
+def test_sensitivity_alone_decides_where_the_network_says_nothing(tmp_path: Path) -> None:
+    """The first and the third scale are 1: dropping either changes nothing, and the goal needs one of them."""
+    space = toy_space(Drop())
+    search = search_of(space, tmp_path)
+    costly = next(name for name in space.choices if name.startswith("third"))
+    lost = {name: [0.0, 1.0 if name == costly else 0.0] for name in space.choices}
+    search.sensitivity, search.goals = Expectation(space, lost), {TARGET: 3.0}
+    found = decide(space, search.run(lambda share, words: None).probabilities)
+    assert {name.split("/")[0]: option for name, option in found.items()} == {
+        "first": "drop", "second": "keep", "third": "keep",
+    }  # fmt: skip
+
+
+def test_expectation_counts_an_inner_choice_where_the_outer_is_kept() -> None:
+    space = toy_space(Drop(), DropPair())
+    p = {name: torch.tensor([0.25, 0.75]) for name in space.choices}
+    values = dict.fromkeys(space.choices, [0.0, 2.0])
+    assert Expectation(space, values)(p).item() == pytest.approx(1.5 + 1.5 + 2 * 0.25 * 1.5, abs=1e-6)
 
 
 def test_finds_the_right_answer_of_a_toy_space(tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 """The entropy-regularised differentiable search: warm up the weights, then weights and probabilities in turn.
 
-L = L_restore + w_kd * L_output + lambda(t) * (1/N) sum_i H(p_i) / ln K_i + w_lat * sum_T w_T * |E[lat_T] / goal_T - 1|
+L = L_restore + w_kd * L_output + lambda(t) * (1/N) sum_i H(p_i) / ln K_i + w_s * E[s]
+    + w_lat * sum_T w_T * max(0, E[lat_T] / goal_T - 1)
 """
 
 from __future__ import annotations
@@ -21,7 +22,8 @@ from graphopt.errors import GraphoptError
 from graphopt.ir.space import Space
 from graphopt.nn.module import GraphModule
 from graphopt.nn.supernet import Supernet
-from graphopt.search.objective import ExpectedLatency, entropy_weight, normalised_entropy, temperature
+from graphopt.search.objective import Expectation, ExpectedLatency, entropy_weight, normalised_entropy, temperature
+from graphopt.search.sensitivity import Sensitivity
 from graphopt.train.data import PatchSampler
 from graphopt.train.losses import psnr_loss
 from graphopt.train.schedule import cosine
@@ -60,15 +62,22 @@ class EntropySearch:
         goals: Mapping[str, float],
         weights: Mapping[str, float],
         config: SearchConfig,
+        supernet: Supernet,
+        sensitivity: Sensitivity,
         teacher: nn.Module,
         sampler: PatchSampler,
         state: Path,
     ):
-        """`goals` (ms) and `weights` by target; targets without weight are not searched for."""
+        """`goals` (ms) and `weights` by target; targets without weight are not searched for.
+
+        `sensitivity` (dB) steadies the search: what the mixed network says of one site in one step is mostly noise.
+        """
         torch.manual_seed(config.seed)
         self.config, self.state, self.sampler = config, state, sampler
-        self.supernet = Supernet(space).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-        self.teacher = teacher
+        self.supernet, self.teacher = supernet, teacher
+        self.sensitivity = Expectation(
+            space, {n: [sensitivity[n][o] for o in c.options] for n, c in space.choices.items()}
+        )
         self.goals, self.weights = goals, weights
         self.latency = [ExpectedLatency(space, table, target) for target in goals if weights[target] > 0]
         self.steps = config.warm_up_steps + config.steps
@@ -121,9 +130,10 @@ class EntropySearch:
         probabilities = self.supernet.probabilities(tau)
         loss = self._quality(probabilities)
         loss = loss + entropy_weight(progress, self.config.entropy) * normalised_entropy(probabilities)
+        loss = loss + self.config.sensitivity * self.sensitivity(probabilities)
         for latency in self.latency:
             excess = latency(probabilities) / self.goals[latency.target] - 1
-            loss = loss + self.config.latency_weight * self.weights[latency.target] * excess.abs()
+            loss = loss + self.config.latency_weight * self.weights[latency.target] * excess.clamp_min(0)
         self._check(loss)
         self.for_choices.zero_grad()
         loss.backward()
@@ -178,6 +188,7 @@ class EntropySearch:
         self.for_choices.load_state_dict(saved["choices"])
         self.step = min(saved["step"], self.steps)
         self.history = [Record(**record) for record in saved["history"]]
+        self.sampler.random = np.random.default_rng([self.config.seed, self.step])  # not the patches seen already
         report(self.step / self.steps, f"goes on at step {self.step}")
 
 

@@ -1,21 +1,39 @@
-"""Expected latency over nested choices, normalised entropy, and the schedules of the search (docs/search.md)."""
+"""Expected values over nested choices, normalised entropy, and the schedules of the search (docs/search.md)."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor
 
 from graphopt.cost.table import CostTable
-from graphopt.ir.space import Space
+from graphopt.ir.space import KEEP, Space
 
 Probabilities = Mapping[str, Tensor]
 
 
+class Expectation:
+    """E[v] = sum_i P(the sites around i are kept) * sum_k p_ik * v_ik, where v_ik is a value of each option."""
+
+    def __init__(self, space: Space, values: Mapping[str, Sequence[float]]):
+        """`values[choice]` in the order of its options."""
+        self._ancestors = {name: list(space.ancestors(name)) for name in space.choices}
+        self._values = {name: torch.tensor(values[name]) for name in space.choices}
+
+    def __call__(self, probabilities: Probabilities) -> Tensor:
+        total = torch.zeros(())
+        for name, values in self._values.items():
+            present = torch.ones(())
+            for outer in self._ancestors[name]:
+                present = present * probabilities[outer][0]
+            total = total + present * (probabilities[name] * values).sum()
+        return total
+
+
 class ExpectedLatency:
-    """E[lat] = base + sum_i P(the sites around i are kept) * sum_k p_ik * delta_ik, on one target, in ms.
+    """E[lat] = base + E[delta], on one target, in ms.
 
     `keep` counts at the price of the cheapest exact candidate beside it: they compute the same.
     """
@@ -23,24 +41,16 @@ class ExpectedLatency:
     def __init__(self, space: Space, table: CostTable, target: str):
         self.target = target
         self.base = table.base[target].latency_ms
-        self._ancestors = {name: list(space.ancestors(name)) for name in space.choices}
-        self._deltas = {}
+        deltas = {}
         for name, choice in space.choices.items():
-            rows = table.deltas[name]
-            exact = min(rows[option][target].latency_ms for option in ("keep", *table.exact[name]))
-            deltas = [
-                exact if o == "keep" or o in table.exact[name] else rows[o][target].latency_ms for o in choice.options
-            ]
-            self._deltas[name] = torch.tensor(deltas)
+            rows = {option: row[target].latency_ms for option, row in table.deltas[name].items()}
+            as_keep = (KEEP, *table.exact[name])
+            cheapest = min(rows[option] for option in as_keep)
+            deltas[name] = [cheapest if option in as_keep else rows[option] for option in choice.options]
+        self._deltas = Expectation(space, deltas)
 
     def __call__(self, probabilities: Probabilities) -> Tensor:
-        total = torch.tensor(self.base)
-        for name, deltas in self._deltas.items():
-            present = torch.ones(())
-            for outer in self._ancestors[name]:
-                present = present * probabilities[outer][0]
-            total = total + present * (probabilities[name] * deltas).sum()
-        return total
+        return self.base + self._deltas(probabilities)
 
 
 def normalised_entropy(probabilities: Probabilities) -> Tensor:

@@ -61,9 +61,21 @@ def meet_goal(
 
 
 def with_exact(
-    space: Space, table: CostTable, selection: Mapping[str, str], weights: Mapping[str, float]
+    space: Space,
+    table: CostTable,
+    selection: Mapping[str, str],
+    weights: Mapping[str, float],
+    goals: Mapping[str, float],
 ) -> dict[str, str]:
-    """Where `keep` is selected, the exact candidate that is cheaper takes its place: price alone decides."""
-    return {
-        name: table.cheapest_exact(name, weights) if option == KEEP else option for name, option in selection.items()
-    }
+    """Where `keep` is selected, the exact candidate that is cheaper takes its place: price alone decides.
+
+    Not where it is dearer on a target whose goal (ms) would then be missed.
+    """
+    found = dict(selection)
+    for name, option in selection.items():
+        if option == KEEP:
+            trial = {**found, name: table.cheapest_exact(name, weights)}
+            worse = [t for t in goals if table.expected_ms(space, trial, t) > table.expected_ms(space, found, t)]
+            if all(table.expected_ms(space, trial, target) <= goals[target] for target in worse):
+                found = trial
+    return found

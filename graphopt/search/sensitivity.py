@@ -1,0 +1,44 @@
+"""Sensitivity: what each candidate costs in quality when it alone replaces `keep`, before any training."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+import torch
+
+from graphopt.ir.contract import Contract
+from graphopt.ir.space import KEEP, Space
+from graphopt.nn.supernet import Supernet
+from graphopt.train.data import PatchSampler
+
+Sensitivity = Mapping[str, Mapping[str, float]]  # choice -> option -> dB lost
+Report = Callable[[float, str], None]
+MOST = 10.0  # dB; a candidate that breaks the network alone counts as this
+
+
+@torch.no_grad()
+def measure(
+    space: Space, supernet: Supernet, sampler: PatchSampler, patches: tuple[int, int], report: Report
+) -> dict[str, dict[str, float]]:
+    """PSNR (dB) lost on one batch by each candidate alone, as in LANA (Molchanov et al. 2022). Exact ones lose 0."""
+    noisy, clean = (torch.from_numpy(planes) for planes in sampler.batch(*patches))
+    noisy = noisy.to(memory_format=torch.channels_last)
+    everything_kept = dict.fromkeys(space.choices, KEEP)
+
+    def error(selection: dict[str, str]) -> float:
+        restored = supernet(noisy, selection=selection)
+        assert isinstance(restored, torch.Tensor)
+        return float((restored - clean).square().mean())
+
+    best = error(everything_kept)
+    lost: dict[str, dict[str, float]] = {}
+    for done, (name, choice) in enumerate(space.choices.items()):
+        report(done / len(space.choices), f"sensitivity of {name}")
+        lost[name] = {KEEP: 0.0}
+        for option, candidate in choice.candidates.items():
+            if candidate.contract is Contract.EXACT:
+                lost[name][option] = 0.0
+            else:
+                found = torch.tensor(error({**everything_kept, name: option}) / best)
+                lost[name][option] = float((10 * found.log10()).nan_to_num(MOST, MOST).clamp(max=MOST))
+    return lost
