@@ -136,13 +136,16 @@ def _choices(space: Space, found: dict[str, Any], table: dict[str, Any]) -> list
     rows = []
     for choice in sorted(space.choices.values(), key=lambda c: max(order[n] for n in c.site.nodes)):
         candidates = []
-        for option, share in zip(choice.options, found["probabilities"][choice.name], strict=True):
+        shares = found["probabilities"][choice.name]
+        for option, share in zip(choice.options, shares, strict=True):
             deltas = {target: delta["latency_ms"] for target, delta in table["deltas"][choice.name][option].items()}
             fragment = None if option == KEEP else choice.candidates[option].fragment
             own = sum(int(np.prod(c.shape)) for c in fragment.constants if c.dtype == np.float32) if fragment else 0
             contract = "exact" if option == KEEP else str(choice.candidates[option].contract)
             chosen = found["selection"][choice.name] == option
-            candidates.append(CandidateRow(option, contract, chosen, share, deltas, own))
+            candidates.append(
+                CandidateRow(option, contract, chosen, shares[0] if contract == "exact" else share, deltas, own)
+            )
         rows.append(ChoiceRow(choice.name, _block(choice.name), choice.parent, candidates))
     return rows
 

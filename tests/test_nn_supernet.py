@@ -230,11 +230,12 @@ def test_a_selection_with_probabilities_leaves_the_rest_soft() -> None:
     torch.testing.assert_close(supernet(x, probabilities=p, selection={"block/norm": "affine"}), expected)
 
 
-def test_without_arguments_every_option_weighs_the_same() -> None:
+def test_without_arguments_every_function_weighs_the_same() -> None:
     supernet, x = Supernet(space()), image()
     p = supernet.probabilities()
     assert list(p) == list(KEPT)
-    torch.testing.assert_close(p["block/act"], torch.full((3,), 1 / 3))
+    torch.testing.assert_close(p["block/act"], torch.tensor([0.5, 0.0, 0.5]))  # `same` is exact: part of keep
+    torch.testing.assert_close(p["block"], torch.full((2,), 0.5))
     torch.testing.assert_close(supernet(x), parts_by_hand(supernet, x, p))
 
 
@@ -244,6 +245,19 @@ def test_probabilities_are_a_tempered_softmax() -> None:
         supernet.logits("block/act").copy_(torch.tensor([1.0, 2.0, 4.0]))
     expected = torch.exp(torch.tensor([2.0, 4.0, 8.0]))
     torch.testing.assert_close(supernet.probabilities(0.5)["block/act"], expected / expected.sum())
+
+
+def test_training_the_choices_leaves_exact_candidates_out() -> None:
+    supernet, x = Supernet(space()), image()
+    step = torch.optim.Adam(supernet.architecture_parameters(), 0.1)
+    for _ in range(3):
+        step.zero_grad()
+        supernet(x).square().sum().backward()
+        step.step()
+    p = supernet.probabilities()["block/act"]
+    assert p[1] == 0
+    assert torch.isfinite(p).all()
+    assert p[0] != 0.5
 
 
 def test_only_the_selected_branch_runs() -> None:

@@ -133,10 +133,12 @@ def test_expected_latency_of_disjoint_and_nested_choices() -> None:
 
 def test_normalised_entropy_and_schedules() -> None:
     p = {"two": torch.tensor([0.5, 0.5]), "three": torch.tensor([1.0, 0.0, 0.0])}
-    assert normalised_entropy(p).item() == pytest.approx(0.5, abs=1e-6)
+    assert normalised_entropy(p, {"two": 2, "three": 3}).item() == pytest.approx(0.5, abs=1e-6)
     quarter = {"a": torch.tensor([0.25, 0.75])}
     expected = -(0.25 * math.log(0.25) + 0.75 * math.log(0.75)) / math.log(2)
-    assert normalised_entropy(quarter).item() == pytest.approx(expected, abs=1e-6)
+    assert normalised_entropy(quarter, {"a": 2}).item() == pytest.approx(expected, abs=1e-6)
+    exact_beside_keep = {**quarter, "b": torch.tensor([1.0, 0.0])}
+    assert normalised_entropy(exact_beside_keep, {"a": 2, "b": 1}).item() == pytest.approx(expected, abs=1e-6)
     weights = [entropy_weight(t / 100, 0.2) for t in range(101)]
     assert weights[0] == pytest.approx(-0.2)
     assert weights[-1] == pytest.approx(0.2)

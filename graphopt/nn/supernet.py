@@ -82,8 +82,9 @@ class Supernet(nn.Module):
     """Runs a space: at each choice the output is sum_k p_k * y_k over `keep` and the candidates' fragments.
 
     The base weights are shared by all branches, each fragment has its own. `keep` of a choice runs the site's nodes
-    with the choices nested in it. Exact candidates do not run: they compute what `keep` does, so `keep` has their
-    probability. p is softmax(alpha / temperature), alpha zero at the start (DARTS, Liu et al. 2019).
+    with the choices nested in it. Exact candidates do not run: they compute what `keep` does, so their alpha is minus
+    infinity and `keep` has their probability. p is softmax(alpha / temperature), the other alphas zero at the start
+    (DARTS, Liu et al. 2019).
     """
 
     def __init__(self, space: Space):
@@ -94,7 +95,7 @@ class Supernet(nn.Module):
         for constant in _fragment_constants(space):
             self.fragments.store(constant, is_trained(constant))
         self.alphas = nn.ParameterDict(
-            [(attribute_name(name), nn.Parameter(torch.zeros(len(options)))) for name, options in self._options.items()]
+            [(attribute_name(choice.name), nn.Parameter(_start(choice))) for choice in space.choices.values()]
         )
         self._inputs = [tensor.name for tensor in graph_inputs(space.graph)]
         self._outputs = [tensor.name for tensor in space.graph.outputs]
@@ -221,6 +222,12 @@ class _Planner:
         positions = {node.name: i for i, node in enumerate(fragment.nodes)}
         steps = node_steps(fragment.nodes, set(stands_for), self._space.graph.opset, positions)
         return Branch(Program(steps, stands_for), stands_for, (index,))
+
+
+def _start(choice: Choice) -> Tensor:
+    """alpha (K,) before any training."""
+    running = {KEEP, *_running(choice)}
+    return torch.tensor([0.0 if option in running else -torch.inf for option in choice.options])
 
 
 def _running(choice: Choice) -> dict[str, Fragment]:

@@ -78,6 +78,7 @@ class EntropySearch:
         self.sensitivity = Expectation(
             space, {n: [sensitivity[n][o] for o in c.options] for n, c in space.choices.items()}
         )
+        self.ways = {n: len(c.options) - len(table.exact[n]) for n, c in space.choices.items()}
         self.goals, self.weights = goals, weights
         self.latency = [ExpectedLatency(space, table, target) for target in goals if weights[target] > 0]
         self.steps = config.warm_up_steps + config.steps
@@ -129,7 +130,7 @@ class EntropySearch:
     def _update_choices(self, progress: float, tau: float) -> None:
         probabilities = self.supernet.probabilities(tau)
         loss = self._quality(probabilities)
-        loss = loss + entropy_weight(progress, self.config.entropy) * normalised_entropy(probabilities)
+        loss = loss + entropy_weight(progress, self.config.entropy) * normalised_entropy(probabilities, self.ways)
         loss = loss + self.config.sensitivity * self.sensitivity(probabilities)
         for latency in self.latency:
             excess = latency(probabilities) / self.goals[latency.target] - 1
@@ -163,7 +164,7 @@ class EntropySearch:
         with torch.no_grad():
             p = self.supernet.probabilities(tau)
             expected = {latency.target: float(latency(p)) for latency in self.latency}
-            entropy = float(normalised_entropy(p)) if p else 0.0
+            entropy = float(normalised_entropy(p, self.ways))
         rounded = {name: np.round(values.numpy(), 4).tolist() for name, values in p.items()}
         self.history.append(Record(self.step, phase, loss, entropy, tau, expected, rounded))
 

@@ -53,10 +53,18 @@ class ExpectedLatency:
         return self.base + self._deltas(probabilities)
 
 
-def normalised_entropy(probabilities: Probabilities) -> Tensor:
-    """(1/N) sum_i H(p_i) / ln K_i: 1 where nothing is decided, 0 where everything is."""
-    terms = [-(p * p.clamp_min(1e-12).log()).sum() / math.log(len(p)) for p in probabilities.values()]
-    return torch.stack(terms).mean()
+def normalised_entropy(probabilities: Probabilities, ways: Mapping[str, int]) -> Tensor:
+    """(1/N) sum_i H(p_i) / ln K_i: 1 where nothing is decided, 0 where everything is.
+
+    `ways[i]` is K_i, the options that compute something else (exact candidates compute what `keep` does). A choice
+    with one way has nothing to decide and does not count.
+    """
+    terms = [
+        -(p * p.clamp_min(1e-12).log()).sum() / math.log(ways[name])
+        for name, p in probabilities.items()
+        if ways[name] > 1
+    ]
+    return torch.stack(terms).mean() if terms else torch.zeros(())
 
 
 def entropy_weight(progress: float, strength: float) -> float:

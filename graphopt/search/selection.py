@@ -45,6 +45,7 @@ def meet_goal(
                 continue
             now = selection[name]
             share = dict(zip(choice.options, map(float, probabilities[name]), strict=True))
+            share |= dict.fromkeys(table.exact[name], share[KEEP])
             for option in choice.options:
                 trial = {**selection, name: option}
                 saved = sum(
