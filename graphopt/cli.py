@@ -229,6 +229,8 @@ def _print_table(rows: list[dict[str, Any]], columns: tuple[str, ...], as_json: 
 
 def main() -> None:
     """Runs the command line; a GraphoptError becomes one message and exit status 1."""
+    # torch's threads otherwise spin while they wait, and on a machine with other work to do wait for one another
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     try:
         app()
     except GraphoptError as error:

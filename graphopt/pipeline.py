@@ -100,7 +100,8 @@ class Pipeline:
         return input_shape(onnx.load(self.folder / "source" / "canonical.onnx"))
 
     def _source(self, say: Callable[[float, str], None], place: Path) -> None:
-        say(0.0, f"reads {self.model.name}; the first export of a checkpoint takes some ten seconds")
+        wait = "" if self.model.suffix == ".onnx" else "; the first export of a checkpoint takes some ten seconds"
+        say(0.0, f"reads {self.model.name}{wait}")
         from graphopt.ir.canonical import to_graph
         from graphopt.nn.module import GraphModule
 
