@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from math import fsum
 
 import onnx
@@ -13,8 +12,7 @@ from graphopt.cost.kernel_model import KernelFacts, price
 from graphopt.cost.keys import graph_key, price_key, target_key
 from graphopt.cost.record import Cost, KernelCost, NetworkCost
 from graphopt.cost.target import Target
-
-Progress = Callable[[float, str], None]
+from graphopt.progress import Progress
 
 
 def network_cost(

@@ -18,7 +18,7 @@ from graphopt.cost.target import Target, Tuning
 from graphopt.errors import GraphoptError
 
 if TYPE_CHECKING:
-    from graphopt.cost.network import Progress
+    from graphopt.progress import Progress
 
 _FAILED = 1e10  # seconds, which MetaSchedule records for a trial that could not be built or run
 
