@@ -114,6 +114,36 @@ def test_a_graph_with_a_constant_of_its_own_size_runs_by_tiles(size: tuple[int, 
             np.testing.assert_allclose(found[corner], expected[corner], rtol=0, atol=1e-5)
 
 
+def failing(height: int | None, width: int | None) -> onnx.ModelProto:
+    """Adds a plane of 64x64, which fits images of that size only."""
+    model = convolution((64, 64), constant=True)
+    for dim, size in zip(model.graph.input[0].type.tensor_type.shape.dim[2:], (height, width), strict=True):
+        dim.Clear()
+        if size is not None:
+            dim.dim_value = size
+    for dim in model.graph.output[0].type.tensor_type.shape.dim[2:]:
+        dim.Clear()
+    return model
+
+
+@pytest.mark.parametrize("size", [(None, None), (64, None)])
+def test_a_dynamic_input_has_no_size_to_fall_back_on(
+    size: tuple[int | None, int | None], capfd: pytest.CaptureFixture[str]
+) -> None:
+    restore = OnnxRestorer(failing(*size), "net.onnx")
+    with pytest.raises(GraphoptError, match=r"^net\.onnx cannot be run on an image of 80x48: onnxruntime "):
+        restore(image(70, 40))
+    assert restore(image(64, 64)).shape == (3, 64, 64)
+    assert capfd.readouterr() == ("", "")  # onnxruntime's own log says nothing more
+
+
+def test_the_fallback_of_a_static_input_is_silent(capfd: pytest.CaptureFixture[str]) -> None:
+    restore = OnnxRestorer(failing(64, 64), "net.onnx")
+    assert restore(image(70, 40)).shape == (3, 70, 40)
+    assert restore._tile == (64, 64)
+    assert capfd.readouterr() == ("", "")
+
+
 def test_tiles_of_a_pointwise_network_leave_no_seam() -> None:
     model = convolution((48, 48), constant=True)
     model.graph.initializer[0].CopyFrom(

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from graphopt.errors import GraphoptError
 
 Array = NDArray[np.float32]
+SILENT = 4  # of onnxruntime's own log: what goes wrong is said once, by GraphoptError
 
 
 class OnnxSession:
@@ -24,7 +25,7 @@ class OnnxSession:
             model = with_outputs(model, outputs)
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = threads
-        options.log_severity_level = 3
+        options.log_severity_level = SILENT
         if not optimise:
             options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
         try:
@@ -65,7 +66,7 @@ def optimise_basic(model: onnx.ModelProto) -> onnx.ModelProto:
     """onnxruntime's constant folding: removes the Shape and Gather chains that exporters leave behind."""
     options = onnxruntime.SessionOptions()
     options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_BASIC
-    options.log_severity_level = 3
+    options.log_severity_level = SILENT
     # Fusions would change weights and hide the structure that passes look for; sharing would rename equal weights.
     kept_apart = [
         "ConvAddFusion",

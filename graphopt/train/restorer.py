@@ -43,7 +43,11 @@ def open_restorer(path: Path) -> Restore:
 
 
 class OnnxRestorer:
-    """Whole images where the graph can be reshaped to them, overlapping tiles of its own size where it cannot."""
+    """Whole images where the graph can be reshaped to them, overlapping tiles of its own size where it cannot.
+
+    Only an input that is declared with a height and a width has a size of its own; where height or width are dynamic,
+    what goes wrong with an image is an error.
+    """
 
     def __init__(self, model: onnx.ModelProto, where: str):
         initialisers = {tensor.name for tensor in model.graph.initializer}
@@ -56,6 +60,7 @@ class OnnxRestorer:
         _check_channels(shape[1], where)
         self._model, self._where = model, where
         self._sessions: dict[tuple[int, int], OnnxSession] = {}
+        self._own_size = (shape[2], shape[3]) if min(shape[2:]) > 0 else None
         self._tile: tuple[int, int] | None = None
 
     def __call__(self, noisy: Planes) -> Planes:
@@ -64,8 +69,11 @@ class OnnxRestorer:
             padded = _pad(noisy, height + -height % PADDING, width + -width % PADDING)
             try:
                 return self._run(padded)[:, :height, :width]
-            except Exception as error:  # a graph whose constants fix its size says so in many ways
-                self._tile = self._own_size(error)
+            except GraphoptError as error:
+                if self._own_size is None:
+                    size = f"{padded.shape[1]}x{padded.shape[2]}"
+                    raise GraphoptError(f"{self._where} cannot be run on an image of {size}: {error}") from error
+                self._tile = self._own_size
         return self._by_tiles(noisy, self._tile)
 
     def _run(self, image: Planes) -> Planes:
@@ -83,12 +91,6 @@ class OnnxRestorer:
             shapes = f"{image.shape} to {restored.shape}"
             raise GraphoptError(f"{self._where}: turns {shapes}; expected a network that keeps the shape of its image")
         return restored
-
-    def _own_size(self, error: Exception) -> tuple[int, int]:
-        height, width = input_shape(self._model)[2:]
-        if height <= 0 or width <= 0:
-            raise GraphoptError(f"{self._where} cannot be run: {str(error).strip().splitlines()[0]}") from error
-        return height, width
 
     def _by_tiles(self, noisy: Planes, tile: tuple[int, int]) -> Planes:
         channels, height, width = noisy.shape
