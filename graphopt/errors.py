@@ -13,5 +13,14 @@ class GraphoptError(Exception):
 def did_you_mean(word: str, known: Iterable[str]) -> str:
     """`did you mean 'x'?` when one of `known` is near `word`, and the list of what is known otherwise."""
     names = sorted(known)
-    near = difflib.get_close_matches(word, names, n=1, cutoff=0.6)
-    return f"did you mean '{near[0]}'?" if near else f"known: {', '.join(names) or 'none'}"
+    near = _nearest(word, names)
+    return f"did you mean '{near}'?" if near else f"known: {', '.join(names) or 'none'}"
+
+
+def _nearest(word: str, names: list[str]) -> str | None:
+    """The shortest name that starts with what was typed, then one that is spelt alike, then one that contains it."""
+    typed = word.lower()
+    starting = [name for name in names if len(typed) > 1 and name.lower().startswith(typed)]
+    spelt = difflib.get_close_matches(word, names, n=1, cutoff=0.6)
+    containing = [name for name in names if len(typed) > 2 and typed in name.lower()]
+    return min(starting or spelt or containing, key=len, default=None)
