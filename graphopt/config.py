@@ -174,14 +174,32 @@ class PipelineConfig(Strict):
 ConfigT = TypeVar("ConfigT", bound=Strict)
 
 
+class _UniqueKeys(yaml.SafeLoader):
+    """Refuses a key that is given twice: PyYAML would keep the last one, and say nothing."""
+
+    def compose_mapping_node(self, anchor: dict[Any, yaml.Node]) -> yaml.MappingNode:
+        node = super().compose_mapping_node(anchor)
+        lines: dict[tuple[str, str], int] = {}
+        for key, _ in node.value:
+            if isinstance(key, yaml.ScalarNode):
+                line, name = key.start_mark.line + 1, (key.tag, key.value)
+                if name in lines:
+                    twice = f"key '{key.value}' is given twice, here and in line {lines[name]}"
+                    raise GraphoptError(f"line {line}: {twice}; keep one of them")
+                lines[name] = line
+        return node
+
+
 def read_config(path: Path, kind: type[ConfigT]) -> ConfigT:
     """Reads and checks a YAML file; every mistake in it becomes one message."""
     try:
-        content = yaml.safe_load(path.read_text())
+        content = yaml.load(path.read_text(), _UniqueKeys)
     except FileNotFoundError as error:
         raise GraphoptError(f"config {path} does not exist") from error
     except OSError as error:
         raise GraphoptError(f"config {path} cannot be read: {error.strerror}; expected a YAML file") from error
+    except GraphoptError as error:
+        raise GraphoptError(f"config {path}, {error}") from error
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise GraphoptError(f"config {path} is not valid YAML: {' '.join(str(error).split())}") from error
     if not isinstance(content, dict):

@@ -151,6 +151,28 @@ def test_not_a_mapping(content: str, expected: str, tmp_path: Path) -> None:
     assert expected in message(tmp_path, content)
 
 
+@pytest.mark.parametrize(
+    ("content", "key", "lines"),
+    [
+        ("model: a\ntrials: 1\nmodel: b\n", "model", (3, 1)),
+        ("search:\n  steps: 3\n  seed: 1\n  steps: 4\n", "steps", (4, 2)),
+        ("passes: [{a: {x: 1, x: 2}}]\n", "x", (1, 1)),
+        ("'model': a\nmodel: a\n", "model", (2, 1)),
+    ],
+)
+def test_a_key_that_is_given_twice(content: str, key: str, lines: tuple[int, int], tmp_path: Path) -> None:
+    expected = f", line {lines[0]}: key '{key}' is given twice, here and in line {lines[1]}; keep one of them"
+    assert message(tmp_path, content).endswith(expected)
+
+
+def test_a_key_that_overrides_a_merged_one_is_not_given_twice(tmp_path: Path) -> None:
+    text = "search: &base {steps: 3, seed: 1}\nfinetune: {inner: {<<: *base, steps: 4}}\n"
+    path = tmp_path / "config.yaml"
+    path.write_text(text)
+    with pytest.raises(GraphoptError, match=r"unknown key 'finetune\.inner'"):
+        read_config(path, PipelineConfig)
+
+
 def test_files_that_cannot_be_read(tmp_path: Path) -> None:
     with pytest.raises(GraphoptError, match=r"config .*gone\.yaml does not exist"):
         read_config(tmp_path / "gone.yaml", PipelineConfig)
