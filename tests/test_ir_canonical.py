@@ -100,12 +100,48 @@ def test_a_resolution_that_the_graph_cannot_take() -> None:
     model = onnx_model(f"({IMAGE} x) => ({IMAGE} y) {{ y = Add(x, plane) }}", {"plane": (1, 4, 8, 8)})
     with pytest.raises(GraphoptError, match="net: the graph does not compute with an input of 1x4x4x6: "):
         canonical(model, (4, 6), "net")
-    # a fixed shape inside that only running the graph brings to light
-    text = f"({IMAGE} x) => ({IMAGE} y) {{ a = Reshape(x, rows) b = Relu(a) y = Reshape(b, back) }}"
-    model = onnx_model(text, {"rows": np.array([1, 4, 64]), "back": np.array([1, 4, 8, 8])})
-    found = canonical(model, (4, 6), "net")
-    with pytest.raises(GraphoptError, match="onnxruntime cannot run the graph: "):
-        check_same(found, found, "net")
+    # what only running the graph brings to light
+    model = onnx_model(
+        f"({IMAGE} x) => (float[1, 4, 1, 8] y) {{ y = Gather<axis = 2>(x, last) }}", {"last": np.array([7])}
+    )
+    found = canonical(model, (4, 6), "net.onnx")
+    with pytest.raises(GraphoptError, match=r"net\.onnx, with an input of 1x4x4x6: onnxruntime cannot run .*gather"):
+        check_same(found, found, "net.onnx")
+
+
+@pytest.mark.parametrize(
+    ("rows", "back", "node", "target", "found"),
+    [
+        ([1, 4, 64], [1, 4, 8, 8], "reshape", "1x4x64", "x to the constant shape 1x4x64, but it is 1x4x4x6"),
+        ([1, 4, -1], [1, 4, 8, 8], "reshape_2", "1x4x8x8", "but it is 1x4x24"),
+        ([0, 0, 5, -1], [1, 4, 8, 8], "reshape", "0x0x5x-1", "but it is 1x4x4x6"),
+        ([0, 0, -1], [0, 0, 4, 7], "reshape_2", "0x0x4x7", "but it is 1x4x24"),
+    ],
+)
+@pytest.mark.parametrize("as_node", [False, True])
+def test_a_constant_shape_that_the_resolution_does_not_fill(
+    rows: list[int], back: list[int], node: str, target: str, found: str, as_node: bool
+) -> None:
+    text = "a = Reshape(x, rows) b = Relu(a) y = Reshape(b, back)"
+    if as_node:
+        text = "".join(f"{n} = Constant<value_ints = {v}>() " for n, v in (("rows", rows), ("back", back))) + text
+    model = onnx_model(
+        f"({IMAGE} x) => ({IMAGE} y) {{ {text} }}", {} if as_node else {"rows": np.array(rows), "back": np.array(back)}
+    )
+    with pytest.raises(GraphoptError) as caught:
+        canonical(model, (4, 6), "net.onnx")
+    said = str(caught.value)
+    assert said.startswith(f"net.onnx: the graph does not compute with an input of 1x4x4x6: node {node} reshapes ")
+    assert f"to the constant shape {target}, " in said
+    assert found in said
+    assert "\n" not in said
+
+
+def test_constant_shapes_that_fit_are_no_misfit() -> None:
+    text = f"({IMAGE} x) => ({IMAGE} y) {{ a = Reshape(x, rows) y = Reshape(a, back) }}"
+    model = onnx_model(text, {"rows": np.array([0, 2, -1, 6]), "back": np.array([1, 4, 4, 6])})
+    image = random_image(1, 4, 4, 6)
+    np.testing.assert_array_equal(run(canonical(model, (4, 6), "net"), image), image)
 
 
 def test_constants_that_are_nodes_become_initialisers() -> None:

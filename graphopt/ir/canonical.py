@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
 import onnx_graphsurgeon as gs
 from google.protobuf.message import DecodeError
+from onnx import numpy_helper
 
 from graphopt.errors import GraphoptError
 from graphopt.ir.naming import name_nodes
@@ -44,11 +47,44 @@ def canonical(model: onnx.ModelProto, resolution: tuple[int, int] | None, where:
         if any(node.op_type in FOLDABLE for node in model.graph.node):
             model = optimise_basic(model)
             name_nodes(model)  # again, without what was folded
-        return onnx.shape_inference.infer_shapes(model, strict_mode=True, data_prop=True)
+        inferred = onnx.shape_inference.infer_shapes(model, strict_mode=True, data_prop=True)
+        misfit = _misfit(inferred)
     except (GraphoptError, onnx.shape_inference.InferenceError) as error:
-        size = "x".join(map(str, input_shape(model)))
         reason = str(error).strip().splitlines()[0]
-        raise GraphoptError(f"{where}: the graph does not compute with an input of {size}: {reason}") from error
+        misfit = _misfit(onnx.shape_inference.infer_shapes(model, data_prop=True)) or reason
+    if misfit is not None:
+        size = "x".join(map(str, input_shape(model)))
+        raise GraphoptError(f"{where}: the graph does not compute with an input of {size}: {misfit}")
+    return inferred
+
+
+def _misfit(model: onnx.ModelProto) -> str | None:
+    """The first Reshape to a constant shape that its input does not fill: ONNX's shape inference believes it."""
+    graph = model.graph
+    shapes = {
+        value.name: [dim.dim_value for dim in value.type.tensor_type.shape.dim]
+        for value in (*graph.input, *graph.value_info)
+    }
+    targets: dict[str, Any] = {tensor.name: tensor for tensor in graph.initializer}
+    for node in graph.node:
+        if node.op_type == "Constant":
+            targets[node.output[0]] = onnx.helper.get_attribute_value(node.attribute[0])
+    for node in graph.node:
+        shape = shapes.get(node.input[0]) if node.op_type == "Reshape" else None
+        if not shape or min(shape) <= 0 or node.input[1] not in targets:
+            continue
+        target = targets[node.input[1]]
+        wanted = list(map(int, numpy_helper.to_array(target) if isinstance(target, onnx.TensorProto) else target))
+        copied = [shape[i] if size == 0 and i < len(shape) else size for i, size in enumerate(wanted)]
+        known = math.prod(size for size in copied if size != -1)
+        values = math.prod(shape)
+        if values != known if -1 not in copied else values % max(known, 1):
+            found, asked = ("x".join(map(str, sizes)) for sizes in (shape, wanted))
+            return (
+                f"node {node.name} reshapes {node.input[0]} to the constant shape {asked}, but it is {found}; "
+                f"use the size that the network was exported at, or export it with dynamic shapes"
+            )
+    return None
 
 
 def _to_opset(model: onnx.ModelProto, where: str) -> onnx.ModelProto:
@@ -110,7 +146,10 @@ def check_same(model: onnx.ModelProto, original: onnx.ModelProto, where: str, to
     """The largest relative difference of both on one random input; more than `tolerance` is an error."""
     shape = input_shape(model)
     image = np.random.default_rng(0).random(shape, dtype=np.float32)
-    expected, found = OnnxSession(original).run(image), OnnxSession(model).run(image)
+    try:
+        expected, found = OnnxSession(original).run(image), OnnxSession(model).run(image)
+    except GraphoptError as error:
+        raise GraphoptError(f"{where}, with an input of {'x'.join(map(str, shape))}: {error}") from error
     difference = float(np.abs(found - expected).max() / max(float(np.abs(expected).max()), 1e-12))
     if not difference <= tolerance:
         raise GraphoptError(
