@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import json
-import os
 import sys
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
 from graphopt.errors import GraphoptError
-
-if TYPE_CHECKING:
-    from rich.progress import Progress
+from graphopt.terminal import JsonFlag, cache_folder, print_table, progress
 
 app = typer.Typer(
     help="Makes image-restoration networks faster by changing the network itself.",
@@ -28,28 +26,10 @@ app.add_typer(passes_app, name="passes")
 app.add_typer(targets_app, name="targets")
 app.add_typer(models_app, name="models")
 
-JsonFlag = Annotated[bool, typer.Option("--json", help="print JSON")]
 ModelOption = Annotated[
     str, typer.Option("--model", help="an ONNX file, a checkpoint, or the name of a shipped network")
 ]
 SigmaOption = Annotated[float, typer.Option(min=0, help="standard deviation of the noise, on the scale 0-255")]
-
-
-def cache_folder() -> Path:
-    """Exports and prices that later runs use again: $GRAPHOPT_CACHE, or graphopt in the user's cache folder."""
-    chosen = os.environ.get("GRAPHOPT_CACHE")
-    base = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    return Path(chosen) if chosen else base / "graphopt"
-
-
-def progress_bars() -> Progress:
-    """Bars on a terminal; nothing where the output is a file."""
-    from rich.console import Console
-    from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
-
-    console = Console(stderr=True)
-    columns = (TextColumn("{task.description:<9}"), BarColumn(30), TextColumn("{task.fields[words]}", style="dim"))
-    return Progress(TimeElapsedColumn(), *columns, console=console, disable=not console.is_terminal)
 
 
 @app.command()
@@ -60,20 +40,7 @@ def run(
     """Runs a pipeline: from a pretrained network to a faster one, stage by stage. Goes on where it was stopped."""
     from graphopt.pipeline import open_pipeline
 
-    with progress_bars() as bars:
-        tasks: dict[str, Any] = {}
-        plain = bars.disable
-
-        def report(stage: str, share: float, words: str) -> None:
-            if plain:
-                if stage not in tasks or share == 1:
-                    typer.echo(f"{stage}: {words}", err=True)
-                tasks[stage] = None
-                return
-            if stage not in tasks:
-                tasks[stage] = bars.add_task(stage, total=1.0, words="")
-            bars.update(tasks[stage], completed=share, words=words)
-
+    with progress() as report:
         pipeline = open_pipeline(config, folder, cache_folder(), report)
         worked = pipeline.run()
     typer.echo((pipeline.folder / "report" / "summary.txt").read_text())
@@ -96,9 +63,8 @@ def pretrain(
     settings = settings.model_copy(update=changes)
     from graphopt.train.commands import pretrain_to_file
 
-    with progress_bars() as bars:
-        task = bars.add_task("pretrain", total=1.0, words="")
-        pretrain_to_file(settings, lambda share, words: bars.update(task, completed=share, words=words))
+    with progress(announce=False) as report:
+        pretrain_to_file(settings, partial(report, "pretrain"))
     typer.echo(f"weights: {settings.output}")
 
 
@@ -115,10 +81,8 @@ def evaluate(
     from graphopt.train.restorer import open_restorer
 
     path = find_model(model, Path())
-    with progress_bars() as bars:
-        task = bars.add_task("evaluate", total=1.0, words="")
-        restore = open_restorer(path)
-        found = judge(restore, [data], sigma, lambda share, words: bars.update(task, completed=share, words=words))
+    with progress(announce=False) as report:
+        found = judge(open_restorer(path), [data], sigma, partial(report, "evaluate"))
         noisy = judge(lambda image: image, [data], sigma, lambda share, words: None)
     if as_json:
         content = {"model": model, "data": str(data), "sigma": sigma, "psnr": found.psnr, "ssim": found.ssim}
@@ -200,7 +164,7 @@ def list_targets(as_json: JsonFlag = False) -> None:
         {"name": t.name, "title": t.title, "kind": t.kind, "dtype": t.dtype, "provenance": t.provenance}
         for t in built_in()
     ]
-    _print_table(rows, ("name", "title", "dtype", "provenance"), as_json)
+    _print_rows(rows, ("name", "title", "dtype", "provenance"), as_json)
 
 
 @models_app.command("list")
@@ -209,22 +173,14 @@ def list_models(as_json: JsonFlag = False) -> None:
     from graphopt.models.shipped import SHIPPED
 
     rows = [{"name": m.name, "title": m.title, "sigma": m.sigma, "path": str(m.path)} for m in SHIPPED.values()]
-    _print_table(rows, ("name", "title", "sigma"), as_json)
+    _print_rows(rows, ("name", "title", "sigma"), as_json)
 
 
-def _print_table(rows: list[dict[str, Any]], columns: tuple[str, ...], as_json: bool) -> None:
+def _print_rows(rows: list[dict[str, Any]], columns: tuple[str, ...], as_json: bool) -> None:
     if as_json:
         typer.echo(json.dumps(rows, indent=1))
-        return
-    from rich.console import Console
-    from rich.markup import escape
-    from rich.table import Table
-
-    table = Table(*columns, box=None, pad_edge=False)
-    for row in rows:
-        value = {key: json.dumps(cell) if isinstance(cell, dict) else str(cell) for key, cell in row.items()}
-        table.add_row(*(escape(value[column]) for column in columns))
-    Console().print(table)
+    else:
+        print_table(rows, columns)
 
 
 def main() -> None:

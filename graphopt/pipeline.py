@@ -51,8 +51,11 @@ class Pipeline:
         self.stages = Stages(run_folder)
 
     def run(self) -> bool:
-        """Runs what is not done already. False where there was nothing to do."""
-        self.folder.mkdir(parents=True, exist_ok=True)
+        """Runs what is not done already. False where there was nothing to do. One run at a time in one run folder."""
+        with self.stages.locked():
+            return self._run()
+
+    def _run(self) -> bool:
         config, data = self.config, self.config.data
         images = [files_digest(self.train_images), data.sigma]
         costs = [digest(t.model_dump()) for t in self.targets.values()] + [version("apache-tvm"), config.trials]
@@ -67,9 +70,13 @@ class Pipeline:
             ("deploy", (costs, self._pass_keys()), ("finetune",), self._deploy),
             ("report", (files_digest(self.test_images), data.sigma, self.path.read_text()), ("deploy",), self._report),
         ):
-            self.stages.run(name, inputs, after, partial(work, partial(self._say, name)))
+            self.stages.run(name, inputs, after, partial(work, partial(self._say_working, name)))
             self._say(name, 1.0, f"{self.stages.seconds[name]:.1f} s" if name in self.stages.ran else "done already")
         return bool(self.stages.ran)
+
+    def _say_working(self, stage: str, share: float, words: str) -> None:
+        """A stage is at its end when `run` says so, whatever its parts say of themselves."""
+        self._say(stage, min(share, 0.999), words)
 
     def _check_names(self) -> None:
         names = [rule.name for rule in self.passes]

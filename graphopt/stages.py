@@ -7,10 +7,13 @@ import json
 import os
 import shutil
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+
+from filelock import FileLock, Timeout
 
 from graphopt import __version__
 from graphopt.errors import GraphoptError
@@ -40,6 +43,22 @@ class Stages:
     seconds: dict[str, float] = field(default_factory=dict)
     ran: list[str] = field(default_factory=list)
     _keys: dict[str, str] = field(default_factory=dict)
+
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """Makes the folder, and keeps other runs out of it. The system drops the lock of a run that was killed."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(self.folder / ".lock", timeout=0)
+        try:
+            lock.acquire()
+        except Timeout as error:
+            raise GraphoptError(
+                f"run folder {self.folder} is in use by another run; wait for its end, or choose another with --run"
+            ) from error
+        try:
+            yield
+        finally:
+            lock.release()
 
     def run(self, name: str, inputs: tuple[Any, ...], after: tuple[str, ...], work: Callable[[Path], None]) -> bool:
         """Runs `work(folder of the stage)` unless it is done already; returns whether it ran.

@@ -19,6 +19,7 @@ from graphopt.ir.session import OnnxSession
 from graphopt.models.checkpoints import save_checkpoint
 from graphopt.models.nafnet import NAFNet, NAFNetConfig
 from graphopt.pipeline import open_pipeline
+from graphopt.stages import Stages
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
 TARGETS = ("sm8650-adreno750", "exynos2100-mali-g78")
@@ -195,6 +196,13 @@ def test_mistakes_are_said_before_any_work(home: Path, tmp_path: Path, changes: 
     with pytest.raises(GraphoptError, match=message):
         open_pipeline(path, tmp_path / "run", home / "cache", silent).run()
     assert not (tmp_path / "run").exists()
+
+
+def test_a_run_folder_holds_one_run_at_a_time(home: Path, tmp_path: Path) -> None:
+    pipeline = open_pipeline(write_config(home), tmp_path / "run", home / "cache", silent)
+    with Stages(tmp_path / "run").locked(), pytest.raises(GraphoptError, match="run is in use by another run"):
+        pipeline.run()
+    assert not (tmp_path / "run" / "source").exists()
 
 
 def run_source(home: Path, tmp_path: Path, model: onnx.ModelProto, **changes: Any) -> None:

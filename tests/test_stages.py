@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -135,6 +137,32 @@ def test_a_folder_that_is_not_ours_is_left_alone(tmp_path: Path) -> None:
 def test_an_empty_folder_is_used(tmp_path: Path) -> None:
     (tmp_path / "report").mkdir()
     assert Stages(tmp_path).run("report", (), (), writes) is True
+
+
+def test_two_runs_in_one_folder(tmp_path: Path) -> None:
+    folder = tmp_path / "runs" / "one"
+    with Stages(folder).locked():
+        with pytest.raises(GraphoptError, match=rf"^run folder {folder} is in use by another run; wait"):
+            Stages(folder).locked().__enter__()
+        with Stages(tmp_path / "runs" / "two").locked():
+            assert go(folder).ran
+    with Stages(folder).locked():
+        assert go(folder).ran == []
+
+
+def test_the_lock_of_a_run_that_was_killed_does_not_block(tmp_path: Path) -> None:
+    code = (
+        "import sys, time; from pathlib import Path; from graphopt.stages import Stages\n"
+        "with Stages(Path(sys.argv[1])).locked():\n    print('held', flush=True); time.sleep(60)"
+    )
+    with subprocess.Popen([sys.executable, "-c", code, str(tmp_path)], stdout=subprocess.PIPE, text=True) as other:
+        assert other.stdout is not None
+        assert other.stdout.readline() == "held\n"
+        with pytest.raises(GraphoptError, match="is in use by another run"), Stages(tmp_path).locked():
+            pass
+        other.kill()
+    with Stages(tmp_path).locked():
+        assert go(tmp_path).ran
 
 
 def test_digests(tmp_path: Path) -> None:
