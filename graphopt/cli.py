@@ -10,6 +10,7 @@ from typing import Annotated, Any
 
 import typer
 
+from graphopt import cli_passes
 from graphopt.errors import GraphoptError
 from graphopt.terminal import JsonFlag, cache_folder, print_table, progress
 
@@ -19,10 +20,9 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-passes_app = typer.Typer(help="The passes that rewrite networks.", no_args_is_help=True)
 targets_app = typer.Typer(help="The devices that networks are priced for.", no_args_is_help=True)
 models_app = typer.Typer(help="The pretrained networks that ship with graphopt.", no_args_is_help=True)
-app.add_typer(passes_app, name="passes")
+app.add_typer(cli_passes.app, name="passes")
 app.add_typer(targets_app, name="targets")
 app.add_typer(models_app, name="models")
 
@@ -140,19 +140,7 @@ def cost(
         )
 
 
-@passes_app.command("list")
-def list_passes(as_json: JsonFlag = False) -> None:
-    """Lists passes with their contract, their stage and their options."""
-    from graphopt.ir.registry import describe_passes
-
-    rows = describe_passes()
-    if as_json:
-        typer.echo(json.dumps(rows, indent=1))
-        return
-    for row in rows:
-        options = ", ".join(f"{key}={value!r}" for key, value in row["options"].items())
-        typer.echo(f"{row['name']:<20} {row['stage']:<8} {row['contract']:<12} {options}")
-        typer.echo(f"    {row['summary']}")
+app.command()(cli_passes.explain)
 
 
 @targets_app.command("list")

@@ -1,8 +1,10 @@
-"""Networks for tests: ONNX text with random weights, and images to calibrate on. No export, no checkpoint."""
+"""Networks for tests: ONNX text with random weights, and images to calibrate on; and the command line to call."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import sys
+from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -11,9 +13,11 @@ import onnx_graphsurgeon as gs
 import pytest
 from onnx import numpy_helper, parser
 
+from graphopt.cli import main
 from graphopt.ir.canonical import canonical, to_graph, to_model
 from graphopt.ir.session import OnnxSession
 
+Call = Callable[..., tuple[int, str, str]]
 Weights = Mapping[str, Any]  # a shape, for random values, or the values
 
 
@@ -166,3 +170,23 @@ def images() -> list[np.ndarray]:
         scene = level[:, None, None] + slope[:, :1, None] * rows * 0.5 + slope[:, 1:, None] * (columns > cut) * 0.5
         made.append((scene + random.normal(0, 25 / 255, scene.shape))[None].astype(np.float32))
     return made
+
+
+@pytest.fixture
+def call(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Call:
+    """Runs `graphopt ARGUMENTS` in this process: exit status, output, errors."""
+    monkeypatch.setenv("GRAPHOPT_CACHE", str(tmp_path / "cache"))
+    monkeypatch.chdir(tmp_path)
+
+    def run(*arguments: object) -> tuple[int, str, str]:
+        monkeypatch.setattr(sys, "argv", ["graphopt", *map(str, arguments)])
+        capsys.readouterr()
+        try:
+            main()
+            status = 0
+        except SystemExit as stop:
+            status = int(stop.code or 0)
+        said = capsys.readouterr()
+        return status, said.out, said.err
+
+    return run

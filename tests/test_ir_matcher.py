@@ -9,25 +9,24 @@ from conftest import NORM_CONSTANTS, layer_norm, network, norm_weights
 
 from graphopt import capture, const, either, equal_to, op, optional, pattern, per_channel, scalar
 from graphopt.ir.idioms import channel_attention, channel_layer_norm, gate
-from graphopt.ir.matcher import Match, Matcher, NearMiss, attribute
+from graphopt.ir.matcher import Match, Matcher, attribute
 from graphopt.ir.patterns import Pattern
 
 IMAGE = "float[1, 4, 8, 8]"
 X_TO_Y = f"({IMAGE} x) => ({IMAGE} y)"
 
 
-def match_last(graph: gs.Graph, rule: Pattern) -> Match | NearMiss:
+def match_last(graph: gs.Graph, rule: Pattern) -> Match | None:
     return Matcher(graph).match(rule, graph.nodes[-1])
 
 
 def fits(graph: gs.Graph, rule: Pattern) -> bool:
-    return isinstance(match_last(graph, rule), Match)
+    return match_last(graph, rule) is not None
 
 
 def reason(graph: gs.Graph, rule: Pattern) -> str:
-    found = match_last(graph, rule)
-    assert isinstance(found, NearMiss)
-    return found.reason
+    assert not fits(graph, rule)
+    return Matcher(graph).near_miss(rule, graph.nodes[-1]).reason
 
 
 @pytest.mark.parametrize(("kind", "either_way"), [("Add", True), ("Mul", True), ("Sub", False), ("Div", False)])
@@ -180,11 +179,13 @@ def test_a_number_in_a_pattern_is_that_constant() -> None:
 
 def test_a_variable_is_no_constant_and_a_constant_no_variable() -> None:
     graph = network(f"{X_TO_Y} {{ a = Relu(x) y = Sub(k, a) }}", {"k": ()})
-    assert reason(graph, pattern(lambda x, z: op.Sub(x, z))) == "'x': expected a computed tensor, found the constant k"
+    assert (
+        reason(graph, pattern(lambda x, z: op.Sub(x, z))) == "expected a computed tensor for 'x', found the constant k"
+    )
     graph = network(f"{X_TO_Y} {{ a = Relu(x) y = Sub(a, x) }}")
     assert (
         reason(graph, pattern(lambda x: op.Sub(op.Relu(x), const())))
-        == "expected a constant, found the computed tensor x"
+        == "expected a constant, found the input of the network, x"
     )
 
 
@@ -193,7 +194,7 @@ def test_output_index_of_split() -> None:
     rule = pattern(lambda x: op.Sub(op.Split(x, output=0), op.Split(x, output=1)))
     assert fits(network(text.format("a, b")), rule)
     assert not fits(network(text.format("b, a")), rule)
-    assert reason(network(text.format("b, a")), rule) == "split: expected its output 0, found another"
+    assert reason(network(text.format("b, a")), rule) == "expected Split, found output 1 of Split (split)"
     third = pattern(lambda x: op.Sub(op.Split(x, output=2), op.Split(x, output=1)))
     assert not fits(network(text.format("a, b")), third)
 
@@ -210,9 +211,11 @@ def test_a_missing_bias_is_asked_for_with_none() -> None:
     weights = {"w": (4, 4, 1, 1), "b": (4,)}
     assert fits(network(f"{X_TO_Y} {{ y = Conv(x, w) }}", weights), rule)
     graph = network(f"{X_TO_Y} {{ y = Conv(x, w, b) }}", weights)
-    assert reason(graph, rule) == "expected no operand, found b"
+    assert reason(graph, rule) == "expected no operand, found the constant b"
     with_bias = pattern(lambda x: op.Conv(x, const("weight"), const("bias")))
-    assert reason(network(f"{X_TO_Y} {{ y = Conv(x, w) }}", weights), with_bias) == "an operand is missing"
+    assert (
+        reason(network(f"{X_TO_Y} {{ y = Conv(x, w) }}", weights), with_bias) == "expected a constant, found no operand"
+    )
 
 
 def test_captures_and_nodes_come_in_the_graphs_order() -> None:
@@ -263,11 +266,38 @@ def test_square_as_a_product() -> None:
 
 
 @pytest.mark.parametrize(
+    ("text", "matched", "node", "part", "expected", "found"),
+    [
+        ("a = Sqrt(x) b = Sub(x, a) y = Mul(b, k)", 2, "sub", "operand 0", "Relu", "the input of the network, x"),
+        ("a = Relu(x) b = Sub(a, k) y = Mul(b, k)", 3, "sub", "operand 1", "Sqrt", "the constant k"),
+        ("a = Relu(x) r = Sqrt(x) b = Sub(a, r) y = Mul(b, k)", 4, "sqrt", "operand 0", "a again", "x"),
+        ("y = Mul(x, k)", 1, "mul", "operand 0", "Sub", "the input of the network, x"),
+    ],
+)  # fmt: skip
+def test_a_near_miss_names_the_deepest_node_and_its_first_misfit(
+    text: str, matched: int, node: str, part: str, expected: str, found: str
+) -> None:
+    def rule(x):
+        first = op.Relu(x)
+        return op.Mul(op.Sub(first, op.Sqrt(first)), const("k"))
+
+    graph = network(f"{X_TO_Y} {{ {text} }}", {"k": (1, 4, 1, 1)})
+    miss = Matcher(graph).near_miss(pattern(rule), graph.nodes[-1])
+    assert (miss.matched, miss.node, miss.part, miss.expected, miss.found) == (matched, node, part, expected, found)
+
+
+def test_a_match_is_no_near_miss() -> None:
+    graph = network(f"{X_TO_Y} {{ y = Relu(x) }}")
+    with pytest.raises(ValueError, match="matches at relu"):
+        Matcher(graph).near_miss(pattern(lambda x: op.Relu(x)), graph.nodes[-1])
+
+
+@pytest.mark.parametrize(
     ("old", "new", "expected"),
     [
-        ("Sub(x, y_mean)", "Sub(y_mean, x)", "expected ReduceMean, found the tensor x"),
+        ("Sub(x, y_mean)", "Sub(y_mean, x)", "expected ReduceMean, found the input of the network, x"),
         ("Add(y_var, eps)", "Add(y_var, y_var)", "expected a constant of one element, found the computed tensor y_var"),
-        ("Div(y_c, y_sd)", "Div(x, y_sd)", "expected Sub, found the tensor x"),
+        ("Div(y_c, y_sd)", "Div(x, y_sd)", "expected Sub, found the input of the network, x"),
     ],
 )
 def test_near_misses_of_layer_norm(old: str, new: str, expected: str) -> None:

@@ -1,4 +1,4 @@
-"""Finds patterns in a graph: anchored at an indexed root, in a fixed order, with the reason where one nearly fits."""
+"""Finds patterns in a graph: anchored at an indexed root, in a fixed order; on request, says why one does not fit."""
 
 from __future__ import annotations
 
@@ -33,11 +33,22 @@ class Match:
 
 @dataclass
 class NearMiss:
-    """The furthest that matching came at one anchor, and the first thing that did not fit there."""
+    """The furthest that matching came at one anchor, and the first thing that did not fit there.
+
+    `node` reads what did not fit as its `part` (`operand 1`, `attribute axes`).
+    """
 
     anchor: gs.Node
-    matched: int = 0
-    reason: str = ""
+    matched: int = 0  # nodes
+    node: str = ""
+    part: str = ""
+    expected: str = ""
+    found: str = ""
+
+    @property
+    def reason(self) -> str:
+        where = f"{self.node}: {self.part}: " if self.part.startswith("attribute") else ""
+        return f"{where}expected {self.expected}, found {self.found}"
 
 
 @dataclass(frozen=True)
@@ -66,12 +77,19 @@ class Matcher:
         found = [node for kind in pattern.anchors() for node in self._by_kind[kind]]
         return sorted(found, key=lambda node: self._order[id(node)])
 
-    def match(self, pattern: Pattern, anchor: gs.Node) -> Match | NearMiss:
-        """The first match that ends at `anchor`, or how far it came."""
+    def match(self, pattern: Pattern, anchor: gs.Node) -> Match | None:
+        """The first match that ends at `anchor`."""
+        for tensor in anchor.outputs:
+            for found in _fit(pattern.root, tensor, _Bindings(), anchor, 0, None):
+                return self._as_match(pattern, anchor, tensor, found)
+        return None
+
+    def near_miss(self, pattern: Pattern, anchor: gs.Node) -> NearMiss:
+        """How far matching comes at an `anchor` without a match. A second walk: most failures interest nobody."""
         miss = NearMiss(anchor)
         for tensor in anchor.outputs:
-            for found in _fit(pattern.root, tensor, _Bindings(), miss):
-                return self._as_match(pattern, anchor, tensor, found)
+            for _ in _fit(pattern.root, tensor, _Bindings(), anchor, 0, miss):
+                raise ValueError(f"{pattern.name} matches at {anchor.name}")
         return miss
 
     def _as_match(self, pattern: Pattern, anchor: gs.Node, tensor: gs.Tensor, found: _Bindings) -> Match:
@@ -87,85 +105,127 @@ class Matcher:
         )
 
 
-def _fit(term: Term, tensor: Any, bound: _Bindings, miss: NearMiss) -> Iterator[_Bindings]:
-    """Every way in which `term` can be `tensor`, given what is bound already."""
+def _fit(
+    term: Term, tensor: Any, bound: _Bindings, reader: gs.Node, position: int, miss: NearMiss | None
+) -> Iterator[_Bindings]:
+    """Every way in which `term` can be `tensor`, given what is bound already.
+
+    `tensor` is operand `position` of `reader`; `miss`, if any, notes what does not fit.
+    """
     if id(term) in bound.tensors:
         if bound.tensors[id(term)] is tensor:
             yield bound
         else:
-            _missed(miss, bound, f"expected {bound.tensors[id(term)].name} again, found {tensor.name}")
+            _missed(miss, bound, reader, position, bound.tensors[id(term)], tensor)
     elif isinstance(term, Op):
-        yield from _fit_op(term, tensor, bound, miss)
+        yield from _fit_op(term, tensor, bound, reader, position, miss)
     elif isinstance(term, Variable):
         if isinstance(tensor, gs.Constant):
-            _missed(miss, bound, f"'{term.name}': expected a computed tensor, found the constant {tensor.name}")
+            _missed(miss, bound, reader, position, term, tensor)
         else:
             yield bound.bind(term, tensor, term.name)
     elif isinstance(term, Constant):
-        if not isinstance(tensor, gs.Constant):
-            _missed(miss, bound, f"expected {term.what}, found the computed tensor {tensor.name}")
-        elif term.condition is not None and not term.condition(tensor.values):
-            _missed(miss, bound, f"expected {term.what}, found {tensor.name} of shape {tuple(tensor.shape)}")
+        if not isinstance(tensor, gs.Constant) or (term.condition is not None and not term.condition(tensor.values)):
+            _missed(miss, bound, reader, position, term, tensor)
         else:
             yield bound.bind(term, tensor, term.name)
     elif isinstance(term, Capture):
-        for found in _fit(term.term, tensor, bound, miss):
+        for found in _fit(term.term, tensor, bound, reader, position, miss):
             yield found.bind(term, tensor, term.name)
     elif isinstance(term, Either):
         for alternative in term.alternatives:
-            for found in _fit(alternative, tensor, bound, miss):
+            for found in _fit(alternative, tensor, bound, reader, position, miss):
                 yield found.bind(term, tensor)
 
 
-def _fit_op(term: Op, tensor: Any, bound: _Bindings, miss: NearMiss) -> Iterator[_Bindings]:
+def _fit_op(
+    term: Op, tensor: Any, bound: _Bindings, reader: gs.Node, position: int, miss: NearMiss | None
+) -> Iterator[_Bindings]:
     node = tensor.inputs[0] if tensor.inputs else None
-    if node is None or node.op != term.kind:
-        found = f"{node.op} ({node.name})" if node is not None else f"the tensor {tensor.name}"
-        return _missed(miss, bound, f"expected {term.kind}, found {found}")
-    if len(node.outputs) <= term.output or node.outputs[term.output] is not tensor:
-        return _missed(miss, bound, f"{node.name}: expected its output {term.output}, found another")
+    if node is None or node.op != term.kind or len(node.outputs) <= term.output:
+        return _missed(miss, bound, reader, position, term, tensor)
+    if node.outputs[term.output] is not tensor:
+        return _missed(miss, bound, reader, position, term, tensor)
     for name, wanted in term.attributes.items():
         value, expected = attribute(node, name), _from_zero(node, name, wanted)
         if value != expected and not (callable(expected) and value is not None and expected(value)):
-            return _missed(miss, bound, f"{node.name}: attribute {name}: expected {_words(expected)}, found {value}")
+            return _missed(miss, bound, node, f"attribute {name}", expected, value)
     inside = bound.bind(term, tensor, node=node)
     orders = [term.operands]
     if term.commutative and len(term.operands) == 2:
         orders.append(term.operands[::-1])
     for operands in orders:
-        yield from _fit_operands(operands, node.inputs, inside, miss)
+        yield from _fit_operands(operands, node.inputs, inside, node, 0, miss)
 
 
 def _fit_operands(
-    terms: tuple[Term | None, ...], tensors: list[Any], bound: _Bindings, miss: NearMiss
+    terms: tuple[Term | None, ...],
+    tensors: list[Any],
+    bound: _Bindings,
+    node: gs.Node,
+    position: int,
+    miss: NearMiss | None,
 ) -> Iterator[_Bindings]:
     if not terms:
         rest = [tensor for tensor in tensors if isinstance(tensor, gs.Variable) and not tensor.is_empty()]
         if rest:  # constants may be left out of a pattern, a computed tensor would be lost
-            _missed(miss, bound, f"expected no further operand, found the computed tensor {rest[0].name}")
+            _missed(miss, bound, node, position, "no further operand", rest[0])
         else:
             yield bound
         return
     first, tensor = terms[0], tensors[0] if tensors else None
     if first is None:
         if tensor is None or tensor.is_empty():
-            yield from _fit_operands(terms[1:], tensors[1:], bound, miss)
+            yield from _fit_operands(terms[1:], tensors[1:], bound, node, position + 1, miss)
         else:
-            _missed(miss, bound, f"expected no operand, found {tensor.name}")
+            _missed(miss, bound, node, position, "no operand", tensor)
     elif tensor is None or tensor.is_empty():
-        _missed(miss, bound, "an operand is missing")
+        _missed(miss, bound, node, position, first, None)
     else:
-        for found in _fit(first, tensor, bound, miss):
-            yield from _fit_operands(terms[1:], tensors[1:], found, miss)
+        for found in _fit(first, tensor, bound, node, position, miss):
+            yield from _fit_operands(terms[1:], tensors[1:], found, node, position + 1, miss)
 
 
-def _missed(miss: NearMiss, bound: _Bindings, reason: str) -> None:
-    if len(bound.nodes) > miss.matched:
-        miss.matched, miss.reason = len(bound.nodes), reason
+def _missed(miss: NearMiss | None, bound: _Bindings, node: gs.Node, part: int | str, expected: Any, found: Any) -> None:
+    """Notes what did not fit, where matching came further than before."""
+    if miss is not None and len(bound.nodes) > miss.matched:
+        miss.matched, miss.node = len(bound.nodes), node.name
+        miss.part = part if isinstance(part, str) else f"operand {part}"
+        miss.expected, miss.found = _expected(expected), _found(expected, found)
 
 
-def _words(expected: Any) -> str:
-    return getattr(expected, "__doc__", None) or "another value" if callable(expected) else str(expected)
+def _expected(wanted: Any) -> str:
+    if isinstance(wanted, Op):
+        return wanted.kind if not wanted.output else f"output {wanted.output} of {wanted.kind}"
+    if isinstance(wanted, Either):
+        return " or ".join(dict.fromkeys(_expected(alternative) for alternative in wanted.alternatives))
+    if isinstance(wanted, Capture):
+        return _expected(wanted.term)
+    if isinstance(wanted, Variable):
+        return f"a computed tensor for '{wanted.name}'"
+    if isinstance(wanted, Constant):
+        return wanted.what
+    if isinstance(wanted, gs.Tensor):
+        return f"{wanted.name} again"
+    return getattr(wanted, "__doc__", None) or "another value" if callable(wanted) else str(wanted)
+
+
+def _found(wanted: Any, found: Any) -> str:
+    if found is None and isinstance(wanted, Term):
+        return "no operand"
+    if not isinstance(found, gs.Tensor):
+        return str(found)
+    if isinstance(wanted, Op) and found.inputs:
+        node = found.inputs[0]
+        output = f"output {node.outputs.index(found)} of " if node.op == wanted.kind else ""
+        return f"{output}{node.op} ({node.name})"
+    if isinstance(wanted, Constant) and isinstance(found, gs.Constant):
+        return f"{found.name} of shape {tuple(found.shape)}"
+    if isinstance(wanted, gs.Tensor):
+        return str(found.name)
+    if isinstance(found, gs.Constant):
+        return f"the constant {found.name}"
+    return f"the {'computed tensor' if found.inputs else 'input of the network,'} {found.name}"
 
 
 def attribute(node: gs.Node, name: str) -> Any:

@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import onnx_graphsurgeon as gs
 
-from graphopt.ir.matcher import Match, Matcher
+from graphopt.ir.matcher import Match, Matcher, NearMiss
 from graphopt.ir.naming import common_prefix
 from graphopt.ir.patterns import Pattern
 from graphopt.ir.regions import Regions
@@ -17,14 +17,15 @@ Condition = Callable[[Match], str | None]
 
 
 class GraphView:
-    """Read-only. `refusals` collects why places that nearly fitted are no sites."""
+    """Read-only, for one pass after the other. Remembers where patterns did not fit, for those who ask why."""
 
     def __init__(self, graph: gs.Graph):
         self.graph = graph
         self.regions = Regions(graph)
         self.tensors: dict[str, gs.Tensor] = graph.tensors()
         self.nodes = self.regions.nodes
-        self.refusals: list[tuple[str, str]] = []
+        self._refused: list[tuple[str, str]] = []
+        self._failed: list[tuple[Pattern, gs.Node]] = []
         self._matcher = Matcher(graph)
         self._graph_outputs = {tensor.name for tensor in graph.outputs}
 
@@ -36,13 +37,11 @@ class GraphView:
         matches: list[Match] = []
         covered: set[str] = set()
         taken: Counter[str] = Counter()
-        most = pattern.size()
         # From the end: where the last ops of a pattern are optional, the largest form is found first.
         for anchor in reversed(self._matcher.anchors(pattern)):
             found = self._matcher.match(pattern, anchor)
-            if not isinstance(found, Match):
-                if found.matched * 2 > most:  # nearer misses only: every Mul is an anchor of something
-                    self.refuse(anchor.name, found.reason)
+            if found is None:
+                self._failed.append((pattern, anchor))
                 continue
             names = {node.name for node in found.nodes}
             if names <= covered:
@@ -57,12 +56,30 @@ class GraphView:
 
     def refuse(self, where: str, reason: str) -> None:
         """Notes why there is no site at `where`."""
-        self.refusals.append((where, reason))
+        self._refused.append((where, reason))
+
+    @property
+    def refused(self) -> list[tuple[str, str]]:
+        """(where, reason) of the places where a pattern fits that are no sites all the same."""
+        return list(dict.fromkeys(self._refused))
+
+    def near_misses(self) -> list[tuple[Pattern, NearMiss]]:
+        """What did not fit, at every anchor without a match."""
+        return [(pattern, self._matcher.near_miss(pattern, anchor)) for pattern, anchor in self._failed]
+
+    @property
+    def refusals(self) -> list[tuple[str, str]]:
+        """(where, reason) of the places that are no sites although most of a pattern fits."""
+        near = [  # every Mul is an anchor of something
+            (miss.anchor.name, miss.reason) for pattern, miss in self.near_misses() if miss.matched * 2 > pattern.size()
+        ]
+        return list(dict.fromkeys([*self._refused, *near]))
 
     def take_refusals(self, pass_name: str) -> list[Refusal]:
         """What was noted since the last call, as one pass's."""
-        taken = [Refusal(pass_name, where, reason) for where, reason in dict.fromkeys(self.refusals)]
-        self.refusals.clear()
+        taken = [Refusal(pass_name, where, reason) for where, reason in self.refusals]
+        self._refused.clear()
+        self._failed.clear()
         return taken
 
     def _why_not(self, match: Match, covered: set[str]) -> str | None:

@@ -1,0 +1,108 @@
+"""The commands for those who write passes: `graphopt explain`, and `graphopt passes list`, `new` and `check`."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+import yaml
+
+from graphopt.errors import GraphoptError
+from graphopt.terminal import JsonFlag, cache_folder
+
+if TYPE_CHECKING:
+    import onnx_graphsurgeon as gs
+
+    from graphopt.ir.explain import Explanation
+
+app = typer.Typer(help="The passes that rewrite networks.", no_args_is_help=True)
+ResolutionOption = Annotated[tuple[int, int] | None, typer.Option(help="height and width of the image")]
+OptionOption = Annotated[list[str] | None, typer.Option("--option", help="KEY=VALUE, as in YAML; may be repeated")]
+
+
+@app.command("list")
+def list_passes(as_json: JsonFlag = False) -> None:
+    """Lists passes with their contract, their stage and their options."""
+    from graphopt.ir.registry import describe_passes
+
+    rows = describe_passes()
+    if as_json:
+        typer.echo(json.dumps(rows, indent=1))
+        return
+    for row in rows:
+        options = ", ".join(f"{key}={value!r}" for key, value in row["options"].items())
+        typer.echo(f"{row['name']:<20} {row['stage']:<8} {row['contract']:<12} {options}")
+        typer.echo(f"    {row['summary']}")
+
+
+def explain(
+    model: Annotated[str, typer.Argument(help="an ONNX file, a checkpoint, or the name of a shipped network")],
+    name: Annotated[str, typer.Option("--pass", help="name of a pass, or the path of its .py")],
+    option: OptionOption = None,
+    resolution: ResolutionOption = None,
+    as_json: JsonFlag = False,
+) -> None:
+    """Shows every site of a pass in a network, and what did not fit where it nearly has one."""
+    from graphopt.ir.explain import explain as explain_pass
+    from graphopt.ir.registry import load_pass
+
+    rule = load_pass(name, parse_options(option or ()), Path())
+    found = explain_pass(rule, load_graph(model, resolution))
+    if as_json:
+        typer.echo(json.dumps({"pass": rule.name, "model": model, **_as_json(found)}, indent=1))
+        return
+    typer.echo(f"{rule.name} in {model}: {_count(len(found.sites), 'site')}")
+    for site in found.sites:
+        typer.echo(f"  {site.name}: {_count(len(site.nodes), 'node')}, {site.nodes[0]} to {site.nodes[-1]}")
+    if found.refused:
+        typer.echo(f"{len(found.refused)} refused, where a pattern fits all the same")
+    for where, reason in found.refused:
+        typer.echo(f"  {where}: {reason}")
+    if found.near:
+        typer.echo(f"{_count(len(found.near), 'near-match', 'near-matches')}, the nearest first")
+    for near in found.near:
+        fitted = f"{near.fitted} of {_count(near.size, 'node')} of {near.pattern} fit"
+        typer.echo(f"  {near.anchor}: {fitted}")
+        typer.echo(f"      at {near.node}, {near.part}: expected {near.expected}, found {near.found}")
+
+
+def parse_options(given: Sequence[str]) -> dict[str, Any]:
+    """`["share=0.25"]` -> `{"share": 0.25}`; values are read as YAML."""
+    options: dict[str, Any] = {}
+    for text in given:
+        key, equals, value = text.partition("=")
+        if not key or not equals:
+            raise GraphoptError(f"option '{text}': expected KEY=VALUE, e.g. --option share=0.25")
+        if key in options:
+            raise GraphoptError(f"option '{key}' is given twice; keep one of them")
+        try:
+            options[key] = yaml.safe_load(value)
+        except yaml.YAMLError as error:
+            raise GraphoptError(f"option '{text}': the value is not valid YAML") from error
+    return options
+
+
+def load_graph(model: str, resolution: tuple[int, int] | None) -> gs.Graph:
+    """The canonical graph of a shipped network, a checkpoint or an ONNX file."""
+    from graphopt.ir.canonical import to_graph
+    from graphopt.models.source import find_model, load_source
+
+    canonical, _ = load_source(find_model(model, Path()), resolution, cache_folder() / "exports")
+    return to_graph(canonical)
+
+
+def _as_json(found: Explanation) -> dict[str, Any]:
+    refused = [{"where": where, "reason": reason} for where, reason in found.refused]
+    return {
+        "sites": [asdict(site) for site in found.sites],
+        "refused": refused,
+        "near": [asdict(near) for near in found.near],
+    }
+
+
+def _count(number: int, one: str, many: str | None = None) -> str:
+    return f"{number} {one if number == 1 else many or one + 's'}"
