@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
+import json
+import os
 import subprocess
 import sys
-from importlib.metadata import EntryPoint
 from pathlib import Path
 
 import pytest
 from graphopt.passes.static_attention import StaticAttention
 
 from graphopt import Contract, GraphoptError, Stage
-from graphopt.ir import registry
 from graphopt.ir.registry import load_pass, pass_class, pass_names
 
 BUILT_IN = {
@@ -159,20 +159,62 @@ def test_files_that_are_no_pass(text: str, expected: str, tmp_path: Path) -> Non
     assert "mine.py" in str(caught.value)
 
 
-def test_plug_ins(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture
+def installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An installed distribution, as pip leaves one, whose entry points name passes that work and passes that do not."""
     write(tmp_path, MINE, "installed_plug_in.py")
+    write(tmp_path, "raise KeyError('oh')", "broken_plug_in.py")
+    metadata = tmp_path / "my_passes-1.0.dist-info"
+    metadata.mkdir()
+    (metadata / "METADATA").write_text("Metadata-Version: 2.1\nName: my-passes\nVersion: 1.0\n")
+    (metadata / "entry_points.txt").write_text(
+        "[graphopt.passes]\nmine = installed_plug_in:Mine\nwhole = installed_plug_in\ngone = not_installed:Mine\n"
+        "renamed = installed_plug_in:Yours\nbroken = broken_plug_in:Mine\nfunction = installed_plug_in:dataclass\n"
+        "affine-norm = installed_plug_in:Mine\n"
+    )
     monkeypatch.syspath_prepend(tmp_path)
-    entries = [
-        EntryPoint("mine", "installed_plug_in:Mine", registry.BUILT_IN),
-        EntryPoint("gone", "not_installed_anywhere:Mine", registry.BUILT_IN),
-        EntryPoint("renamed", "installed_plug_in:Yours", registry.BUILT_IN),
-    ]
-    monkeypatch.setattr(registry, "entry_points", lambda group: entries)
+    return tmp_path
+
+
+@pytest.mark.usefixtures("installed")
+def test_plug_ins() -> None:
     assert pass_names()["mine"] == "installed_plug_in:Mine"
     assert load_pass("mine", {"count": 2}, Path()).count == 2
-    for name in ("gone", "renamed"):
-        with pytest.raises(GraphoptError, match=f"pass {name}: the plug-in .* cannot be loaded"):
-            load_pass(name, {}, Path())
+    assert load_pass("whole", {"count": 3}, Path()).count == 3
+    assert load_pass("affine-norm", {}, Path()).name == "affine-norm"  # a built-in name is not taken over
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("gone", "the plug-in not_installed:Mine cannot be loaded: No module named 'not_installed'; mend or uninstall"),
+        (
+            "renamed",
+            "the plug-in installed_plug_in:Yours cannot be loaded: module 'installed_plug_in' has no attribute",
+        ),
+        ("broken", "the plug-in broken_plug_in:Mine cannot be loaded: 'oh'; mend or uninstall its package"),
+        (
+            "function",
+            "the plug-in installed_plug_in:dataclass: expected a class that derives from graphopt.Pass, found",
+        ),
+    ],
+)
+@pytest.mark.usefixtures("installed")
+def test_plug_ins_that_cannot_be_loaded(name: str, expected: str) -> None:
+    with pytest.raises(GraphoptError) as caught:
+        load_pass(name, {}, Path())
+    assert str(caught.value).startswith(f"pass {name}: {expected}")
+
+
+def test_a_broken_plug_in_does_not_hide_the_others(installed: Path) -> None:
+    code = "from graphopt.ir.registry import describe_passes; import json; print(json.dumps(describe_passes()))"
+    environment = {**os.environ, "PYTHONPATH": str(installed)}
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, env=environment)
+    rows = {row["name"]: row for row in json.loads(done.stdout)}
+    assert {*BUILT_IN, "mine", "broken"} <= rows.keys()
+    assert rows["mine"]["options"]["sizes"] == [1, 2]
+    assert rows["mine"]["summary"] == "x -> x."
+    assert "cannot be loaded: 'oh'" in rows["broken"]["summary"]
 
 
 def test_listing_passes_imports_nothing_heavy() -> None:

@@ -24,10 +24,13 @@ BUILT_IN = "graphopt.passes"
 
 
 def pass_names() -> dict[str, str]:
-    """Name -> module, for built-in passes and installed plug-ins. Imports none of them."""
+    """Name -> module, or `module:class`, for built-in passes and installed plug-ins. Imports none of them.
+
+    The name of a built-in pass stays its own.
+    """
     package = importlib.import_module(BUILT_IN)
     names = {info.name.replace("_", "-"): f"{BUILT_IN}.{info.name}" for info in pkgutil.iter_modules(package.__path__)}
-    return {**names, **{entry.name: entry.value for entry in entry_points(group=BUILT_IN)}}
+    return {**{entry.name: entry.value for entry in entry_points(group=BUILT_IN)}, **names}
 
 
 def load_pass(name: str, options: Mapping[str, Any], folder: Path) -> Pass:
@@ -51,13 +54,14 @@ def pass_class(name: str) -> type[Pass]:
     if name not in names:
         raise GraphoptError(f"unknown pass '{name}'; {did_you_mean(name, names)}")
     module, _, attribute = names[name].partition(":")
-    if attribute:
-        try:
-            found: type[Pass] = getattr(importlib.import_module(module), attribute)
-        except (ImportError, AttributeError) as error:
-            raise GraphoptError(f"pass {name}: the plug-in {names[name]} cannot be loaded: {error}") from error
-        return found
-    return _only_pass(importlib.import_module(module), name)
+    try:
+        imported = importlib.import_module(module)
+        found = getattr(imported, attribute) if attribute else None
+    except Exception as error:  # an installed package's code: anything may come out of it
+        raise GraphoptError(
+            f"pass {name}: the plug-in {names[name]} cannot be loaded: {error}; mend or uninstall its package"
+        ) from error
+    return _valid(found, f"pass {name}: the plug-in {names[name]}") if attribute else _only_pass(imported, name)
 
 
 def _from_file(path: Path) -> type[Pass]:
@@ -84,7 +88,12 @@ def _only_pass(module: Any, where: str) -> type[Pass]:
     ]
     if len(found) != 1:
         raise GraphoptError(f"{where}: expected one class that derives from graphopt.Pass, found {len(found)}")
-    kind = found[0]
+    return _valid(found[0], where)
+
+
+def _valid(kind: Any, where: str) -> type[Pass]:
+    if not (isinstance(kind, type) and issubclass(kind, Pass)):
+        raise GraphoptError(f"{where}: expected a class that derives from graphopt.Pass, found {kind!r}")
     parameters = getattr(kind, "__dataclass_params__", None)
     if parameters is None or not parameters.frozen or not isinstance(getattr(kind, "name", None), str):
         raise GraphoptError(f"{where}: {kind.__name__} must be a frozen dataclass with a `name`")
@@ -112,8 +121,12 @@ def describe_passes() -> list[dict[str, Any]]:
     """One row a pass: name, stage, contract, options with their defaults, and what it does, in one line."""
     rows = []
     for name in sorted(pass_names()):
-        kind = pass_class(name)
-        options = {field.name: field.default for field in dataclasses.fields(kind)}  # type: ignore[arg-type]
+        try:
+            kind = pass_class(name)
+        except GraphoptError as error:  # one package that is broken must not hide the others
+            rows.append({"name": name, "stage": "", "contract": "", "options": {}, "summary": str(error)})
+            continue
+        options = {field.name: _default(field) for field in dataclasses.fields(kind)}  # type: ignore[arg-type]
         documented = (sys.modules[kind.__module__].__doc__ or kind.__doc__ or "").strip()
         summary = documented.splitlines()[0].removeprefix(f"{name}: ") if documented else ""
         rows.append(
@@ -126,3 +139,10 @@ def describe_passes() -> list[dict[str, Any]]:
             }
         )
     return rows
+
+
+def _default(field: dataclasses.Field[Any]) -> Any:
+    """An option's default; None where the option must be given."""
+    if field.default_factory is not dataclasses.MISSING:
+        return field.default_factory()
+    return None if field.default is dataclasses.MISSING else field.default
