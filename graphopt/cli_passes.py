@@ -12,7 +12,7 @@ import typer
 import yaml
 
 from graphopt.errors import GraphoptError
-from graphopt.terminal import JsonFlag, cache_folder
+from graphopt.terminal import JsonFlag, cache_folder, print_table
 
 if TYPE_CHECKING:
     import onnx_graphsurgeon as gs
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from graphopt.ir.explain import Explanation
 
 app = typer.Typer(help="The passes that rewrite networks.", no_args_is_help=True)
+CHECKED = (64, 64)  # height and width at which a checkpoint is checked: small, and quick
 ResolutionOption = Annotated[tuple[int, int] | None, typer.Option(help="height and width of the image")]
 OptionOption = Annotated[list[str] | None, typer.Option("--option", help="KEY=VALUE, as in YAML; may be repeated")]
 
@@ -37,6 +38,56 @@ def list_passes(as_json: JsonFlag = False) -> None:
         options = ", ".join(f"{key}={value!r}" for key, value in row["options"].items())
         typer.echo(f"{row['name']:<20} {row['stage']:<8} {row['contract']:<12} {options}")
         typer.echo(f"    {row['summary']}")
+
+
+@app.command("new")
+def new_pass(path: Annotated[Path, typer.Argument(help="the file to write, e.g. my_pass.py")]) -> None:
+    """Writes a pass to start from, and its test beside it. Both work as they are."""
+    from graphopt.skeleton import write_skeleton
+
+    for written in write_skeleton(path):
+        typer.echo(str(written))
+    typer.echo(f"next: graphopt passes check {path}")
+
+
+@app.command("check")
+def check_one(
+    name: Annotated[str, typer.Argument(metavar="PASS", help="the path of a pass, or the name of one")],
+    model: Annotated[
+        str, typer.Option("--model", help="an ONNX file, a checkpoint, or the name of a shipped network")
+    ] = "nafnet-width8-sigma25",
+    option: OptionOption = None,
+    resolution: ResolutionOption = None,
+    as_json: JsonFlag = False,
+) -> None:
+    """Runs a pass at all its sites in a network, and checks what it promises. Random images, the same each time."""
+    from graphopt.ir.registry import load_pass
+
+    rule = load_pass(name, parse_options(option or ()), Path())
+    graph = load_graph(model, resolution or (None if model.lower().endswith(".onnx") else CHECKED))
+    from graphopt.passcheck import check_pass, random_images
+
+    found = check_pass(rule, graph, random_images(graph.inputs[0].shape))
+    rows = [
+        {
+            "site": row.site,
+            "contract": str(rule.contract),
+            "difference": row.difference if row.difference == row.difference else None,  # JSON knows no NaN
+            "verdict": "fails" if row.problem else "ok",
+            "problem": row.problem,
+        }
+        for row in found.rows
+    ]
+    if as_json:
+        typer.echo(json.dumps({"pass": rule.name, "model": model, "checks": rows}, indent=1))
+    else:
+        cells = [{**row, "difference": _scientific(row["difference"])} for row in rows]
+        print_table(cells, ("site", "contract", "difference", "verdict"))
+    if found.problems:
+        others = f" ({len(found.problems)} of {_count(len(rows), 'check')} fail)" if len(found.problems) > 1 else ""
+        raise GraphoptError(found.problems[0] + others)
+    if not as_json:
+        typer.echo(f"{rule.name}: {_count(len(found.rows) - 1, 'site')}, every check passes")
 
 
 def explain(
@@ -106,3 +157,7 @@ def _as_json(found: Explanation) -> dict[str, Any]:
 
 def _count(number: int, one: str, many: str | None = None) -> str:
     return f"{number} {one if number == 1 else many or one + 's'}"
+
+
+def _scientific(number: Any) -> str:
+    return "-" if number is None else f"{number:.1e}"

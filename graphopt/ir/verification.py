@@ -64,8 +64,13 @@ def check_approximation(rule: Pass, before: gs.Graph, after: gs.Graph, images: l
     for a, b in outputs:
         if a.shape != b.shape:
             raise GraphoptError(f"pass {rule.name}{where}: the output must keep the shape {a.shape}, found {b.shape}")
-    squares = [(np.square(a - b).mean(), np.square(a).mean()) for a, b in outputs]
+    with np.errstate(all="ignore"):  # what is not finite is said below
+        squares = [(np.square(a - b).mean(), np.square(a).mean()) for a, b in outputs]
     error, scale = (float(sum(column)) for column in zip(*squares, strict=True))
+    if not np.isfinite(error):
+        raise GraphoptError(
+            f"pass {rule.name}{where}: the network's output has values that are not finite; mend rewrite()"
+        )
     difference = float(np.sqrt(error / max(scale, 1e-30)))
     allowed = {Contract.EXACT: WHOLE_TOLERANCE, Contract.APPROXIMATE: rule.tolerance, Contract.TUNED: np.inf}
     if not difference <= allowed[rule.contract]:
