@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from graphopt.ir.explain import Explanation
 
 app = typer.Typer(help="The passes that rewrite networks.", no_args_is_help=True)
-CHECKED = (64, 64)  # height and width at which a checkpoint is checked: small, and quick
+CHECKED = (64, 64)  # height and width at which passes see a checkpoint: small, and quick
 ResolutionOption = Annotated[tuple[int, int] | None, typer.Option(help="height and width of the image")]
 OptionOption = Annotated[list[str] | None, typer.Option("--option", help="KEY=VALUE, as in YAML; may be repeated")]
 
@@ -64,7 +64,7 @@ def check_one(
     from graphopt.ir.registry import load_pass
 
     rule = load_pass(name, parse_options(option or ()), Path())
-    graph = load_graph(model, resolution or (None if model.lower().endswith(".onnx") else CHECKED))
+    graph = load_graph(model, resolution)
     from graphopt.passcheck import check_pass, random_images
 
     found = check_pass(rule, graph, random_images(graph.inputs[0].shape))
@@ -138,11 +138,13 @@ def parse_options(given: Sequence[str]) -> dict[str, Any]:
 
 
 def load_graph(model: str, resolution: tuple[int, int] | None) -> gs.Graph:
-    """The canonical graph of a shipped network, a checkpoint or an ONNX file."""
+    """The canonical graph of a shipped network, a checkpoint (small, unless told otherwise) or an ONNX file."""
     from graphopt.ir.canonical import to_graph
     from graphopt.models.source import find_model, load_source
 
-    canonical, _ = load_source(find_model(model, Path()), resolution, cache_folder() / "exports")
+    path = find_model(model, Path())
+    size = resolution or (None if path.suffix.lower() == ".onnx" else CHECKED)
+    canonical, _ = load_source(path, size, cache_folder() / "exports")
     return to_graph(canonical)
 
 

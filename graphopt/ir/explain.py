@@ -33,7 +33,7 @@ class NearMatch:
 
 @dataclass(frozen=True)
 class Explanation:
-    """Sites in the graph's order, refusals as (where, reason), near-matches with the nearest first."""
+    """Sites and refusals (where, reason) in the graph's order, near-matches with the nearest first."""
 
     sites: list[Site]
     refused: list[tuple[str, str]]
@@ -62,4 +62,5 @@ def explain(rule: Pass, graph: gs.Graph) -> Explanation:
     nearest: dict[tuple[str, ...], NearMatch] = {}
     for match in sorted(near, key=lambda match: (match.size - match.fitted, view.regions.order[match.anchor])):
         nearest.setdefault((match.pattern, match.node, match.part, match.expected), match)
-    return Explanation(sites, view.refused, list(nearest.values()))
+    refused = sorted(view.refused, key=lambda refusal: view.regions.order.get(refusal[0], -1))
+    return Explanation(sites, refused, list(nearest.values()))
