@@ -6,8 +6,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
-from graphopt import Contract, Pass, const, op, optional, pattern, per_channel
-from graphopt.ir.idioms import conv_of, layer_norm_of, simple_gate_of
+from graphopt import Contract, Pass, pattern
+from graphopt.ir.idioms import feed_forward_of
 from graphopt.ir.patterns import Term
 
 if TYPE_CHECKING:
@@ -18,11 +18,7 @@ if TYPE_CHECKING:
 
 @pattern
 def feed_forward(y: Term) -> Term:
-    """y + gamma * conv5(gate(conv4(norm(y)))), with or without a clamp before the gate."""
-    expanded = conv_of(layer_norm_of(y), "4")
-    clipped = optional(lambda t: op.Clip(t, const(), const()), expanded)
-    fed = conv_of(simple_gate_of(clipped), "5")
-    return op.Add(y, optional(lambda t: op.Mul(t, per_channel("gamma")), fed))
+    return feed_forward_of(y)
 
 
 @dataclass(frozen=True)

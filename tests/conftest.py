@@ -15,7 +15,11 @@ from onnx import numpy_helper, parser
 
 from graphopt.cli import main
 from graphopt.ir.canonical import canonical, to_graph, to_model
+from graphopt.ir.passes import Pass
+from graphopt.ir.rewriting import apply_selection
 from graphopt.ir.session import OnnxSession
+from graphopt.ir.spaces import build_space
+from graphopt.ir.view import GraphView
 
 Call = Callable[..., tuple[int, str, str]]
 Weights = Mapping[str, Any]  # a shape, for random values, or the values
@@ -56,6 +60,27 @@ def difference(found: np.ndarray, expected: np.ndarray) -> float:
 
 def kinds(graph: gs.Graph) -> list[str]:
     return [node.op for node in graph.nodes]
+
+
+def rewritten(graph: gs.Graph, rule: Pass, images: list[np.ndarray], site: str | None = None) -> gs.Graph:
+    """The graph with the candidate of `rule`, at `site` or at the only one, after its contract was checked."""
+    space = build_space(graph, [rule], images, [], lambda share, text: None)
+    if site is None:
+        (site,) = space.choices
+    return apply_selection(space, {site: rule.name})
+
+
+def refused(graph: gs.Graph, rule: Pass) -> list[str]:
+    """Why `rule` has no site in the graph."""
+    view = GraphView(graph)
+    assert list(rule.sites(view)) == []
+    return [reason for _, reason in view.refusals]
+
+
+def inner(graph: gs.Graph, image: np.ndarray, *tensors: str) -> list[np.ndarray]:
+    """The values of tensors inside a graph with one input."""
+    session = OnnxSession(to_model(graph), list(tensors))
+    return session.run_named({session.inputs[0]: image}, tensors)
 
 
 def layer_norm(x: str, y: str, name: str, spelling: str = "decomposed") -> str:

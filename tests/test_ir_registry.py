@@ -18,9 +18,13 @@ BUILT_IN = {
     "affine-norm": (Contract.TUNED, Stage.SEARCH),
     "bounded-gate": (Contract.APPROXIMATE, Stage.PREPARE),
     "fold-affine": (Contract.EXACT, Stage.CLEANUP),
+    "narrow-feed-forward": (Contract.TUNED, Stage.SEARCH),
+    "narrow-spatial": (Contract.TUNED, Stage.SEARCH),
     "partial-depthwise": (Contract.TUNED, Stage.SEARCH),
     "resize-upsample": (Contract.TUNED, Stage.SEARCH),
+    "skip-block": (Contract.TUNED, Stage.SEARCH),
     "skip-feed-forward": (Contract.TUNED, Stage.SEARCH),
+    "skip-spatial": (Contract.TUNED, Stage.SEARCH),
     "static-attention": (Contract.TUNED, Stage.SEARCH),
     "transposed-upsample": (Contract.EXACT, Stage.SEARCH),
 }

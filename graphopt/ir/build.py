@@ -63,12 +63,15 @@ class Build:
         """The shape of the tensor that the pattern calls `role`."""
         return tuple(self._host[self._site.tensor(role)].shape)
 
-    def attributes(self, kind: str) -> dict[str, Any]:
-        """The attributes of the site's first node of `kind`."""
+    def attributes(self, kind: str, constant: str | None = None) -> dict[str, Any]:
+        """The attributes of the site's first node of `kind`; with `constant`, of the one that reads it."""
+        wanted = None if constant is None else self._site.constants.get(constant)
         for name in self._site.nodes:
-            if self._nodes[name].op == kind:
-                return dict(self._nodes[name].attrs)
-        raise GraphoptError(f"{self._prefix}: the site has no node of kind {kind}")
+            node = self._nodes[name]
+            if node.op == kind and (constant is None or wanted in [tensor.name for tensor in node.inputs]):
+                return dict(node.attrs)
+        reading = "" if constant is None else f" that reads '{constant}'"
+        raise GraphoptError(f"{self._prefix}: the site has no node of kind {kind}{reading}")
 
     @property
     def statistics(self) -> SiteStatistics:
@@ -124,6 +127,26 @@ class Build:
 
     def clip(self, x: Any, low: float, high: float) -> gs.Variable:
         return self.op("Clip", [x, np.float32(low), np.float32(high)])
+
+    def mean(self, x: Any, axes: Sequence[int]) -> gs.Variable:
+        """The mean over `axes`, which stay with size 1."""
+        return self.op("ReduceMean", [x, self.constant("axes", list(axes))], keepdims=1)
+
+    def every(self, x: Any, stride: int) -> gs.Variable:
+        """Every `stride`-th pixel of height and width, from the first: (N, C, ceil(H / stride), ceil(W / stride))."""
+        bounds = ([0, 0], [np.iinfo(np.int64).max] * 2, [2, 3], [stride, stride])
+        names = ("starts", "ends", "axes", "steps")
+        return self.op("Slice", [x, *(self.constant(n, v) for n, v in zip(names, bounds, strict=True))])
+
+    def average_pool(self, x: Any, size: int) -> gs.Variable:
+        """The mean of each `size` x `size` square: (N, C, H / size, W / size)."""
+        return self.op("AveragePool", [x], kernel_shape=[size, size], strides=[size, size])
+
+    def reshape(self, x: Any, shape: Sequence[int]) -> gs.Variable:
+        return self.op("Reshape", [x, self.constant("shape", list(shape))])
+
+    def transpose(self, x: Any, order: Sequence[int]) -> gs.Variable:
+        return self.op("Transpose", [x], perm=list(order))
 
     def split(self, x: Any, sizes: Sequence[int], axis: int = 1) -> list[gs.Variable]:
         outputs: list[gs.Variable] = self.op(

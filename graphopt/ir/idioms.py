@@ -49,6 +49,33 @@ def conv_of(x: Term, suffix: str = "", **attributes: object) -> Term:
     return either(with_bias, op.Conv(x, const(f"weight{suffix}"), None, **attributes))
 
 
+def clamped(x: Term) -> Term:
+    """`x`, with the clamp of `bounded-gate` or without."""
+    return optional(lambda t: op.Clip(t, const("low"), const("high")), x)
+
+
+def gated_pair_of(x: Term) -> Term:
+    """conv5(gate(conv4(x))): the convolutions of NAFNet's second half. The gate's result is `gated`."""
+    return conv_of(capture("gated", simple_gate_of(clamped(conv_of(x, "4", group=1)))), "5", group=1)
+
+
+def spatial_triple_of(x: Term) -> Term:
+    """conv3(attention(gate(conv2(conv1(x))))): NAFNet's first half, attention optional. conv3 reads `carried`."""
+    gated = capture("gated", simple_gate_of(clamped(conv_of(conv_of(x, "1", group=1), "2"))))
+    attended = optional(lambda t: op.Mul(t, conv_of(pooled(t), "_attention", group=1)), gated)
+    return conv_of(capture("carried", attended), "3", group=1)
+
+
+def feed_forward_of(y: Term) -> Term:
+    """y + gamma * conv5(gate(conv4(norm(y)))): the second half of a NAFNet block."""
+    return op.Add(y, optional(lambda t: op.Mul(t, per_channel("gamma")), gated_pair_of(layer_norm_of(y))))
+
+
+def spatial_of(x: Term) -> Term:
+    """x + beta * conv3(attention(gate(conv2(conv1(norm(x)))))): the first half of a NAFNet block."""
+    return op.Add(x, optional(lambda t: op.Mul(t, per_channel("beta")), spatial_triple_of(layer_norm_of(x))))
+
+
 @pattern
 def channel_layer_norm(x: Term) -> Term:
     return layer_norm_of(x)

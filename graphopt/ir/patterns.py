@@ -141,7 +141,7 @@ class Pattern:
 
     def size(self) -> int:
         """The number of ops in the largest form of the pattern, each shared one counted once."""
-        return len({id(term) for term in _terms(self.root) if isinstance(term, Op)})
+        return len(_largest(self.root, {}))
 
 
 def pattern(function: Callable[..., Term]) -> Pattern:
@@ -160,14 +160,14 @@ def _anchors(term: Term) -> Iterator[str]:
         yield from _anchors(term.term)
 
 
-def _terms(term: Term | None) -> Iterator[Term]:
-    if term is None:
-        return
-    yield term
-    if isinstance(term, Op):
-        for operand in term.operands:
-            yield from _terms(operand)
-    elif isinstance(term, Either):
-        yield from _terms(max(term.alternatives, key=lambda a: sum(1 for _ in _terms(a))))
-    elif isinstance(term, Capture):
-        yield from _terms(term.term)
+def _largest(term: Term | None, known: dict[int, frozenset[int]]) -> frozenset[int]:
+    """The ids of the ops in the largest form of a term. `known` keeps what shared terms hold: they nest deeply."""
+    if id(term) not in known:
+        if isinstance(term, Op):
+            parts = [_largest(operand, known) for operand in term.operands]
+            known[id(term)] = frozenset({id(term)}).union(*parts)
+        elif isinstance(term, Either):
+            known[id(term)] = max((_largest(alternative, known) for alternative in term.alternatives), key=len)
+        else:
+            known[id(term)] = _largest(term.term, known) if isinstance(term, Capture) else frozenset()
+    return known[id(term)]

@@ -52,14 +52,24 @@ class SiteStatistics:
         found = np.quantile(self.samples(role), [low, high])
         return float(found[0]), float(found[1])
 
+    def channel_quantiles(self, role: str, low: float, high: float) -> tuple[Array, Array]:
+        """Two quantiles of each channel."""
+        found = np.quantile(self.samples(role), [low, high], axis=0).astype(np.float32)
+        return found[0], found[1]
+
     def affine_fit(self, source: str, result: str) -> tuple[Array, Array]:
         """scale, shift of the least-squares fit result = scale * source + shift, for each channel."""
-        x, y = self.samples(source).astype(np.float64), self.samples(result).astype(np.float64)
-        centred = x - x.mean(axis=0)
-        variance = (centred**2).mean(axis=0)
-        scale = (centred * y).mean(axis=0) / np.maximum(variance, 1e-12)
-        shift = y.mean(axis=0) - scale * x.mean(axis=0)
-        return scale.astype(np.float32), shift.astype(np.float32)
+        return fit_affine(self.samples(source), self.samples(result))
+
+
+def fit_affine(source: Array, result: Array) -> tuple[Array, Array]:
+    """scale, shift (C,) of the least-squares fit result = scale * source + shift of samples (n, C)."""
+    x, y = source.astype(np.float64), result.astype(np.float64)
+    centred = x - x.mean(axis=0)
+    variance = (centred**2).mean(axis=0)
+    scale = (centred * y).mean(axis=0) / np.maximum(variance, 1e-12)
+    shift = y.mean(axis=0) - scale * x.mean(axis=0)
+    return scale.astype(np.float32), shift.astype(np.float32)
 
 
 def collect(graph: gs.Graph, sites: Iterable[Site], images: Sequence[Array], threads: int = 0) -> Statistics:
