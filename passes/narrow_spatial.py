@@ -31,7 +31,7 @@ def spatial_triple(x: Term) -> Term:
 
 @dataclass(frozen=True)
 class NarrowSpatial(Pass):
-    """W3 z + b3 of z = g * (A pool(g) + c), g = a * b, [a, b] = dw(W1 x + b1), on the channels K of g only.
+    """W3 z + b3 of z = g * (A pool(g) + c), g = a * b, [a, b] = dw(W1 x + b1)  ->  the same on channels K of g only.
 
     K are the channels that add most to the variance of the output, var(z_i) * |W3[:, i]|^2 over the calibration
     images. The means of the others stay: A[K, not K] mean(g) in the attention's bias, W3[:, not K] mean(z) in conv3's.

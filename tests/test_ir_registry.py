@@ -17,16 +17,23 @@ from graphopt.ir.registry import load_pass, pass_class, pass_names
 BUILT_IN = {
     "affine-norm": (Contract.TUNED, Stage.SEARCH),
     "bounded-gate": (Contract.APPROXIMATE, Stage.PREPARE),
+    "clipped-norm": (Contract.TUNED, Stage.SEARCH),
     "fold-affine": (Contract.EXACT, Stage.CLEANUP),
+    "fp16-safe-norm": (Contract.EXACT, Stage.SEARCH),
+    "narrow-attention": (Contract.TUNED, Stage.SEARCH),
     "narrow-feed-forward": (Contract.TUNED, Stage.SEARCH),
     "narrow-spatial": (Contract.TUNED, Stage.SEARCH),
     "partial-depthwise": (Contract.TUNED, Stage.SEARCH),
     "resize-upsample": (Contract.TUNED, Stage.SEARCH),
+    "rms-norm": (Contract.TUNED, Stage.SEARCH),
     "skip-block": (Contract.TUNED, Stage.SEARCH),
     "skip-feed-forward": (Contract.TUNED, Stage.SEARCH),
     "skip-spatial": (Contract.TUNED, Stage.SEARCH),
     "static-attention": (Contract.TUNED, Stage.SEARCH),
+    "strided-attention": (Contract.TUNED, Stage.SEARCH),
+    "strided-norm": (Contract.TUNED, Stage.SEARCH),
     "transposed-upsample": (Contract.EXACT, Stage.SEARCH),
+    "two-step-pool": (Contract.EXACT, Stage.SEARCH),
 }
 HEAVY = ("onnx", "onnx_graphsurgeon", "onnxruntime", "torch", "tvm", "networkx")
 MINE = '''

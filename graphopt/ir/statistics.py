@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from graphopt.errors import GraphoptError
 from graphopt.ir.canonical import to_model
+from graphopt.ir.factors import fit_affine
 from graphopt.ir.session import OnnxSession
 from graphopt.ir.sites import Site
 
@@ -60,16 +61,6 @@ class SiteStatistics:
     def affine_fit(self, source: str, result: str) -> tuple[Array, Array]:
         """scale, shift of the least-squares fit result = scale * source + shift, for each channel."""
         return fit_affine(self.samples(source), self.samples(result))
-
-
-def fit_affine(source: Array, result: Array) -> tuple[Array, Array]:
-    """scale, shift (C,) of the least-squares fit result = scale * source + shift of samples (n, C)."""
-    x, y = source.astype(np.float64), result.astype(np.float64)
-    centred = x - x.mean(axis=0)
-    variance = (centred**2).mean(axis=0)
-    scale = (centred * y).mean(axis=0) / np.maximum(variance, 1e-12)
-    shift = y.mean(axis=0) - scale * x.mean(axis=0)
-    return scale.astype(np.float32), shift.astype(np.float32)
 
 
 def collect(graph: gs.Graph, sites: Iterable[Site], images: Sequence[Array], threads: int = 0) -> Statistics:
