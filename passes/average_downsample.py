@@ -1,0 +1,41 @@
+"""average-downsample: a convolution with stride 2 -> the mean of each 2x2 square + 1x1 conv."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, ClassVar
+
+from graphopt import Contract, Pass, pattern
+from graphopt.ir.convolutions import dense, halves_size
+from graphopt.ir.idioms import conv_of
+from graphopt.ir.patterns import Term
+
+if TYPE_CHECKING:
+    from graphopt.ir.build import Build
+    from graphopt.ir.sites import Site
+    from graphopt.ir.view import GraphView
+
+
+@pattern
+def downsample(x: Term) -> Term:
+    return conv_of(x, strides=(2, 2))
+
+
+@dataclass(frozen=True)
+class AverageDownsample(Pass):
+    """conv(x, W) + b  ->  V avg2x2(x) + b, with V = sum_k W[:, :, k]: the same where the image is flat.
+
+    As MOFA replaces the strided convolutions of a U-Net.
+    """
+
+    name: ClassVar[str] = "average-downsample"
+    contract: ClassVar[Contract] = Contract.TUNED
+
+    def sites(self, graph: GraphView) -> Iterable[Site]:
+        return graph.find(downsample, label="downsample", unless=lambda match: dense(match) or halves_size(match))
+
+    def rewrite(self, site: Site, build: Build) -> object:
+        weight = build.parameter("weight", build.values("weight").sum(axis=(2, 3), keepdims=True))
+        bias = build.parameter("bias", build.values("bias")) if "bias" in site.constants else None
+        return build.conv(build.average_pool(build.input("x"), 2), weight, bias)
