@@ -73,6 +73,12 @@ class Build:
         reading = "" if constant is None else f" that reads '{constant}'"
         raise GraphoptError(f"{self._prefix}: the site has no node of kind {kind}{reading}")
 
+    def node_attributes(self, node: str) -> dict[str, Any]:
+        """The attributes of one of the site's nodes, by its name."""
+        if node not in self._site.nodes:
+            raise GraphoptError(f"{self._prefix}: the site has no node '{node}'; it has {', '.join(self._site.nodes)}")
+        return dict(self._nodes[node].attrs)
+
     @property
     def statistics(self) -> SiteStatistics:
         """Means, quantiles and fits of the site's tensors, by the names that the pattern gave them."""

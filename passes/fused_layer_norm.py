@@ -1,0 +1,42 @@
+"""fused-layer-norm: channel LayerNorm in single ops = Transpose, LayerNormalization, Transpose. Exact."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, ClassVar
+
+from graphopt import Contract, Pass
+from graphopt.ir.idioms import channel_layer_norm
+from graphopt.ir.norms import layer_norm_at
+
+if TYPE_CHECKING:
+    from graphopt.ir.build import Build
+    from graphopt.ir.matcher import Match
+    from graphopt.ir.sites import Site
+    from graphopt.ir.view import GraphView
+
+
+@dataclass(frozen=True)
+class FusedLayerNorm(Pass):
+    """(x - mean) / sqrt(var + eps) * w + b over channels  ->  LayerNormalization of (N, H, W, C) between transposes.
+
+    For targets with a kernel for LayerNormalization. `plain-layer-norm` goes the other way.
+    """
+
+    name: ClassVar[str] = "fused-layer-norm"
+    contract: ClassVar[Contract] = Contract.EXACT
+
+    def sites(self, graph: GraphView) -> Iterable[Site]:
+        return graph.find(channel_layer_norm, label="norm", unless=_fused)
+
+    def rewrite(self, site: Site, build: Build) -> object:
+        norm = layer_norm_at(site, build)
+        rows = build.transpose(build.input("x"), [0, 2, 3, 1])
+        weights = build.parameter("scale", norm.scale.reshape(-1)), build.parameter("shift", norm.shift.reshape(-1))
+        normal = build.op("LayerNormalization", [rows, *weights], axis=-1, epsilon=norm.epsilon)
+        return build.transpose(normal, [0, 3, 1, 2])
+
+
+def _fused(match: Match) -> str | None:
+    return "it is a LayerNormalization already" if match.anchor.op == "Transpose" else None
