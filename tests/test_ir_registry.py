@@ -20,6 +20,7 @@ BUILT_IN = {
     "bounded-gate": (Contract.APPROXIMATE, Stage.PREPARE),
     "clipped-norm": (Contract.TUNED, Stage.SEARCH),
     "depthwise-subpixel": (Contract.TUNED, Stage.SEARCH),
+    "feature-align": (Contract.TUNED, Stage.SEARCH),
     "fold-affine": (Contract.EXACT, Stage.CLEANUP),
     "fp16-safe-norm": (Contract.EXACT, Stage.SEARCH),
     "fused-layer-norm": (Contract.EXACT, Stage.SEARCH),

@@ -91,7 +91,7 @@ def permuted_norms() -> gs.Graph:
 NETWORKS = {"nafnet": lambda: nafnet(width=8), "unet": unet, "residual": residual_cnn, "permuted": permuted_norms}
 EXPECTED = {
     "unet": {
-        "dec.0/conv": ["list-conv"], "down.0/downsample": ["average-downsample"], "mid.0/dilated": ["gsat-conv"],
+        "dec.0/conv": ["list-conv"], "down.0/downsample": ["average-downsample", "feature-align"], "up.0/level": ["feature-align"], "mid.0/dilated": ["gsat-conv"],
     },
     "residual": {
         "body.0/conv1": ["list-conv"], "body.1/depthwise": ["partial-depthwise", "split-depthwise"],

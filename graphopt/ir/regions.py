@@ -145,6 +145,10 @@ def region_graph(
                 placed = True
             continue
         emit(regions.nodes[name], replaced)
+    given = {tensor.name for tensor in inputs} | {tensor.name for node in nodes for tensor in node.outputs}
+    for node in fragment.nodes if fragment else ():  # a fragment may read what its site does not: the network's input
+        inputs += [t for t in node.inputs if isinstance(t, gs.Variable) and not t.is_empty() and t.name not in given]
+        given |= {tensor.name for tensor in node.inputs}
     graph = gs.Graph(
         nodes,
         [copy(tensor) for tensor in inputs],

@@ -32,7 +32,7 @@ def check_contract(rule: Pass, site: Site, fragment: Fragment, regions: Regions,
         return float("nan")
     shapes.add(key)
     label = f"pass {rule.name} at site {site.name}"
-    inputs = _random_inputs(before, site.name)
+    inputs = {**_random_inputs(after, site.name), **_random_inputs(before, site.name)}
     if not after.nodes:  # the site is left out: its output is one of its inputs
         _check_shapes(label, list(before.outputs), list(after.outputs))
         return float("nan")
