@@ -19,6 +19,7 @@ from graphopt.ir.session import OnnxSession, optimise_basic
 OPSET = 20
 IR_VERSION = 10  # the newest that opset 20 needs; onnxruntime lags behind onnx
 NEWEST_KEPT = 23  # opsets above OPSET that need no conversion: the ops that we read did not change
+LARGEST_SHAPE_VALUE = 1024  # bytes; values that shape inference reads (sizes, axes, pads) are shorter
 FOLDABLE = frozenset({"Shape", "ConstantOfShape", "Constant", "Identity"})
 
 
@@ -173,4 +174,22 @@ def to_model(graph: gs.Graph) -> onnx.ModelProto:
     """Exports with shapes inferred again."""
     model: onnx.ModelProto = gs.export_onnx(graph, do_type_check=False)
     model.ir_version = IR_VERSION
-    return onnx.shape_inference.infer_shapes(model, data_prop=True)
+    _infer_shapes(model)
+    return model
+
+
+def _infer_shapes(model: onnx.ModelProto) -> None:
+    """Infers shapes in place, on a copy without the large weights: copying those takes ten times as long."""
+    graph = model.graph
+    light = onnx.ModelProto(ir_version=model.ir_version, opset_import=model.opset_import, functions=model.functions)
+    light.graph.CopyFrom(onnx.GraphProto(name=graph.name, node=graph.node, input=graph.input, output=graph.output))
+    light.graph.value_info.extend(graph.value_info)
+    for tensor in graph.initializer:
+        if tensor.ByteSize() > LARGEST_SHAPE_VALUE:
+            light.graph.initializer.add(name=tensor.name, dims=tensor.dims, data_type=tensor.data_type)
+        else:
+            light.graph.initializer.add().CopyFrom(tensor)
+    inferred = onnx.shape_inference.infer_shapes(light, data_prop=True).graph
+    for field in ("value_info", "output"):
+        graph.ClearField(field)
+        getattr(graph, field).extend(getattr(inferred, field))

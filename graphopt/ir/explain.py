@@ -50,7 +50,7 @@ def explain(rule: Pass, graph: gs.Graph) -> Explanation:
             miss.anchor.name,
             pattern.name,
             miss.matched,
-            pattern.size(),
+            pattern.size,
             miss.node,
             miss.part,
             miss.expected,

@@ -60,7 +60,7 @@ def tokens(name: str) -> list[str]:
 
 def common_prefix(names: Iterable[str]) -> str:
     """The longest path that all node names share, cut at `.` or `/`: the module around a region."""
-    paths = [name.rsplit("/", 1)[0] if "/" in name else "" for name in names]
+    paths = list(dict.fromkeys(name.rsplit("/", 1)[0] if "/" in name else "" for name in names))
     shortest = min(paths, key=len, default="")
     split = [tokens(path) for path in paths]
     length = 0

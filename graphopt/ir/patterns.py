@@ -12,20 +12,32 @@ subexpression that is used twice. The idea of patterns as functions is onnxscrip
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Iterator, Mapping
+import math
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
-import numpy as np
 from numpy.typing import NDArray
 
 Condition = Callable[[NDArray[Any]], bool]
 COMMUTATIVE = frozenset({"Add", "Mul", "Min", "Max"})
+CONSTANT, COMPUTED = "a constant", "a computed tensor"  # heads of terms that are no ops
 
 
 @dataclass(frozen=True, eq=False)
 class Term:
     """A part of a pattern. Terms are compared by identity: one term that is used twice is one tensor."""
+
+    @cached_property
+    def heads(self) -> frozenset[str]:
+        """The kinds of node that can make the term's tensor, CONSTANT or COMPUTED: what is rejected early."""
+        raise NotImplementedError
+
+    @cached_property
+    def ops(self) -> frozenset[Term]:
+        """The ops of the term's largest form."""
+        return frozenset()
 
 
 @dataclass(frozen=True, eq=False)
@@ -33,6 +45,10 @@ class Variable(Term):
     """Any tensor that is computed outside the site, or the network's input."""
 
     name: str
+
+    @cached_property
+    def heads(self) -> frozenset[str]:
+        return frozenset({COMPUTED})
 
 
 @dataclass(frozen=True, eq=False)
@@ -42,6 +58,10 @@ class Constant(Term):
     name: str | None
     condition: Condition | None = None
     what: str = "a constant"
+
+    @cached_property
+    def heads(self) -> frozenset[str]:
+        return frozenset({CONSTANT})
 
 
 @dataclass(frozen=True, eq=False)
@@ -54,12 +74,28 @@ class Op(Term):
     output: int = 0
     commutative: bool = False
 
+    @cached_property
+    def heads(self) -> frozenset[str]:
+        return frozenset({self.kind})
+
+    @cached_property
+    def ops(self) -> frozenset[Term]:
+        return frozenset({self}).union(*(operand.ops for operand in self.operands if operand is not None))
+
 
 @dataclass(frozen=True, eq=False)
 class Either(Term):
     """The first alternative that fits."""
 
     alternatives: tuple[Term, ...]
+
+    @cached_property
+    def heads(self) -> frozenset[str]:
+        return frozenset().union(*(alternative.heads for alternative in self.alternatives))
+
+    @cached_property
+    def ops(self) -> frozenset[Term]:
+        return max((alternative.ops for alternative in self.alternatives), key=len)
 
 
 @dataclass(frozen=True, eq=False)
@@ -68,6 +104,14 @@ class Capture(Term):
 
     name: str
     term: Term
+
+    @cached_property
+    def heads(self) -> frozenset[str]:
+        return self.term.heads
+
+    @cached_property
+    def ops(self) -> frozenset[Term]:
+        return self.term.ops
 
 
 class _Ops:
@@ -97,7 +141,11 @@ def const(name: str | None = None, condition: Condition | None = None, what: str
 
 def equal_to(number: float) -> Constant:
     """A constant of one element that is `number`."""
-    return Constant(None, lambda a: a.size == 1 and bool(np.isclose(a.item(), number)), f"the constant {number:g}")
+    return Constant(
+        None,
+        lambda a: a.size == 1 and math.isclose(a.item(), number, rel_tol=1e-5, abs_tol=1e-8),
+        f"the constant {number:g}",
+    )
 
 
 def per_channel(name: str) -> Constant:
@@ -137,37 +185,26 @@ class Pattern:
 
     def anchors(self) -> frozenset[str]:
         """The kinds of node at which a match can end: what the matcher's index looks up."""
-        return frozenset(_anchors(self.root))
+        return self.root.heads - {CONSTANT, COMPUTED}
 
+    @cached_property
+    def forms(self) -> frozenset[Op]:
+        """The ops that may end the pattern: where the end is optional, more than one."""
+        found, pending = set(), [self.root]
+        while pending:
+            term = pending.pop()
+            if isinstance(term, Op):
+                found.add(term)
+            pending += term.alternatives if isinstance(term, Either) else ()
+        return frozenset(found)
+
+    @cached_property
     def size(self) -> int:
         """The number of ops in the largest form of the pattern, each shared one counted once."""
-        return len(_largest(self.root, {}))
+        return len(self.root.ops)
 
 
 def pattern(function: Callable[..., Term]) -> Pattern:
     """Makes a pattern of a function whose parameters are the site's inputs."""
     names = tuple(inspect.signature(function).parameters)
     return Pattern(function.__name__, function(*(Variable(name) for name in names)), names)
-
-
-def _anchors(term: Term) -> Iterator[str]:
-    if isinstance(term, Op):
-        yield term.kind
-    elif isinstance(term, Either):
-        for alternative in term.alternatives:
-            yield from _anchors(alternative)
-    elif isinstance(term, Capture):
-        yield from _anchors(term.term)
-
-
-def _largest(term: Term | None, known: dict[int, frozenset[int]]) -> frozenset[int]:
-    """The ids of the ops in the largest form of a term. `known` keeps what shared terms hold: they nest deeply."""
-    if id(term) not in known:
-        if isinstance(term, Op):
-            parts = [_largest(operand, known) for operand in term.operands]
-            known[id(term)] = frozenset({id(term)}).union(*parts)
-        elif isinstance(term, Either):
-            known[id(term)] = max((_largest(alternative, known) for alternative in term.alternatives), key=len)
-        else:
-            known[id(term)] = _largest(term.term, known) if isinstance(term, Capture) else frozenset()
-    return known[id(term)]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping
+from functools import cached_property
 
 import networkx as nx
 import onnx_graphsurgeon as gs
@@ -19,10 +20,15 @@ class Regions:
         self.graph = graph
         self.nodes: dict[str, gs.Node] = {node.name: node for node in graph.nodes}
         self.order = {node.name: position for position, node in enumerate(graph.nodes)}
-        self.flow = nx.DiGraph()
-        self.flow.add_nodes_from(self.nodes)
-        for node in graph.nodes:
-            self.flow.add_edges_from((node.name, user.name) for out in node.outputs for user in out.outputs)
+
+    @cached_property
+    def flow(self) -> nx.DiGraph:
+        """An edge from each node to those that read what it computes."""
+        flow = nx.DiGraph()
+        flow.add_nodes_from(self.nodes)
+        for node in self.graph.nodes:
+            flow.add_edges_from((node.name, user.name) for out in node.outputs for user in out.outputs)
+        return flow
 
     def between(self, inputs: Collection[str], output: str) -> list[str]:
         """The nodes that compute tensor `output` from the tensors `inputs`, in order."""

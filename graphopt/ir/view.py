@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections import Counter
 from collections.abc import Callable
+from functools import cached_property
 
 import onnx_graphsurgeon as gs
 
-from graphopt.ir.matcher import Match, Matcher, NearMiss
+from graphopt.ir.matcher import Match, Matcher
 from graphopt.ir.naming import common_prefix
+from graphopt.ir.near_misses import NearMiss
 from graphopt.ir.patterns import Pattern
 from graphopt.ir.regions import Regions
 from graphopt.ir.sites import Refusal, Site
@@ -22,23 +25,35 @@ class GraphView:
     def __init__(self, graph: gs.Graph):
         self.graph = graph
         self.regions = Regions(graph)
-        self.tensors: dict[str, gs.Tensor] = graph.tensors()
         self.nodes = self.regions.nodes
         self._refused: list[tuple[str, str]] = []
         self._failed: list[tuple[Pattern, gs.Node]] = []
         self._matcher = Matcher(graph)
         self._graph_outputs = {tensor.name for tensor in graph.outputs}
+        self._sorted_names = sorted(self.nodes)
 
-    def find(self, pattern: Pattern, label: str | None = None, unless: Condition | None = None) -> list[Site]:
+    @cached_property
+    def tensors(self) -> dict[str, gs.Tensor]:
+        tensors: dict[str, gs.Tensor] = self.graph.tensors()
+        return tensors
+
+    def find(
+        self, pattern: Pattern, label: str | None = None, unless: Condition | None = None, *, quiet: bool = False
+    ) -> list[Site]:
         """Every site of `pattern`, in the graph's order, named after the module around it and `label`.
 
-        `unless(match)` returns the reason why a match is no site, or None. Sites do not overlap each other.
+        `unless(match)` returns the reason why a match is no site, or None. Sites do not overlap each other. With
+        `quiet`, what does not fit is not noted: for a pattern that is too common for that to be news.
         """
+        noted = len(self._refused), len(self._failed)
         matches: list[Match] = []
         covered: set[str] = set()
+        shorter: set[str] = set()
         taken: Counter[str] = Counter()
         # From the end: where the last ops of a pattern are optional, the largest form is found first.
         for anchor in reversed(self._matcher.anchors(pattern)):
+            if anchor.name in shorter:
+                continue
             found = self._matcher.match(pattern, anchor)
             if found is None:
                 self._failed.append((pattern, anchor))
@@ -51,7 +66,10 @@ class GraphView:
                 self.refuse(anchor.name, reason)
                 continue
             covered |= names
+            shorter |= found.shorter
             matches.append(found)
+        if quiet:
+            del self._refused[noted[0] :], self._failed[noted[1] :]
         return [self._site(found, label or pattern.name.replace("_", "-"), taken) for found in reversed(matches)]
 
     def refuse(self, where: str, reason: str) -> None:
@@ -71,7 +89,7 @@ class GraphView:
     def refusals(self) -> list[tuple[str, str]]:
         """(where, reason) of the places that are no sites although most of a pattern fits."""
         near = [  # every Mul is an anchor of something
-            (miss.anchor.name, miss.reason) for pattern, miss in self.near_misses() if miss.matched * 2 > pattern.size()
+            (miss.anchor.name, miss.reason) for pattern, miss in self.near_misses() if miss.matched * 2 > pattern.size
         ]
         return list(dict.fromkeys([*self._refused, *near]))
 
@@ -99,7 +117,7 @@ class GraphView:
                 outside = [user.name for user in tensor.outputs if user.name not in names]
                 if outside:
                     return f"{node.name}, inside the site, is also used by {outside[0]}"
-        return self.regions.why_not_convex(names)
+        return None  # with one output, which ends it, the site is convex
 
     def _site(self, match: Match, label: str, taken: Counter[str]) -> Site:
         return Site(
@@ -114,7 +132,9 @@ class GraphView:
     def site_name(self, nodes: list[str], label: str, taken: Counter[str]) -> str:
         """The module, where the region is all of it; otherwise the module around it and the label."""
         prefix = common_prefix(nodes)
-        inside = [name for name in self.nodes if prefix and (name.startswith((f"{prefix}/", f"{prefix}.")))]
-        name = prefix if inside and set(inside) <= set(nodes) else "/".join(filter(None, [prefix, label]))
+        # In the order of ASCII, names that begin with `prefix.` or `prefix/` stand together, before `prefix0`
+        first, end = (bisect_left(self._sorted_names, prefix + after) for after in ".0")
+        inside = self._sorted_names[first:end]
+        name = prefix if prefix and inside and set(inside) <= set(nodes) else "/".join(filter(None, [prefix, label]))
         taken[name] += 1
         return name if taken[name] == 1 else f"{name}.{taken[name]}"
