@@ -254,10 +254,12 @@ class Pipeline:
         """The exact clean-ups. They come after the fine-tuning: an affine that is folded into a convolution scales
         its weights channel by channel, and Adam's steps, which do not scale along, then disturb it."""
         from graphopt.ir.canonical import to_graph, to_model
+        from graphopt.ir.exactness import check_sites
         from graphopt.ir.rewriting import rewrite_everywhere
         from graphopt.ir.verification import check_cleanups
 
         graph = to_graph(tuned)
+        check_sites(graph, self.cleanups)
         edits = rewrite_everywhere(graph, self.cleanups)
         model = to_model(graph)
         difference = check_cleanups(tuned, model, images, list(edits))

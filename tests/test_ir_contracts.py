@@ -11,10 +11,14 @@ import numpy as np
 import onnx_graphsurgeon as gs
 import pytest
 from conftest import difference, network, random_image, run
+from graphopt.passes.affine_norm import AffineNorm
+from graphopt.passes.fold_affine import FoldAffine
+from graphopt.passes.transposed_upsample import TransposedUpsample
 
 from graphopt import Contract, GraphoptError, Pass, Stage, op, pattern, per_channel
 from graphopt.ir.build import Build
 from graphopt.ir.canonical import to_model
+from graphopt.ir.exactness import check_in_double, check_sites
 from graphopt.ir.idioms import channel_attention
 from graphopt.ir.registry import load_pass
 from graphopt.ir.rewriting import apply_selection, build_fragment
@@ -84,7 +88,12 @@ def test_the_difference_is_relative_to_the_largest_value() -> None:
 
 
 def test_exact_allows_rounding_only() -> None:
-    assert 0 < check(ExactScale(times(1 + 1e-6))) < 2e-5
+    thirds = ExactScale(
+        lambda site, build: build.mul(
+            build.mul(build.input("x"), 3), build.parameter("s", build.values("scale") / np.float32(3))
+        )
+    )
+    assert 0 < check(thirds) < 2e-5
     with pytest.raises(GraphoptError) as caught:
         check(ExactScale(times(1.001)))
     message = str(caught.value)
@@ -268,3 +277,48 @@ def test_the_example_of_a_custom_pass(nafnet_graph: gs.Graph, images: list[np.nd
     np.testing.assert_allclose(found["shift"].values.ravel(), shift, rtol=1e-4, atol=1e-5)
     chosen = apply_selection(space, {choice.name: "diagonal-attention"})
     assert np.isfinite(run(chosen, random_image(1, 3, 16, 16))).all()
+
+
+def test_exact_in_double_is_stricter_than_in_single(images: list[np.ndarray]) -> None:
+    """A factor that fp32 takes for rounding is a mistake in fp64."""
+    rule = ExactScale(times(1 + 1e-6))
+    view = GraphView(graph())
+    (site,) = rule.sites(view)
+    assert check_in_double(ExactScale(times(1)), site, view.regions, None) == 0
+    with pytest.raises(GraphoptError, match=r"with random weights the rewrite differs by 1\.00e-06 relative in fp64"):
+        check_in_double(rule, site, view.regions, None)
+    with pytest.raises(GraphoptError, match="my-scale at site block.0/scale: .* in fp64"):
+        space_of(rule, images)
+
+
+def test_exact_holds_for_random_weights_too(images: list[np.ndarray]) -> None:
+    """A rewrite that is right for the weights at hand only."""
+    weights = GraphView(graph()).tensors["block.0.scale"].values
+    rule = ExactScale(lambda site, build: build.mul(build.input("x"), build.parameter("s", weights)))
+    with pytest.raises(GraphoptError, match="with random weights the rewrite differs by"):
+        space_of(rule, images)
+
+
+def test_exact_is_checked_on_real_activations(images: list[np.ndarray]) -> None:
+    """A clamp at 50 changes no random input of unit variance, but images that are brighter."""
+    rule = ExactScale(lambda site, build: build.mul(build.clip(build.input("x"), -50, 50), build.parameter("s", build.values("scale"))))  # fmt: skip
+    assert list(space_of(rule, images).choices) == ["block.0/scale"]
+    with pytest.raises(GraphoptError, match="site block.0/scale: .* on calibration images the rewrite differs by"):
+        space_of(rule, [image * 1000 for image in images])
+
+
+def test_large_sites_are_checked_in_double_on_small_inputs() -> None:
+    text = '(float[1, 8, 512, 256] x) => (float[1, 4, 1024, 512] y) { a = Conv(x, w, b) y = DepthToSpace<blocksize = 2, mode = "CRD">(a) }'
+    view = GraphView(network(text, {"w": (16, 8, 1, 1), "b": (16,)}))
+    (site,) = TransposedUpsample().sites(view)
+    assert check_in_double(TransposedUpsample(), site, view.regions, None) < 1e-14
+    assert view.tensors["x"].shape == [1, 8, 512, 256]  # the host keeps its shapes and its weights
+    assert view.tensors["w"].values.dtype == np.float32
+
+
+def test_cleanups_are_checked_at_one_site_of_each_structure(nafnet_graph: gs.Graph) -> None:
+    # a shift before a 1x1 conv, and a scale after one, each in blocks of two widths
+    assert check_sites(nafnet_graph, [FoldAffine(), AffineNorm()]) == check_sites(nafnet_graph, [FoldAffine()]) == 4
+    wrong = ExactScale(times(1.001))
+    with pytest.raises(GraphoptError, match="pass my-scale at site block.0/scale: .* in fp64"):
+        check_sites(graph(), [wrong])

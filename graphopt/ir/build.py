@@ -32,6 +32,8 @@ class Build:
         self._nodes = graph.nodes
         self._stand_ins: dict[str, gs.Variable] = {}
         self._taken: Counter[str] = Counter()
+        dtypes = {self._host[name].dtype for name in site.inputs.values()}
+        self._float = np.float64 if np.dtype(np.float64) in dtypes else np.float32  # fp64 where a rewrite is checked
         self.fragment = Fragment()
 
     def input(self, role: str) -> gs.Variable:
@@ -88,7 +90,7 @@ class Build:
 
     def parameter(self, name: str, values: ArrayLike) -> gs.Constant:
         """A weight, trained with the network. fp32."""
-        return self._constant(name, np.asarray(values, np.float32))
+        return self._constant(name, np.asarray(values, self._float))
 
     def constant(self, name: str, values: ArrayLike, dtype: Any = np.int64) -> gs.Constant:
         """An axis list, a size, a bound: never trained. Floats are marked by a name that ends in `_fixed`."""
@@ -114,7 +116,7 @@ class Build:
         return made[0] if outputs == 1 else made
 
     def _operand(self, value: Any) -> gs.Tensor:
-        return value if isinstance(value, gs.Tensor) else self.constant("value", value, np.float32)
+        return value if isinstance(value, gs.Tensor) else self.constant("value", value, self._float)
 
     def add(self, a: Any, b: Any) -> gs.Variable:
         return self.op("Add", [a, b])

@@ -18,7 +18,7 @@ from graphopt.ir.rewriting import apply_selection, build_fragment, proposed_site
 from graphopt.ir.sites import Refusal, Site, parent_of
 from graphopt.ir.space import Candidate, Choice, Space
 from graphopt.ir.statistics import Statistics, collect
-from graphopt.ir.verification import check_approximation, check_contract
+from graphopt.ir.verification import check_activations, check_approximation, check_contract
 from graphopt.ir.view import GraphView
 
 Report = Callable[[float, str], None]
@@ -73,6 +73,7 @@ def build_space(
     statistics = collect(graph, [site for _, site in proposals], images)
     space = Space(graph, _choices(proposals, view, statistics, report), refusals)
     _check_approximate(space, passes, images)
+    _check_exact(space, passes, view, images)
     return space
 
 
@@ -85,7 +86,7 @@ def _choices(
     for done, (rule, site) in enumerate(largest_first):
         report(done / len(largest_first), f"{rule.name} at {site.name}")
         fragment = build_fragment(rule, site, view, statistics)
-        check_contract(rule, site, fragment, view.regions, checked)
+        check_contract(rule, site, fragment, view.regions, checked, statistics)
         same = next((c for c in choices.values() if set(c.site.nodes) == set(site.nodes)), None)
         if same is None:
             name = site.name if site.name not in choices else f"{site.name}@{rule.name}"
@@ -108,3 +109,14 @@ def _check_approximate(space: Space, passes: Sequence[Pass], images: list[NDArra
             if rule.name in choice.candidates:
                 after = apply_selection(space, {choice.name: rule.name})
                 check_approximation(rule, space.graph, after, images, f" at site {choice.name}")
+
+
+def _check_exact(space: Space, passes: Sequence[Pass], view: GraphView, images: list[NDArray[np.float32]]) -> None:
+    """Candidates of the contract `exact` on real activations: each at its site, and all of a pass end to end."""
+    for rule in (rule for rule in passes if rule.contract is Contract.EXACT):
+        chosen = [choice for choice in space.choices.values() if rule.name in choice.candidates]
+        if chosen:
+            fragments = [(choice.site, choice.candidates[rule.name].fragment) for choice in chosen]
+            check_activations(rule, fragments, view.regions, images[:1])
+            after = apply_selection(space, {choice.name: rule.name for choice in chosen})
+            check_approximation(rule, space.graph, after, images)

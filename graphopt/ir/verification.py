@@ -1,6 +1,8 @@
-"""Checks contracts: `exact` on random weights and inputs, `approximate` and `tuned` on real activations."""
+"""Checks contracts: `exact` on random and on real activations, `approximate` in the whole network on real ones."""
 
 from __future__ import annotations
+
+from collections.abc import Sequence
 
 import numpy as np
 import onnx
@@ -10,26 +12,37 @@ from numpy.typing import NDArray
 from graphopt.errors import GraphoptError
 from graphopt.ir.canonical import to_model
 from graphopt.ir.contract import Contract
+from graphopt.ir.exactness import check_in_double, structure
 from graphopt.ir.fragments import Fragment
 from graphopt.ir.passes import Pass
 from graphopt.ir.regions import Regions, region_graph
 from graphopt.ir.session import OnnxSession
 from graphopt.ir.sites import Site
+from graphopt.ir.statistics import Statistics
 
 EXACT_TOLERANCE = 2e-5  # of fp32 rounding, relative to the largest output
 WHOLE_TOLERANCE = 1e-4  # the same over a whole network, where rounding adds up
 Array = NDArray[np.float32]
 
 
-def check_contract(rule: Pass, site: Site, fragment: Fragment, regions: Regions, shapes: set[str]) -> float:
+def check_contract(
+    rule: Pass,
+    site: Site,
+    fragment: Fragment,
+    regions: Regions,
+    shapes: set[str],
+    statistics: Statistics | None = None,
+) -> float:
     """The largest relative difference between site and fragment. A broken contract is an error that names it all.
 
-    `shapes` remembers what was checked already: a `tuned` fragment of one structure is run once.
+    `shapes` remembers what was checked already: a `tuned` fragment of one structure is run once, and an `exact` one
+    is rebuilt once for random weights, in fp64. `statistics` are those that the fragment was built with.
     """
     before, after = region_graph(regions, site.nodes), region_graph(regions, site.nodes, fragment, site.nodes)
-    key = f"{rule!r}{_structure(before)}"
+    key = f"{rule!r}{structure(before)}"
     if rule.contract is Contract.TUNED and key in shapes:
         return float("nan")
+    is_new = key not in shapes
     shapes.add(key)
     label = f"pass {rule.name} at site {site.name}"
     inputs = {**_random_inputs(after, site.name), **_random_inputs(before, site.name)}
@@ -51,6 +64,41 @@ def check_contract(rule: Pass, site: Site, fragment: Fragment, regions: Regions,
             f"{label}: the contract is 'exact', but the rewrite differs by {worst:.2e} relative "
             f"(allowed {EXACT_TOLERANCE:g}); mend rewrite(), or declare the contract 'tuned'"
         )
+    if rule.contract is Contract.EXACT and is_new:
+        check_in_double(rule, site, regions, statistics)
+    return worst
+
+
+def check_activations(
+    rule: Pass, fragments: Sequence[tuple[Site, Fragment]], regions: Regions, images: Sequence[Array]
+) -> float:
+    """The largest relative difference that the fragments of an `exact` pass make on real activations, in fp32."""
+    replaced = [(site, region_graph(regions, site.nodes, fragment, site.nodes)) for site, fragment in fragments]
+    wanted = {name for site, _ in replaced for name in (*site.inputs.values(), *site.outputs.values())}
+    given = {tensor.name for tensor in regions.graph.inputs}
+    names = sorted(wanted - given)
+    session = OnnxSession(to_model(regions.graph), names)
+    real = [
+        {
+            session.inputs[0]: image,
+            **dict(zip(names, session.run_named({session.inputs[0]: image}, names), strict=True)),
+        }
+        for image in images
+    ]
+    worst = 0.0
+    for site, after in replaced:
+        label = f"pass {rule.name} at site {site.name}"
+        for tensors in real:
+            found = _run(after, tensors, label) if after.nodes else [tensors[t.name] for t in after.outputs]
+            for output, b in zip(site.outputs.values(), found, strict=True):
+                a = tensors[output]
+                worst = max(worst, difference := float(np.abs(a - b).max() / max(float(np.abs(a).max()), 1e-12)))
+                if not difference <= EXACT_TOLERANCE:
+                    raise GraphoptError(
+                        f"{label}: the contract is 'exact', but on calibration images the rewrite differs by "
+                        f"{difference:.2e} relative (allowed {EXACT_TOLERANCE:g}); mend rewrite(), or declare the "
+                        "contract 'tuned'"
+                    )
     return worst
 
 
@@ -101,15 +149,6 @@ def _check_shapes(label: str, before: list[gs.Tensor], after: list[gs.Tensor]) -
     for a, b in zip(before, after, strict=True):
         if list(a.shape) != list(b.shape):
             raise GraphoptError(f"{label}: {a.name} must keep the shape {a.shape}, the rewrite gives {b.shape}")
-
-
-def _structure(graph: gs.Graph) -> str:
-    """Kinds, attributes and shapes, without names."""
-    shapes = [tuple(tensor.shape) for tensor in graph.inputs]
-    return repr(
-        [(n.op, sorted((k, str(v)) for k, v in n.attrs.items()), [t.shape for t in n.inputs]) for n in graph.nodes]
-        + [shapes]
-    )
 
 
 def check_cleanups(before: onnx.ModelProto, after: onnx.ModelProto, images: list[Array], names: list[str]) -> float:
