@@ -119,4 +119,4 @@ def _check_exact(space: Space, passes: Sequence[Pass], view: GraphView, images: 
             fragments = [(choice.site, choice.candidates[rule.name].fragment) for choice in chosen]
             check_activations(rule, fragments, view.regions, images[:1])
             after = apply_selection(space, {choice.name: rule.name for choice in chosen})
-            check_approximation(rule, space.graph, after, images)
+            check_approximation(rule, space.graph, after, images[:1])
