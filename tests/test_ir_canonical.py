@@ -250,3 +250,14 @@ def test_the_graph_and_back(nafnet_graph) -> None:
     assert all(tensor.shape is not None for tensor in again.tensors().values())
     image = random_image(1, 3, 16, 16)
     np.testing.assert_array_equal(run(again, image), run(nafnet_graph, image))
+
+
+@pytest.mark.parametrize("said", ["num_outputs", "sizes"])
+def test_a_split_that_says_less_than_it_has_outputs(said: str) -> None:
+    """onnx's shape inference would end the process."""
+    split = "Split<axis = 1, num_outputs = 1>(x)" if said == "num_outputs" else "Split<axis = 1>(x, sizes)"
+    model = onnx_model(
+        f"({IMAGE} x) => (float[1, 2, 8, 8] y) {{ a, b = {split} y = Mul(a, b) }}", {"sizes": np.array([4])}
+    )
+    with pytest.raises(GraphoptError, match=r"net: Split \(\) says 1 parts, but has 2 outputs; export it again"):
+        canonical(model, None, "net")

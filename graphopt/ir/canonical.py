@@ -41,6 +41,7 @@ def canonical(model: onnx.ModelProto, resolution: tuple[int, int] | None, where:
 
     Raises GraphoptError where `where` has dynamic shapes and no resolution is given, or an opset that cannot be read.
     """
+    _check_splits(model, where)
     model = _to_opset(model, where)
     fix_shapes(model, resolution, where)
     name_nodes(model)
@@ -86,6 +87,21 @@ def _misfit(model: onnx.ModelProto) -> str | None:
                 f"use the size that the network was exported at, or export it with dynamic shapes"
             )
     return None
+
+
+def _check_splits(model: onnx.ModelProto, where: str) -> None:
+    """onnx's shape inference does not raise, but ends the process, where a Split says less than it has outputs."""
+    sizes = {tensor.name: tensor for tensor in model.graph.initializer}
+    for node in model.graph.node:
+        if node.op_type != "Split":
+            continue
+        said = next((a.i for a in node.attribute if a.name == "num_outputs"), len(node.output))
+        if len(node.input) > 1 and node.input[1] in sizes:
+            said = int(np.prod(sizes[node.input[1]].dims))
+        if said != len(node.output):
+            raise GraphoptError(
+                f"{where}: Split ({node.name}) says {said} parts, but has {len(node.output)} outputs; export it again"
+            )
 
 
 def _to_opset(model: onnx.ModelProto, where: str) -> onnx.ModelProto:
