@@ -97,8 +97,7 @@ def check(data: st.DataObject) -> None:
         path.write_bytes(content)
         try:
             found = rewritten(path)
-        except GraphoptError as error:
-            assert str(error).strip()
+        except GraphoptError:
             return
         image = random_image(*input_shape(found))
         mutated = onnx.load(path)

@@ -20,6 +20,7 @@ OPSET = 20
 IR_VERSION = 10  # the newest that opset 20 needs; onnxruntime lags behind onnx
 NEWEST_KEPT = 23  # opsets above OPSET that need no conversion: the ops that we read did not change
 LARGEST_SHAPE_VALUE = 1024  # bytes; values that shape inference reads (sizes, axes, pads) are shorter
+NOTHING_SAID: tuple[dict[str, str], str] = ({}, "")  # metadata and documentation of a graph that is no file's
 FOLDABLE = frozenset({"Shape", "ConstantOfShape", "Constant", "Identity"})
 
 
@@ -183,13 +184,25 @@ def input_shape(model: onnx.ModelProto) -> tuple[int, ...]:
 
 
 def to_graph(model: onnx.ModelProto) -> gs.Graph:
-    return gs.import_onnx(model)
+    """The graph of a model. What a file says of itself stays with it, through `copy_graph` and `to_model`."""
+    graph = gs.import_onnx(model)
+    graph.said = {entry.key: entry.value for entry in model.metadata_props}, model.doc_string
+    return graph
+
+
+def copy_graph(graph: gs.Graph) -> gs.Graph:
+    """A copy that shares values of constants, with what the file said of itself."""
+    copied = graph.copy()
+    copied.said = getattr(graph, "said", NOTHING_SAID)
+    return copied
 
 
 def to_model(graph: gs.Graph) -> onnx.ModelProto:
     """Exports with shapes inferred again."""
     model: onnx.ModelProto = gs.export_onnx(graph, do_type_check=False)
     model.ir_version = IR_VERSION
+    metadata, model.doc_string = getattr(graph, "said", NOTHING_SAID)
+    onnx.helper.set_model_props(model, metadata)
     _infer_shapes(model)
     return model
 

@@ -11,6 +11,7 @@ import onnx_graphsurgeon as gs
 
 from graphopt.errors import GraphoptError, did_you_mean
 from graphopt.ir.build import Build
+from graphopt.ir.canonical import copy_graph
 from graphopt.ir.fragments import Fragment
 from graphopt.ir.passes import Pass
 from graphopt.ir.sites import Site
@@ -147,7 +148,7 @@ def apply_selection(space: Space, selection: Selection) -> gs.Graph:
         options = space.choices[name].options
         if option not in options:
             raise GraphoptError(f"selection: '{name}' has no candidate '{option}'; {did_you_mean(option, options)}")
-    splicer = Splicer(space.graph.copy())
+    splicer = Splicer(copy_graph(space.graph))
     for name, option in selection.items():
         if option == KEEP or any(selection.get(outer, KEEP) != KEEP for outer in space.ancestors(name)):
             continue

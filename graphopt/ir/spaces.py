@@ -11,7 +11,7 @@ import onnx_graphsurgeon as gs
 from numpy.typing import NDArray
 
 from graphopt.errors import GraphoptError
-from graphopt.ir.canonical import to_graph, to_model
+from graphopt.ir.canonical import copy_graph, to_graph, to_model
 from graphopt.ir.contract import Contract
 from graphopt.ir.passes import Pass, Stage
 from graphopt.ir.rewriting import apply_selection, build_fragment, proposed_sites, rewrite_once
@@ -36,7 +36,7 @@ def prepare(graph: gs.Graph, passes: Sequence[Pass], images: list[NDArray[np.flo
     """Applies the passes of stage `prepare` at all their sites, once, and checks their contracts."""
     edits: dict[str, int] = {}
     for rule in (rule for rule in passes if rule.stage is Stage.PREPARE):
-        after = graph.copy()
+        after = copy_graph(graph)
         sites = proposed_sites(rule, GraphView(after))
         edits[rule.name] = rewrite_once(after, rule, collect(after, sites, images))
         check_approximation(rule, graph, after, images)

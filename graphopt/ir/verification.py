@@ -92,6 +92,11 @@ def check_activations(
             found = _run(after, tensors, label) if after.nodes else [tensors[t.name] for t in after.outputs]
             for output, b in zip(site.outputs.values(), found, strict=True):
                 a = tensors[output]
+                if not np.isfinite(a).all():
+                    raise GraphoptError(
+                        f"{output}, an activation of the network itself, is not finite on calibration images; "
+                        "check the network's weights and the images"
+                    )
                 worst = max(worst, difference := float(np.abs(a - b).max() / max(float(np.abs(a).max()), 1e-12)))
                 if not difference <= EXACT_TOLERANCE:
                     raise GraphoptError(
