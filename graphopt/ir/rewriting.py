@@ -98,7 +98,7 @@ class Splicer:
             self._nodes[name].outputs.clear()
             self._nodes[name].inputs.clear()
         self._removed.update(site.nodes)
-        self._made[site.nodes[0]] = made
+        self._made[site.nodes[-1]] = made  # where all that the site reads is computed
 
     def finish(self) -> gs.Graph:
         """The graph without the replaced nodes, sorted."""
@@ -108,7 +108,8 @@ class Splicer:
             if node.name not in self._removed:
                 nodes.append(node)
         self._graph.nodes = nodes
-        return self._graph.cleanup().toposort()
+        self._graph.cleanup()
+        return self._graph if _is_sorted(self._graph) else self._graph.toposort()
 
     def _resolve(self, name: str) -> str:
         while name in self._aliases:
@@ -135,6 +136,17 @@ class Splicer:
         self._tensors[name] = new
         if is_output:
             self._graph.outputs = [new if tensor is old else tensor for tensor in self._graph.outputs]
+
+
+def _is_sorted(graph: gs.Graph) -> bool:
+    """Whether every node stands after those whose results it reads. Sorting takes many times as long as looking."""
+    position = {id(node): index for index, node in enumerate(graph.nodes)}
+    return not any(
+        position.get(id(user), len(position)) <= index
+        for index, node in enumerate(graph.nodes)
+        for tensor in node.outputs
+        for user in tensor.outputs
+    ) and not any(node.subgraphs() for node in graph.nodes)  # what a subgraph reads is not among its node's inputs
 
 
 def apply_selection(space: Space, selection: Selection) -> gs.Graph:
