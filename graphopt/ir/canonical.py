@@ -193,7 +193,7 @@ def to_graph(model: onnx.ModelProto) -> gs.Graph:
 def copy_graph(graph: gs.Graph) -> gs.Graph:
     """A copy that shares values of constants, with what the file said of itself."""
     copied = graph.copy()
-    copied.said = getattr(graph, "said", NOTHING_SAID)
+    copied.said = vars(graph).get("said", NOTHING_SAID)
     return copied
 
 
@@ -201,7 +201,7 @@ def to_model(graph: gs.Graph) -> onnx.ModelProto:
     """Exports with shapes inferred again."""
     model: onnx.ModelProto = gs.export_onnx(graph, do_type_check=False)
     model.ir_version = IR_VERSION
-    metadata, model.doc_string = getattr(graph, "said", NOTHING_SAID)
+    metadata, model.doc_string = vars(graph).get("said", NOTHING_SAID)
     onnx.helper.set_model_props(model, metadata)
     _infer_shapes(model)
     return model

@@ -54,7 +54,7 @@ class Matcher:
 
     def near_miss(self, pattern: Pattern, anchor: gs.Node) -> NearMiss:
         """How far matching comes at an `anchor` without a match. A second walk: most failures interest nobody."""
-        attempt = _Attempt(anchor)
+        attempt = _Attempt(anchor, thorough=True)
         if attempt.at_an_output(pattern) is not None:
             raise ValueError(f"{pattern.name} matches at {anchor.name}")
         return in_words(anchor, *attempt.furthest) if attempt.furthest else NearMiss(anchor)
@@ -84,10 +84,14 @@ class Matcher:
 
 
 class _Attempt:
-    """One try at one anchor. Goals are met from the left; a choice that turns out to be wrong is undone."""
+    """One try at one anchor. Goals are met from the left; a choice that turns out to be wrong is undone.
 
-    def __init__(self, anchor: gs.Node):
+    A `thorough` try follows ways too whose first kind of node is wrong, to see how far they come.
+    """
+
+    def __init__(self, anchor: gs.Node, *, thorough: bool = False):
         self.anchor = anchor
+        self.plausible = _always if thorough else _plausible
         self.bound: dict[Term, Any] = {}  # in the order of binding
         self.matched = 0  # nodes
         self.furthest: tuple[int, gs.Node, int | str, Any, Any] | None = None  # matched, and what then did not fit
@@ -141,7 +145,7 @@ class _Attempt:
         """Each way in which `term` can be the goal's tensor, as the goals that it leaves. Empty where there is none."""
         _, tensor, reader, position = goal
         if isinstance(term, Either):
-            plausible = [((o, tensor, reader, position),) for o in term.alternatives if _plausible(o, tensor)]
+            plausible = [((o, tensor, reader, position),) for o in term.alternatives if self.plausible(o, tensor)]
             return plausible or self._missed(reader, position, term, tensor)
         if isinstance(term, Capture):
             return (((term.term, tensor, reader, position),),)
@@ -176,10 +180,10 @@ class _Attempt:
         if not term.commutative or count != 2:
             return (way,)
         (first, a, _, _), (second, b, _, _) = way
-        if not (_plausible(first, b) and _plausible(second, a)):
+        if not (self.plausible(first, b) and self.plausible(second, a)):
             return (way,)
         turned = ((second, a, node, 0), (first, b, node, 1))
-        return (way, turned) if _plausible(first, a) and _plausible(second, b) else (turned,)
+        return (way, turned) if self.plausible(first, a) and self.plausible(second, b) else (turned,)
 
     def _missed(self, reader: gs.Node, part: int | str, expected: Any, found: Any) -> Sequence[Way]:
         """Notes the first thing that did not fit at the furthest point. No way leads on from there."""
@@ -196,6 +200,10 @@ def _before(way: Way, goals: Goals) -> Goals:
     for goal in reversed(way):
         goals = goal, goals
     return goals
+
+
+def _always(term: Term | None, tensor: Any) -> bool:
+    return True
 
 
 def _plausible(term: Term | None, tensor: Any) -> bool:
