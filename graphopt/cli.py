@@ -174,8 +174,8 @@ def _print_rows(rows: list[dict[str, Any]], columns: tuple[str, ...], as_json: b
 
 def main() -> None:
     """Runs the command line; a GraphoptError becomes one message and exit status 1."""
-    # torch's threads otherwise spin while they wait, and on a machine with other work to do wait for one another
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    # torch's threads spin for milliseconds by default while they wait: on a busy machine each waits for one that waits
+    os.environ.setdefault("GOMP_SPINCOUNT", "20000")
     try:
         app()
     except GraphoptError as error:
