@@ -183,13 +183,16 @@ class Pipeline:
         supernet = Supernet(space).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         if not (place / "sensitivity.json").exists():
             calibration = PatchSampler.of_folders(data.train, data.sigma, self.config.search.seed)
-            _write_json(place / "sensitivity.json", measure(space, supernet, calibration, (8, 64), say))
+            _write_json(
+                place / "sensitivity.json",
+                measure(space, supernet, calibration, (8, 64), lambda share, words: say(share / 10, words)),
+            )
         sensitivity = _read_json(place / "sensitivity.json")
         search = EntropySearch(
             space, table, goals, searched, self.config.search, supernet, sensitivity, teacher, sampler,
             place / "checkpoint.pt",
         )  # fmt: skip
-        result = search.run(say)
+        result = search.run(lambda share, words: say((1 + 9 * share) / 10, words))
         decided = decide(space, result.probabilities)
         met, turned = meet_goal(space, table, decided, result.probabilities, goals)
         missed = [t for t, goal in goals.items() if table.expected_ms(space, met, t) > goal * (1 + 1e-9)]
