@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import repeat
 from typing import Any
 
 import onnx_graphsurgeon as gs
@@ -144,15 +145,17 @@ class _Attempt:
     def _ways(self, term: Term, goal: Goal) -> Sequence[Way]:
         """Each way in which `term` can be the goal's tensor, as the goals that it leaves. Empty where there is none."""
         _, tensor, reader, position = goal
-        if isinstance(term, Either):
+        if isinstance(term, Constant):
+            if isinstance(tensor, gs.Constant) and (term.condition is None or term.condition(tensor.values)):
+                return NOTHING_LEFT
+        elif isinstance(term, Variable):
+            if not isinstance(tensor, gs.Constant):
+                return NOTHING_LEFT
+        elif isinstance(term, Either):
             plausible = [((o, tensor, reader, position),) for o in term.alternatives if self.plausible(o, tensor)]
             return plausible or self._missed(reader, position, term, tensor)
-        if isinstance(term, Capture):
+        elif isinstance(term, Capture):
             return (((term.term, tensor, reader, position),),)
-        if isinstance(term, Variable) and not isinstance(tensor, gs.Constant):
-            return NOTHING_LEFT
-        if isinstance(term, Constant) and _holds(term, tensor):
-            return NOTHING_LEFT
         return self._missed(reader, position, term, tensor)
 
     def _ways_of_op(self, term: Op, goal: Goal) -> Sequence[Way]:
@@ -176,24 +179,24 @@ class _Attempt:
                 if lost.name and not isinstance(lost, gs.Constant):
                     return self._missed(node, place, "no further operand", lost)
             operands = [*operands[:count], *[None] * (count - len(operands))]
-        way = tuple((t, o, node, place) for place, (t, o) in enumerate(zip(term.operands, operands, strict=True)))
-        if not term.commutative or count != 2:
-            return (way,)
-        (first, a, _, _), (second, b, _, _) = way
-        if not (self.plausible(first, b) and self.plausible(second, a)):
-            return (way,)
-        turned = ((second, a, node, 0), (first, b, node, 1))
-        return (way, turned) if self.plausible(first, a) and self.plausible(second, b) else (turned,)
+        if count == 1:
+            return (((term.operands[0], operands[0], node, 0),),)
+        if count != 2:
+            goals = zip(term.operands, operands, repeat(node), range(count), strict=False)
+            return (tuple(goals),)
+        (first, second), (a, b) = term.operands, operands
+        ways: list[Way] = []
+        if self.plausible(first, a) and self.plausible(second, b):
+            ways.append(((first, a, node, 0), (second, b, node, 1)))
+        if term.commutative and self.plausible(first, b) and self.plausible(second, a):
+            ways.append(((second, a, node, 0), (first, b, node, 1)))
+        return ways
 
     def _missed(self, reader: gs.Node, part: int | str, expected: Any, found: Any) -> Sequence[Way]:
         """Notes the first thing that did not fit at the furthest point. No way leads on from there."""
         if self.matched > (self.furthest[0] if self.furthest else 0):
             self.furthest = self.matched, reader, part, expected, found
         return ()
-
-
-def _holds(term: Constant, tensor: Any) -> bool:
-    return isinstance(tensor, gs.Constant) and (term.condition is None or term.condition(tensor.values))
 
 
 def _before(way: Way, goals: Goals) -> Goals:
