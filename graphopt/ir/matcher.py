@@ -92,7 +92,7 @@ class _Attempt:
 
     def __init__(self, anchor: gs.Node, *, thorough: bool = False):
         self.anchor = anchor
-        self.plausible = _always if thorough else _plausible
+        self.takes = _always if thorough else _takes
         self.bound: dict[Term, Any] = {}  # in the order of binding
         self.matched = 0  # nodes
         self.furthest: tuple[int, gs.Node, int | str, Any, Any] | None = None  # matched, and what then did not fit
@@ -152,7 +152,8 @@ class _Attempt:
             if not isinstance(tensor, gs.Constant):
                 return NOTHING_LEFT
         elif isinstance(term, Either):
-            plausible = [((o, tensor, reader, position),) for o in term.alternatives if self.plausible(o, tensor)]
+            head, takes = _head(tensor), self.takes
+            plausible = [((o, tensor, reader, position),) for o in term.alternatives if takes(o, head)]
             return plausible or self._missed(reader, position, term, tensor)
         elif isinstance(term, Capture):
             return (((term.term, tensor, reader, position),),)
@@ -186,9 +187,10 @@ class _Attempt:
             return (tuple(goals),)
         (first, second), (a, b) = term.operands, operands
         ways: list[Way] = []
-        if self.plausible(first, a) and self.plausible(second, b):
+        takes, head_a, head_b = self.takes, _head(a), _head(b)
+        if takes(first, head_a) and takes(second, head_b):
             ways.append(((first, a, node, 0), (second, b, node, 1)))
-        if term.commutative and self.plausible(first, b) and self.plausible(second, a):
+        if term.commutative and takes(first, head_b) and takes(second, head_a):
             ways.append(((second, a, node, 0), (first, b, node, 1)))
         return ways
 
@@ -205,14 +207,21 @@ def _before(way: Way, goals: Goals) -> Goals:
     return goals
 
 
-def _always(term: Term | None, tensor: Any) -> bool:
-    return True
-
-
-def _plausible(term: Term | None, tensor: Any) -> bool:
-    """False where the kind of node alone says that `term` cannot be `tensor`."""
-    if term is None or tensor is None:
-        return True  # an operand that is missing, or too many, has its own reason
+def _head(tensor: Any) -> str | None:
+    """The kind of node that computes a tensor, CONSTANT, or COMPUTED for an input of the graph."""
+    if tensor is None:
+        return None
     if isinstance(tensor, gs.Constant):
-        return CONSTANT in term.heads
-    return COMPUTED in term.heads or bool(tensor.inputs and tensor.inputs[0].op in term.heads)
+        return CONSTANT
+    return tensor.inputs[0].op if tensor.inputs else COMPUTED
+
+
+def _takes(term: Term | None, head: str | None) -> bool:
+    """False where the head of a tensor alone says that `term` cannot be that tensor."""
+    if term is None or head is None:
+        return True  # an operand that is missing, or too many, has its own reason
+    return head in term.heads or (head is not CONSTANT and COMPUTED in term.heads)
+
+
+def _always(term: Term | None, head: str | None) -> bool:
+    return True

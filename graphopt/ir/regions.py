@@ -18,8 +18,14 @@ class Regions:
 
     def __init__(self, graph: gs.Graph):
         self.graph = graph
-        self.nodes: dict[str, gs.Node] = {node.name: node for node in graph.nodes}
-        self.order = {node.name: position for position, node in enumerate(graph.nodes)}
+
+    @cached_property
+    def nodes(self) -> dict[str, gs.Node]:
+        return {node.name: node for node in self.graph.nodes}
+
+    @cached_property
+    def order(self) -> dict[str, int]:
+        return {node.name: position for position, node in enumerate(self.graph.nodes)}
 
     @cached_property
     def flow(self) -> nx.DiGraph:

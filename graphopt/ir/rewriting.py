@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from itertools import count
 
@@ -67,9 +67,10 @@ class Splicer:
     the host straight on, the replaced name becomes an alias of it. Call `finish` after the last splice.
     """
 
-    def __init__(self, graph: gs.Graph):
+    def __init__(self, graph: gs.Graph, tensors: Mapping[str, gs.Tensor] | None = None):
+        """`tensors` are those of the graph by name, where the caller has them already."""
         self._graph = graph
-        self._tensors = graph.tensors()
+        self._tensors = dict(graph.tensors() if tensors is None else tensors)
         self._nodes = {node.name: node for node in graph.nodes}
         self._aliases: dict[str, str] = {}
         self._made: dict[str, list[gs.Node]] = {}
@@ -108,7 +109,9 @@ class Splicer:
             if node.name not in self._removed:
                 nodes.append(node)
         self._graph.nodes = nodes
-        self._graph.cleanup()
+        if _has_subgraphs(self._graph):  # what these read is not among their node's inputs
+            return self._graph.cleanup().toposort()
+        _drop_unused(self._graph)
         return self._graph if _is_sorted(self._graph) else self._graph.toposort()
 
     def _resolve(self, name: str) -> str:
@@ -138,6 +141,28 @@ class Splicer:
             self._graph.outputs = [new if tensor is old else tensor for tensor in self._graph.outputs]
 
 
+def _has_subgraphs(graph: gs.Graph) -> bool:
+    return bool(graph.functions) or any(
+        isinstance(value, gs.Graph) for node in graph.nodes for value in node.attrs.values()
+    )
+
+
+def _drop_unused(graph: gs.Graph) -> None:
+    """Removes the nodes that no output of the graph needs. graphsurgeon's `cleanup` takes ten times as long."""
+    used: set[int] = set()
+    pending = list(graph.outputs)
+    while pending:
+        for node in pending.pop().inputs:
+            if id(node) not in used:
+                used.add(id(node))
+                pending += node.inputs
+    for node in graph.nodes:
+        if id(node) not in used:
+            node.inputs.clear()
+            node.outputs.clear()
+    graph.nodes = [node for node in graph.nodes if id(node) in used]
+
+
 def _is_sorted(graph: gs.Graph) -> bool:
     """Whether every node stands after those whose results it reads. Sorting takes many times as long as looking."""
     position = {id(node): index for index, node in enumerate(graph.nodes)}
@@ -146,7 +171,7 @@ def _is_sorted(graph: gs.Graph) -> bool:
         for index, node in enumerate(graph.nodes)
         for tensor in node.outputs
         for user in tensor.outputs
-    ) and not any(node.subgraphs() for node in graph.nodes)  # what a subgraph reads is not among its node's inputs
+    )
 
 
 def apply_selection(space: Space, selection: Selection) -> gs.Graph:
@@ -172,13 +197,15 @@ def apply_selection(space: Space, selection: Selection) -> gs.Graph:
 def rewrite_once(graph: gs.Graph, rule: Pass, statistics: Statistics | None = None) -> int:
     """Applies a pass at all its sites, in place, and counts them. Of sites that overlap, the first one counts."""
     view = GraphView(graph)
-    splicer = Splicer(graph)
     covered: set[str] = set()
     fragments = []
     for site in proposed_sites(rule, view):
         if not covered & set(site.nodes):
             covered |= set(site.nodes)
             fragments.append((site, build_fragment(rule, site, view, statistics)))
+    if not fragments:
+        return 0
+    splicer = Splicer(graph, view.tensors)
     for site, fragment in fragments:
         splicer.splice(site, fragment)
     splicer.finish()
@@ -204,7 +231,8 @@ def rewrite_everywhere(graph: gs.Graph, passes: Sequence[Pass], statistics: Stat
 
 def _rename_rewritten(graph: gs.Graph, pass_name: str) -> None:
     """Drops the `@pass` marks, so that a later round can make the same names again."""
-    taken = {tensor for tensor in graph.tensors() if f"@{pass_name}/" not in tensor}
+    tensors = graph.tensors()
+    taken = {tensor for tensor in tensors if f"@{pass_name}/" not in tensor}
     taken |= {node.name for node in graph.nodes if f"@{pass_name}/" not in node.name}
 
     def free(name: str) -> str:
@@ -216,7 +244,7 @@ def _rename_rewritten(graph: gs.Graph, pass_name: str) -> None:
                 return candidate
         raise AssertionError
 
-    for tensor in graph.tensors().values():
+    for tensor in tensors.values():
         if f"@{pass_name}/" in tensor.name:
             tensor.name = free(tensor.name)
     for node in graph.nodes:

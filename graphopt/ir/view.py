@@ -25,12 +25,15 @@ class GraphView:
     def __init__(self, graph: gs.Graph):
         self.graph = graph
         self.regions = Regions(graph)
-        self.nodes = self.regions.nodes
         self._refused: list[tuple[str, str]] = []
         self._failed: list[tuple[Pattern, gs.Node]] = []
         self._matcher = Matcher(graph)
         self._graph_outputs = {tensor.name for tensor in graph.outputs}
-        self._sorted_names = sorted(self.nodes)
+        self._sorted_names = sorted([node.name for node in graph.nodes])
+
+    @property
+    def nodes(self) -> dict[str, gs.Node]:
+        return self.regions.nodes
 
     @cached_property
     def tensors(self) -> dict[str, gs.Tensor]:
