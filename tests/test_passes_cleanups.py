@@ -105,6 +105,14 @@ def test_no_ops_that_broadcast_stay() -> None:
     assert refused(graph, RemoveNoOps()) == ["Mul changes [1, 1, 8, 10] to [1, 6, 8, 10]"]
 
 
+def test_ops_on_tensors_of_unknown_shape_stay() -> None:
+    """What a rewrite has made has no shape before the next export."""
+    graph = network(f"{X_TO_Y} {{ a = Relu(x) b = Mul(a, ones) y = Neg(b) }}", {"ones": np.ones((1, 6, 1, 1))})
+    graph.tensors()["a"].shape = None
+    assert refused(graph, RemoveNoOps()) == ["the shape of a or b is not known yet"]
+    assert kinds(graph) == ["Relu", "Mul", "Neg"]
+
+
 SLICES = {"zero": np.array([0]), "two": np.array([2]), "three": np.array([3]), "five": np.array([5]), "one": np.array([1]), "end": np.array([2**62]), "minus": np.array([-3])}  # fmt: skip
 
 
