@@ -85,6 +85,18 @@ def test_epilogues_run_in_the_kernel_of_the_convolution(phone: Target, cache: Co
     assert plain.latency_ms < scaled.latency_ms < 1.35 * plain.latency_ms
 
 
+def test_a_clamp_asks_nothing_of_limits_that_are_known(phone: Target) -> None:
+    """One block for the lower limit and one for the upper; MetaSchedule cannot place any that look for NaN."""
+    from graphopt.cost.lowering import kernel_calls, to_relax
+
+    made = model(f"c = {CONV_NODE} y = Clip(c, low, high)", **CONV)
+    made = constant(constant(made, "low", np.float32(-1)), "high", np.float32(1.5))
+    module = to_relax(made, phone)
+    (call,) = kernel_calls(module)
+    assert call.name == "fused_conv2d_add_maximum_minimum"
+    assert "isnan" not in str(module)
+
+
 def test_what_depends_on_weights_alone_is_free(phone: Target, cache: CostCache) -> None:
     plain = network_cost(model(f"y = {CONV_NODE}", **CONV), phone, cache)
     affine = model(

@@ -13,7 +13,7 @@ from typing import Any
 from graphopt.cost.target import KernelKind, Target
 from graphopt.errors import GraphoptError
 
-FORMULA = 1  # part of the key of every cached price: raise it whenever `price` changes
+FORMULA = 2  # part of the key of every cached price: raise it whenever `price`, or what is lowered, changes
 
 
 @dataclass(frozen=True)

@@ -68,7 +68,7 @@ def to_relax(model: onnx.ModelProto, target: Target) -> tvm.IRModule:
             warnings.simplefilter("ignore")
             prepared = convert_float_to_float16(prepared, disable_shape_infer=True, op_block_list=[])
     try:
-        module = _bind_scalars(from_onnx(prepared, keep_params_in_input=True))
+        module = _without_questions(_bind_scalars(from_onnx(prepared, keep_params_in_input=True)))
     except Exception as error:  # the importer raises whatever its converters meet
         reason = next(iter(str(error).strip().splitlines()[-1:]), type(error).__name__)
         raise GraphoptError(f"TVM cannot import the graph '{model.graph.name}': {reason}") from error
@@ -153,6 +153,36 @@ def _square_by_product(model: onnx.ModelProto) -> None:
         if node.op_type == "Pow" and node.input[1] in twos:
             node.op_type = "Mul"
             node.input[1] = node.input[0]
+
+
+@relax.expr_functor.mutator
+class _KnownLimits(relax.PyExprMutator):
+    """where(isnan(c), a, b) -> b for a constant c that is a number.
+
+    TVM's importer asks this of each limit of a Clip, in a block of its own in the kernel of the convolution before
+    it, and MetaSchedule's rules for what follows a convolution cannot place such blocks.
+    """
+
+    def visit_call_(self, call: relax.Call) -> relax.Expr:
+        call = self.visit_expr_post_order(call)
+        if call.op == _WHERE:
+            question = call.args[0]
+            asked = self.lookup_binding(question) if isinstance(question, relax.Var) else question
+            if (
+                isinstance(asked, relax.Call)
+                and asked.op == _IS_NAN
+                and isinstance(asked.args[0], tvm.ir.expr.GenericConst)
+            ):
+                return call.args[1 if np.isnan(asked.args[0].value.numpy()).any() else 2]
+        return call
+
+
+_WHERE, _IS_NAN = tvm.ir.Op.get("relax.where"), tvm.ir.Op.get("relax.isnan")
+
+
+def _without_questions(module: tvm.IRModule) -> tvm.IRModule:
+    module.update_func(module.get_global_var("main"), _KnownLimits(module).visit_expr(module["main"]))
+    return module
 
 
 def _wide(reduce: Any, mean: bool) -> Any:

@@ -142,23 +142,30 @@ def _tune(module: Any, device: Any, database: Any, folder: Path, options: Tuning
         return
     say(0.1, f"tuning {len(fresh)} kernels with {trials} trials")
     before = len(database.get_all_tuning_records())
-    meta_schedule.tune.tune_tasks(
-        tasks=[context for context, _ in fresh],
-        task_weights=[weight for _, weight in fresh],
-        work_dir=str(folder / "logs"),
-        max_trials_global=trials,
-        max_trials_per_task=max(options.trials_per_iteration, trials // (4 if guided else 1)),
-        num_trials_per_iter=options.trials_per_iteration,
-        builder=InProcessBuilder(),
-        runner=meta_schedule.runner.LocalRunner(
-            timeout_sec=options.run_timeout_s,
-            evaluator_config=meta_schedule.runner.EvaluatorConfig(
-                number=1, repeat=1, min_repeat_ms=options.minimum_repeat_ms, enable_cpu_cache_flush=False
+    try:
+        meta_schedule.tune.tune_tasks(
+            tasks=[context for context, _ in fresh],
+            task_weights=[weight for _, weight in fresh],
+            work_dir=str(folder / "logs"),
+            max_trials_global=trials,
+            max_trials_per_task=max(options.trials_per_iteration, trials // (4 if guided else 1)),
+            num_trials_per_iter=options.trials_per_iteration,
+            builder=InProcessBuilder(),
+            runner=meta_schedule.runner.LocalRunner(
+                timeout_sec=options.run_timeout_s,
+                evaluator_config=meta_schedule.runner.EvaluatorConfig(
+                    number=1, repeat=1, min_repeat_ms=options.minimum_repeat_ms, enable_cpu_cache_flush=False
+                ),
             ),
-        ),
-        database=database,
-        cost_model="xgb" if guided else "random",
-    )
+            database=database,
+            cost_model="xgb" if guided else "random",
+        )
+    except Exception as error:  # what TVM's schedule rules meet in a kernel that they were not written for
+        reason = str(error).strip().splitlines()[-1]
+        raise GraphoptError(
+            f"tuning: MetaSchedule failed on a kernel of this network: {reason[:300]}; set 'trials: 0' to measure "
+            f"TVM's default schedules, or see {folder / 'logs'}"
+        ) from error
     seconds = [float(s) for record in database.get_all_tuning_records()[before:] for s in record.run_secs]
     if min(seconds, default=_FAILED) >= _FAILED:
         raise GraphoptError(f"tuning: none of the {trials} trials could be built and run; see {folder / 'logs'}")
