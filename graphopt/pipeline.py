@@ -17,6 +17,7 @@ from typing import Any
 import onnx
 
 from graphopt.config import PipelineConfig
+from graphopt.cost.kernel_model import FORMULA
 from graphopt.cost.record import Cost
 from graphopt.cost.target import Target, load_target
 from graphopt.errors import GraphoptError
@@ -58,7 +59,11 @@ class Pipeline:
     def _run(self) -> bool:
         config, data = self.config, self.config.data
         images = [files_digest(self.train_images), data.sigma]
-        costs = [digest(t.model_dump()) for t in self.targets.values()] + [version("apache-tvm"), config.trials]
+        costs = [digest(t.model_dump()) for t in self.targets.values()] + [
+            version("apache-tvm"),
+            FORMULA,
+            config.trials,
+        ]
         threads = config.threads
         for name, inputs, after, work in (
             ("source", (file_digest(self.model), config.resolution), (), self._source),
