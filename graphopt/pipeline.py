@@ -28,7 +28,6 @@ from graphopt.stages import Stages, digest, file_digest, files_digest
 from graphopt.train.data import add_noise, list_images, read_image, to_planes
 
 Report = Callable[[str, float, str], None]
-CALIBRATION_SIZE = 256
 
 
 class Pipeline:

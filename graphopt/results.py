@@ -14,7 +14,6 @@ from numpy.typing import NDArray
 
 from graphopt.config import PipelineConfig
 from graphopt.cost.target import Target
-from graphopt.ir.naming import tokens
 from graphopt.ir.space import KEEP, Space
 from graphopt.ir.space_files import load_space
 from graphopt.report.data import (
@@ -151,8 +150,8 @@ def _choices(space: Space, found: dict[str, Any], table: dict[str, Any]) -> list
 
 
 def _block(site: str) -> str:
-    """`encoders.0.1/norm1` -> `encoders.0.1`."""
-    return site.rsplit("/", 1)[0] if "/" in site else ".".join(tokens(site)[:2])
+    """`encoders.0.1/norm1` -> `encoders.0.1`; a site that is a whole block stands for itself."""
+    return site.rsplit("/", 1)[0]
 
 
 def _exact(run: Run) -> list[str]:

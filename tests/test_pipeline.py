@@ -19,6 +19,7 @@ from graphopt.ir.session import OnnxSession
 from graphopt.models.checkpoints import save_checkpoint
 from graphopt.models.nafnet import NAFNet, NAFNetConfig
 from graphopt.pipeline import open_pipeline
+from graphopt.results import _block
 from graphopt.stages import Stages
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
@@ -241,3 +242,11 @@ def test_an_unsupported_op_is_named(home: Path, tmp_path: Path) -> None:
     """)
     with pytest.raises(GraphoptError, match=r"LRN.*opset 20"):
         run_source(home, tmp_path, model)
+
+
+@pytest.mark.parametrize(
+    ("site", "block"),
+    [("encoders.0.1/norm1", "encoders.0.1"), ("encoders.0.1", "encoders.0.1"), ("middle_blks.3", "middle_blks.3")],
+)
+def test_a_whole_block_stands_in_the_row_of_its_block(site: str, block: str) -> None:
+    assert _block(site) == block

@@ -13,8 +13,6 @@ from torch import Tensor
 from graphopt.errors import GraphoptError
 from graphopt.models.nafnet import NAFNet, NAFNetConfig
 
-CHECKPOINT_SUFFIXES = frozenset({".pth", ".pt", ".safetensors"})
-
 
 def load_checkpoint(path: Path) -> NAFNet:
     """A NAFNet with the weights of a file; width and depths follow from the weights.

@@ -69,7 +69,7 @@ class PatchSampler:
     """Random crops with random flips and quarter turns, as noisy and clean batches (N, 3, size, size) in [0, 1].
 
     With `varied`, patches also change colour and contrast, and photographs are seen at several scales, so that a few
-    photographs stand for many (docs/pipeline.md has figures).
+    photographs stand for many.
     """
 
     images: list[NDArray[np.uint8]]
