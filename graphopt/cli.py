@@ -11,7 +11,7 @@ from typing import Annotated, Any
 
 import typer
 
-from graphopt import cli_passes
+from graphopt import cli_passes, cli_verify
 from graphopt.errors import GraphoptError
 from graphopt.terminal import JsonFlag, cache_folder, print_table, progress
 
@@ -142,6 +142,7 @@ def cost(
 
 
 app.command()(cli_passes.explain)
+app.command()(cli_verify.verify)
 
 
 @targets_app.command("list")

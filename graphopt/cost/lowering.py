@@ -102,11 +102,16 @@ def kernel_calls(module: tvm.IRModule) -> list[Call]:
             if not any(argument in varying for argument in inputs):
                 continue
             varying.add(binding.var)
-            if isinstance(value, relax.Call) and str(value.op) == _CALL_TIR:
+            if is_kernel(value):
                 given = list(value.args[1].fields)
                 repeats = tuple(i for i, argument in enumerate(given) if argument in given[:i])
                 counts[value.args[0], repeats] += 1
     return [Call(str(kernel.name_hint), module[kernel], same, calls) for (kernel, same), calls in counts.items()]
+
+
+def is_kernel(value: Any) -> bool:
+    """Whether a binding of `main` calls a fused kernel."""
+    return isinstance(value, relax.Call) and str(value.op) == _CALL_TIR
 
 
 _CALL_TIR = str(tvm.ir.Op.get("relax.call_tir"))
