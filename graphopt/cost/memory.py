@@ -1,0 +1,93 @@
+"""Peak memory of a network: its weights, and what the planner of the runtime that executes it sets aside.
+
+Two planners. onnxruntime's: nodes run in order; a buffer that is no longer read waits for the next tensor of the same
+shape, and is given back only after the last tensor that it holds (`framework/allocation_planner.cc`, studied by its
+behaviour: see `benchmarks/costs/memory.py`). TVM's, for compiled networks, is asked itself (`lowering.planned_bytes`).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from math import prod
+
+import onnx
+
+from graphopt.cost.count import static_shapes
+
+_VIEWS = frozenset({"Reshape", "Identity", "Squeeze", "Unsqueeze", "Flatten"})  # of their first input's buffer
+_FLOATS = (onnx.TensorProto.FLOAT, onnx.TensorProto.FLOAT16)
+
+
+def weight_bytes(model: onnx.ModelProto, bytes_per_element: int) -> int:
+    """The bytes of all weights."""
+    held = sum(prod(tensor.dims) for tensor in model.graph.initializer if tensor.data_type in _FLOATS)
+    return held * bytes_per_element
+
+
+def image_bytes(model: onnx.ModelProto, bytes_per_element: int) -> int:
+    """The bytes of the inputs, which the caller holds while the network runs."""
+    shapes = static_shapes(model)
+    weights = {tensor.name for tensor in model.graph.initializer}
+    return sum(prod(shapes[v.name]) for v in model.graph.input if v.name not in weights) * bytes_per_element
+
+
+@dataclass(eq=False)
+class _Buffer:
+    """A piece of memory, from the node that first writes it to the last that reads it."""
+
+    shape: tuple[int, ...]
+    first: int
+    last: int
+    readers: int = 0
+
+
+def activation_bytes(model: onnx.ModelProto, bytes_per_element: int) -> int:
+    """The most bytes of activations, outputs included, that onnxruntime holds at once (nothing in place)."""
+    shapes = static_shapes(model)
+    nodes = model.graph.node
+    outputs = {value.name for value in model.graph.output}
+    readers: dict[str, int] = dict.fromkeys(outputs, 1)
+    for node in nodes:
+        for name in node.input:
+            readers[name] = readers.get(name, 0) + 1
+    held: dict[str, _Buffer] = {}
+    made: list[_Buffer] = []
+    free: list[_Buffer] = []
+    for step, node in enumerate(nodes):
+        for name in filter(None, node.output):
+            if node.op_type in _VIEWS and node.input[0] in held:
+                buffer = held[node.input[0]]
+            else:
+                buffer = _buffer(shapes[name], step, free if name not in outputs else [])
+                made += [buffer] if buffer.first == step else []
+            buffer.readers += readers.get(name, 0)
+            held[name] = buffer
+        for name in node.input:
+            if name in held:
+                held[name].readers -= 1
+        for name in (*node.input, *node.output):
+            if name in held:
+                buffer = held[name]
+                buffer.last = step
+                if buffer.readers == 0 and buffer not in free:
+                    free.append(buffer)
+    for name in outputs & set(held):
+        held[name].last = len(nodes)
+    change = [0] * (len(nodes) + 2)
+    for buffer in made:
+        change[buffer.first] += prod(buffer.shape)
+        change[buffer.last + 1] -= prod(buffer.shape)
+    alive = peak = 0
+    for difference in change:
+        alive += difference
+        peak = max(peak, alive)
+    return peak * bytes_per_element
+
+
+def _buffer(shape: tuple[int, ...], step: int, free: list[_Buffer]) -> _Buffer:
+    """The buffer of that shape that was freed last, or a new one."""
+    for buffer in reversed(free):
+        if buffer.shape == shape:
+            free.remove(buffer)
+            return buffer
+    return _Buffer(shape, step, step)
