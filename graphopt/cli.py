@@ -139,6 +139,10 @@ def cost(
             f"{row['peak_memory_bytes'] / 2**20:.1f} MiB peak, {row['macs'] / 1e9:.3f} GMAC, "
             f"{row['parameters'] / 1e6:.3f} M parameters"
         )
+        refused = [kernel["name"] for kernel in row["kernels"] if kernel["kind"] == "refused"]
+        if refused:
+            names = ", ".join(refused[:5]) + (f" and {len(refused) - 5} more" if len(refused) > 5 else "")
+            typer.echo(f"  a lower bound: refused by the NPU, and not priced: {names}")
 
 
 app.command()(cli_passes.explain)

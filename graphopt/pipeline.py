@@ -18,6 +18,8 @@ import onnx
 
 from graphopt.config import PipelineConfig
 from graphopt.cost.kernel_model import FORMULA
+from graphopt.cost.npu_compile import compiler_version
+from graphopt.cost.npu_model import FORMULA as NPU_FORMULA
 from graphopt.cost.record import Cost
 from graphopt.cost.target import Target, load_target
 from graphopt.errors import GraphoptError
@@ -44,6 +46,7 @@ class Pipeline:
         for name in config.targets:
             target = load_target(str(path.parent / name) if name.endswith((".yaml", ".yml")) else name)
             self.targets[target.name] = target
+        self.npu_compilers = [compiler_version(target) for target in self.targets.values() if target.kind == "qnn"]
         self.weights = dict(zip(self.targets, config.targets.values(), strict=True))
         self.train_images = list_images(config.data.train)
         self.test_images = list_images(config.data.test)
@@ -61,6 +64,8 @@ class Pipeline:
         costs = [digest(t.model_dump()) for t in self.targets.values()] + [
             version("apache-tvm"),
             FORMULA,
+            NPU_FORMULA,
+            self.npu_compilers,
             config.trials,
         ]
         threads = config.threads

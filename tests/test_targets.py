@@ -7,7 +7,7 @@ import yaml
 from graphopt.cost.target import UNITS, list_targets, load_target
 from graphopt.errors import GraphoptError
 
-BUILT_IN = ["exynos2100-mali-g78", "host-cpu", "sm8650-adreno750"]
+BUILT_IN = ["exynos2100-mali-g78", "host-cpu", "sm8650-adreno750", "sm8650-hexagon"]
 
 
 def write(folder: Path, name: str, change: Any) -> str:
@@ -25,7 +25,7 @@ def test_built_in_targets_are_listed_by_name() -> None:
 
 
 def test_provenance_follows_the_kind() -> None:
-    assert [target.provenance for target in list_targets()] == ["estimated", "measured", "estimated"]
+    assert [target.provenance for target in list_targets()] == ["estimated", "measured", "estimated", "estimated"]
 
 
 @pytest.mark.parametrize("name", ["exynos2100-mali-g78", "sm8650-adreno750"])

@@ -29,9 +29,11 @@ def compile_network(model: onnx.ModelProto, target: Target, folder: Path, cache:
     `opencl`: `<target>.cl`, the source of all kernels in the target's dtype, and `<target>.aarch64.so`, weights and
     host code for Android in one library for TVM's runtime (`<target>.aarch64.tar`, to be linked elsewhere, where no
     linker for aarch64 is found). `llvm`: `host.so`, under the best schedules that tuning has left in the cache folder.
+    `qnn`: `<target>.onnx` and the context binary that it names, `<target>_qnn.bin`, for onnxruntime on the phone;
+    nothing for a network with ops that the NPU refuses, of which there is no binary.
 
     Raises:
-        GraphoptError: an operator that TVM does not carry, or a linker that fails.
+        GraphoptError: an operator that TVM does not carry, a compiler that fails, or a linker that fails.
     """
     folder.mkdir(parents=True, exist_ok=True)
     if target.kind == "llvm":
@@ -41,6 +43,13 @@ def compile_network(model: onnx.ModelProto, target: Target, folder: Path, cache:
         executable = build_host(model, target, cache.folder / "tuning", 0, lambda share, message: None, tuned=True)
         executable.export_library(str(path))
         return [path]
+    if target.kind == "qnn":
+        from graphopt.cost.network import network_cost
+        from graphopt.cost.npu_compile import compile_npu
+        from graphopt.cost.npu_model import REFUSED
+
+        refused = any(row.kind == REFUSED for row in network_cost(model, target, cache).kernels)
+        return [] if refused else compile_npu(model, target, folder)[1]
     executable = _build_gpu(model, target)
     source = folder / f"{target.name}.cl"
     source.write_text(_opencl_source(executable.mod))

@@ -13,6 +13,8 @@ import onnx
 from onnx import TensorProto, numpy_helper
 
 from graphopt.cost.kernel_model import FORMULA
+from graphopt.cost.npu_compile import compiler_version
+from graphopt.cost.npu_model import FORMULA as NPU_FORMULA
 from graphopt.cost.target import Target
 
 _WEIGHTS = (TensorProto.FLOAT, TensorProto.FLOAT16, TensorProto.DOUBLE)
@@ -49,11 +51,19 @@ def price_key(model: onnx.ModelProto, target: Target, trials: int) -> str:
     return _hash([graph_key(model), target_key(target), trials])
 
 
+def compile_key(model: onnx.ModelProto, target: Target) -> str:
+    """`graph_key`, and what decides how the NPU's compiler compiles it."""
+    chip = target.npu_compiler.model_dump(exclude={"time_limit_s"}) if target.npu_compiler else {}
+    return _hash([graph_key(model), chip, compiler_version(target)])
+
+
 def target_key(target: Target) -> str:
-    """A hash of the figures of a target, of TVM's version and of the kernel model's; of this processor, where it is
-    what is measured.
+    """A hash of the figures of a target, of TVM's version and of the kernel model's (of an NPU: its compiler's version
+    and its regression's); of this processor, where it is what is measured.
     """
     figures = target.model_dump(mode="json", exclude={"name", "title"})
+    if target.kind == "qnn":
+        return _hash([_without_sources(figures), compiler_version(target), NPU_FORMULA])
     processor = _processor() if target.kind == "llvm" else ""
     return _hash([_without_sources(figures), metadata.version("apache-tvm"), FORMULA, processor])
 

@@ -9,7 +9,7 @@ import onnx
 from graphopt.cost.cache import CostCache
 from graphopt.cost.count import macs_and_parameters, peak_memory
 from graphopt.cost.kernel_model import KernelFacts, price
-from graphopt.cost.keys import graph_key, price_key, target_key
+from graphopt.cost.keys import compile_key, graph_key, price_key, target_key
 from graphopt.cost.record import Cost, KernelCost, NetworkCost
 from graphopt.cost.target import Target
 from graphopt.progress import Progress
@@ -22,10 +22,11 @@ def network_cost(
 
     `opencl` targets: TVM lowers the graph, and the kernel model prices every kernel (`estimated`). `llvm`: the graph
     is compiled and timed on this host (`measured`): tuned by MetaSchedule with `trials` trials, or, with `trials` 0,
-    under TVM's default schedules, which nobody tuned. Graphs that differ in names and weights alone have one price.
+    under TVM's default schedules, which nobody tuned. `qnn`: the NPU's compiler compiles the graph, and a regression
+    prices what it says (`estimated`). Graphs that differ in names and weights alone have one price.
 
     Raises:
-        GraphoptError: shapes that are not static, or an operator that TVM does not carry.
+        GraphoptError: shapes that are not static, an operator that TVM does not carry, or a compiler that fails.
     """
     trials = trials if target.kind == "llvm" else 0
     key = f"network:{price_key(model, target, trials)}"
@@ -35,7 +36,9 @@ def network_cost(
     macs, parameters = macs_and_parameters(model)
     counts = (macs, parameters, peak_memory(model, target.bytes_per_element))
     say = progress or (lambda share, message: None)
-    if not model.graph.node:
+    if target.kind == "qnn":
+        made = _compiled_for_npu(model, target, cache, say, counts)
+    elif not model.graph.node:
         made = NetworkCost(0.0, 0.0, 0.0, target.provenance, *counts)
     elif target.kind == "llvm":
         from graphopt.cost.tuning import measure
@@ -67,6 +70,28 @@ def _estimated(
     )
     cost = Cost(latency, low, high, "estimated", *counts)
     return NetworkCost(**cost.to_dict(), kernels=rows)
+
+
+def _compiled_for_npu(
+    model: onnx.ModelProto, target: Target, cache: CostCache, say: Progress, counts: tuple[int, int, int]
+) -> NetworkCost:
+    """What the compiler says is kept under a key of its own: other parameters of the regression compile nothing.
+
+    A graph with no node costs a launch: whatever is put in its place is launched too, and the difference counts.
+    """
+    from graphopt.cost.npu_compile import compile_npu
+    from graphopt.cost.npu_log import CompiledFacts
+    from graphopt.cost.npu_model import breakdown, price
+
+    key = f"npu:{compile_key(model, target)}"
+    found = cache.get(key) if model.graph.node else CompiledFacts(0, 0, 0, 0, 0, 0, 0, 0, graphs=1).to_dict()
+    if found is None:
+        say(0.1, f"{target.name}: compiling offline")
+        found = compile_npu(model, target)[0].to_dict()
+        cache.put(key, found)
+    facts = CompiledFacts.from_dict(found)
+    cost = Cost(*price(facts, counts[0], target), "estimated", *counts)
+    return NetworkCost(**cost.to_dict(), kernels=breakdown(facts, counts[0], target))
 
 
 def network_kernels(

@@ -10,7 +10,8 @@ import onnx_graphsurgeon as gs
 
 from graphopt.cost.cache import CostCache
 from graphopt.cost.network import network_cost
-from graphopt.cost.record import Cost
+from graphopt.cost.npu_model import exchanged_ms
+from graphopt.cost.record import Cost, NetworkCost
 from graphopt.cost.target import Target
 from graphopt.ir.canonical import to_model
 from graphopt.ir.contract import Contract
@@ -95,7 +96,7 @@ def build_table(
     done = 0
     for choice in space.choices.values():
         context = view.regions.context(choice.site.nodes)
-        kept: dict[str, Cost] | None = None
+        kept: dict[str, NetworkCost] | None = None
         deltas[choice.name] = {}
         for option in choice.options:
             fragment = None if option == KEEP else choice.candidates[option].fragment
@@ -109,7 +110,7 @@ def build_table(
                 if kept is None:
                     bare = region_graph(view.regions, context)
                     kept = _price(bare, targets, cleanups, cache)
-                seen[key] = {name: _difference(cost, kept[name]) for name, cost in costs.items()}
+                seen[key] = {t.name: _difference(costs[t.name], kept[t.name], base[t.name], t) for t in targets}
             deltas[choice.name][option] = seen[key]
     exact = {
         choice.name: [c.name for c in choice.candidates.values() if c.contract is Contract.EXACT]
@@ -118,17 +119,20 @@ def build_table(
     return CostTable(dict(base), deltas, exact)
 
 
-def _price(graph: gs.Graph, targets: Sequence[Target], cleanups: Sequence[Pass], cache: CostCache) -> dict[str, Cost]:
+def _price(
+    graph: gs.Graph, targets: Sequence[Target], cleanups: Sequence[Pass], cache: CostCache
+) -> dict[str, NetworkCost]:
     graph.toposort()
     rewrite_everywhere(graph, cleanups)
     model = to_model(graph)
     return {target.name: network_cost(model, target, cache) for target in targets}
 
 
-def _difference(cost: Cost, kept: Cost) -> Delta:
-    return Delta(
-        cost.latency_ms - kept.latency_ms, cost.macs - kept.macs, cost.parameters - kept.parameters
-    )  # fmt: skip
+def _difference(cost: NetworkCost, kept: NetworkCost, whole: Cost, target: Target) -> Delta:
+    latency = cost.latency_ms - kept.latency_ms
+    if target.kind == "qnn" and isinstance(whole, NetworkCost):
+        latency = exchanged_ms(whole, kept, cost, target)
+    return Delta(latency, cost.macs - kept.macs, cost.parameters - kept.parameters)
 
 
 def _context_key(view: GraphView, context: Sequence[str], choice: Choice) -> str:

@@ -27,6 +27,16 @@ UNITS = {
     "special_function_rate": "1",
     "on_chip_memory": "byte",
 }
+NPU_UNITS = {
+    "launch": "ms",
+    "per_gmac": "ms/GMAC",
+    "per_megabyte": "ms/MB",
+    "per_supertile": "ms",
+    "supertile_exponent": "1",
+    "calibrated_supertiles": "1",
+    "spread": "1",
+    "spread_beyond": "1",
+}
 _OPENCL_NEEDS = set(UNITS) - {"on_chip_memory"}
 
 
@@ -72,17 +82,54 @@ class Tuning(Strict):
     run_timeout_s: int = Field(30, ge=1)
 
 
+class NpuCompiler(Strict):
+    """The chip that Qualcomm's offline compiler compiles for, and how long one network may take it."""
+
+    soc_model: int = Field(ge=1, description="Qualcomm's number of the chip: 57 is sm8650")
+    htp_arch: int = Field(ge=68, description="version of the Hexagon architecture")
+    time_limit_s: float = Field(900, gt=0)
+
+
+class NpuModel(Strict):
+    """Parameters of the NPU's regression (see `npu_model.price`)."""
+
+    launch: Fact
+    per_gmac: Fact
+    per_megabyte: Fact
+    per_supertile: Fact
+    supertile_exponent: Fact
+    calibrated_supertiles: Fact
+    spread: Fact
+    spread_beyond: Fact
+
+    @model_validator(mode="after")
+    def _consistent(self) -> NpuModel:
+        for name, unit in NPU_UNITS.items():
+            found = getattr(self, name).unit
+            if found != unit:
+                raise ValueError(f"'{name}' is given in '{found}', expected '{unit}'")
+        if min(self.spread.value, self.spread_beyond.value) < 1:
+            raise ValueError("'spread' and 'spread_beyond' are factors and at least 1")
+        if not 0 < self.supertile_exponent.value <= 1:
+            raise ValueError("'supertile_exponent' is above 0 and at most 1")
+        return self
+
+
 class Target(Strict):
-    """A device. `opencl` targets are priced by the kernel model (`estimated`), `llvm` is this host (`measured`)."""
+    """A device. `opencl` targets are priced by the kernel model and `qnn` ones by the regression over what the NPU's
+    compiler says (both `estimated`), `llvm` is this host (`measured`).
+    """
 
     name: str = Field(pattern=r"^[a-z0-9][a-z0-9._-]*$")
     title: str
-    kind: Literal["opencl", "llvm"]
-    device: Literal["adreno", "mali", "cpu"]
+    kind: Literal["opencl", "llvm", "qnn"]
+    device: Literal["adreno", "mali", "cpu", "hexagon"]
     dtype: Literal["float16", "float32"] = "float16"
     facts: dict[str, Fact] = Field(default_factory=dict)
     kernel_model: KernelModel | None = None
     tuning: Tuning | None = None
+    npu_compiler: NpuCompiler | None = None
+    npu_model: NpuModel | None = None
 
     @model_validator(mode="after")
     def _consistent(self) -> Target:
@@ -91,7 +138,13 @@ class Target(Strict):
                 raise ValueError(f"unknown fact '{name}'; {did_you_mean(name, UNITS)}")
             if fact.unit != UNITS[name]:
                 raise ValueError(f"fact '{name}' is given in '{fact.unit}', expected '{UNITS[name]}'")
-        if self.kind == "opencl":
+        has_npu, is_npu = (self.npu_compiler is not None, self.npu_model is not None), self.kind == "qnn"
+        if has_npu != (is_npu, is_npu) or is_npu != (self.device == "hexagon"):
+            raise ValueError("a qnn target, and no other, has 'npu_compiler', 'npu_model', and 'device' hexagon")
+        if is_npu:
+            if self.kernel_model is not None or self.tuning is not None or self.dtype != "float16":
+                raise ValueError("a qnn target has no 'kernel_model', no 'tuning', and computes in 'float16'")
+        elif self.kind == "opencl":
             missing = sorted(_OPENCL_NEEDS - set(self.facts))
             if missing:
                 raise ValueError(f"an opencl target needs the facts {', '.join(missing)}")
