@@ -18,6 +18,7 @@ from onnx import numpy_helper
 from PIL import Image
 
 from graphopt.cost import npu_compile
+from graphopt.cost.breakdown import break_down
 from graphopt.cost.cache import CostCache
 from graphopt.cost.compiled import compile_network
 from graphopt.cost.keys import compile_key, price_key
@@ -278,6 +279,7 @@ def test_a_convolution_is_compiled_and_its_price_kept(tmp_path: Path) -> None:
     assert (cost.latency_ms, cost.low_ms, cost.high_ms) == pytest.approx(price(facts, 16 * 16 * 9 * 32 * 32, target))
     assert (cost.provenance, cost.macs) == ("estimated", 16 * 16 * 9 * 32 * 32)
     assert NetworkCost.from_dict(cost.to_dict()) == cost
+    assert break_down(convolution(), cost, target, cache) is None
 
 
 @needs_compiler

@@ -49,8 +49,10 @@ class Breakdown:
 
 
 def break_down(model: onnx.ModelProto, cost: NetworkCost, target: Target, cache: CostCache) -> Breakdown | None:
-    """The breakdown of an estimated price; None where the whole was measured at once, or has no kernels."""
-    if not cost.kernels:
+    """The breakdown of an estimated price; None where the whole was measured at once, has no kernels, or is of an NPU,
+    whose price has terms and no kernels.
+    """
+    if not cost.kernels or target.kind == "qnn":
         return None
     kinds = tuple(
         _part(kind, [kernel for kernel in cost.kernels if kernel.kind == kind], target)
