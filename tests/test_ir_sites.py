@@ -11,6 +11,7 @@ import onnx_graphsurgeon as gs
 import pytest
 from conftest import difference, network, random_image, run
 from graphopt.passes.affine_norm import AffineNorm
+from graphopt.passes.skip_block import SkipBlock
 from graphopt.passes.skip_feed_forward import SkipFeedForward, feed_forward
 
 from graphopt import Contract, GraphoptError, Pass, const, op, pattern
@@ -202,3 +203,21 @@ def test_roles_of_a_site() -> None:
     assert [site.tensor(role) for role in ("x", "output", "weight", "inside")] == ["t", "u", "w", "v"]
     with pytest.raises(KeyError):
         site.tensor("nothing")
+
+
+def test_a_context_ends_where_a_tensor_has_several_users(nafnet_graph: gs.Graph) -> None:
+    view = GraphView(nafnet_graph)
+    (block,) = [site for site in SkipBlock().sites(view) if "middle" in site.name]
+    names = view.regions.context(block.nodes)
+    assert set(block.nodes) < set(names)
+    assert not [name for name in names if name.startswith("decoders")]
+    assert "ups.0.0/conv" in names  # a shift at the end of the block would fold into it
+
+
+def test_blocks_that_follow_each_other_have_contexts_of_their_own() -> None:
+    text = """(float[1, 4, 8, 8] x) => (float[1, 4, 8, 8] y) {
+        c = Conv(x, w) a = Add(x, c) d = Conv(a, v) b = Add(a, d) e = Conv(b, u) y = Add(b, e) }"""
+    graph = network(text, {name: (4, 4, 1, 1) for name in "wvu"})
+    regions = GraphView(graph).regions
+    first, second = ([node.name for node in graph.nodes if node.outputs[0].name in pair] for pair in ("ca", "db"))
+    assert regions.context(first) == [*first, *second]  # not the third

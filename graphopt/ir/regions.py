@@ -111,8 +111,8 @@ class Regions:
                 continue
             found.add(node.name)
             passed = past_anchor or node.op in ANCHORS
-            if passed and any(len(out.outputs) != 1 for out in node.outputs):
-                continue
+            if any(len(out.outputs) != 1 for out in node.outputs):
+                continue  # a tensor with several users is stored, before an anchor and behind it
             if past_anchor and node.op not in ("Mul", "Add", "Clip", "Relu"):
                 continue
             ahead += [(user, passed) for out in node.outputs for user in out.outputs]
