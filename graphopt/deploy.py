@@ -18,7 +18,12 @@ from graphopt.cost.network import network_cost
 from graphopt.cost.record import Cost
 from graphopt.cost.target import Target
 from graphopt.errors import GraphoptError
+from graphopt.ir.canonical import to_graph, to_model
+from graphopt.ir.exactness import check_sites
+from graphopt.ir.passes import Pass
+from graphopt.ir.rewriting import rewrite_everywhere
 from graphopt.ir.session import OnnxSession
+from graphopt.ir.verification import check_cleanups
 
 Report = Callable[[float, str], None]
 Array = NDArray[np.float32]
@@ -64,6 +69,21 @@ def deploy(
                 found = run_library(path, [image])[0]
                 differences[files[-1]] = _difference(found, expected, scale, HOST_TOLERANCE, files[-1])
     return {"costs": costs, "files": files, "differences": differences}
+
+
+def fold(tuned: onnx.ModelProto, cleanups: Sequence[Pass], images: Sequence[Array]) -> tuple[onnx.ModelProto, Any]:
+    """The exact clean-ups; returns the folded model, and what they changed.
+
+    They come after the fine-tuning: an affine that is folded into a convolution scales its weights channel by channel,
+    and Adam's steps, which do not scale along, then disturb it.
+    """
+    graph = to_graph(tuned)
+    check_sites(graph, cleanups)
+    edits = rewrite_everywhere(graph, cleanups)
+    model = to_model(graph)
+    difference = check_cleanups(tuned, model, list(images), list(edits))
+    counts = {"nodes_before": len(tuned.graph.node), "nodes_after": len(model.graph.node)}
+    return model, {"edits": edits, "difference": difference, **counts}
 
 
 def to_fp16(model: onnx.ModelProto) -> onnx.ModelProto:

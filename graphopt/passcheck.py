@@ -16,6 +16,7 @@ from graphopt.ir.passes import Pass, Stage
 from graphopt.ir.rewriting import Splicer, build_fragment, proposed_sites, rewrite_everywhere, rewrite_once
 from graphopt.ir.sites import Site
 from graphopt.ir.statistics import Statistics, collect
+from graphopt.ir.training import form_of
 from graphopt.ir.verification import check_approximation, check_cleanups, check_contract
 from graphopt.ir.view import GraphView
 
@@ -61,8 +62,8 @@ def check_pass(rule: Pass, graph: gs.Graph, images: Sequence[Array]) -> PassChec
         )
     problems = {site.name: _place(rule, site, sites, view) for site in sites}
     sound = [site for site in sites if not problems[site.name]]
-    # Clean-ups run without calibration images.
-    statistics = None if rule.stage is Stage.CLEANUP else collect(graph, sound, images)
+    blind = rule.stage in (Stage.TRAIN, Stage.CLEANUP)  # these run without calibration images
+    statistics = None if blind else collect(graph, sound, images)
     rows = [
         Check(site.name, problem=problems[site.name])
         if problems[site.name]
@@ -121,6 +122,7 @@ def _check_site(
     try:
         fragment = build_fragment(rule, site, view, statistics)
         difference = check_contract(rule, site, fragment, view.regions, set())
+        form_of(rule, site, view, fragment)
         if rule.contract is Contract.APPROXIMATE:  # a promise about the network's output, on images
             difference = float("nan")
             if rule.stage is Stage.SEARCH:

@@ -69,14 +69,16 @@ class Pipeline:
             config.trials,
         ]
         threads = config.threads
+        offered, cleanups = self._pass_keys(Stage.PREPARE, Stage.SEARCH), self._pass_keys(Stage.CLEANUP)
+        tuning = (config.finetune.model_dump(), self._pass_keys(Stage.TRAIN))
         for name, inputs, after, work in (
             ("source", (file_digest(self.model), config.resolution), (), self._source),
-            ("space", (self._pass_keys(), config.exclude, images, data.calibration_images), ("source",), self._space),
-            ("cost", (costs,), ("space",), self._cost),
+            ("space", (offered, config.exclude, images, data.calibration_images), ("source",), self._space),
+            ("cost", (costs, cleanups), ("space",), self._cost),
             ("search", (config.search.model_dump(), self.weights, images, data.vary, threads), ("cost",), self._search),
             ("rewrite", (), ("search",), self._rewrite),
-            ("finetune", (config.finetune.model_dump(), images, data.vary, threads), ("rewrite",), self._finetune),
-            ("deploy", (costs, self._pass_keys()), ("finetune",), self._deploy),
+            ("finetune", (*tuning, images, data.vary, threads), ("rewrite",), self._finetune),
+            ("deploy", (costs, cleanups), ("finetune",), self._deploy),
             ("report", (files_digest(self.test_images), data.sigma, self.path.read_text()), ("deploy",), self._report),
         ):
             self.stages.run(name, inputs, after, partial(work, partial(self._say_working, name)))
@@ -95,10 +97,10 @@ class Pipeline:
         if not any(rule.stage is Stage.SEARCH for rule in self.passes):
             raise GraphoptError(f"config {self.path}: 'passes' names no pass that offers candidates, e.g. affine-norm")
 
-    def _pass_keys(self) -> list[Any]:
-        return [
-            (spec.model_dump(), _code_digest(rule)) for spec, rule in zip(self.config.passes, self.passes, strict=True)
-        ]
+    def _pass_keys(self, *stages: Stage) -> list[Any]:
+        """What the passes of these stages are."""
+        listed = zip(self.config.passes, self.passes, strict=True)
+        return [(spec.model_dump(), _code_digest(rule)) for spec, rule in listed if rule.stage in stages]
 
     def _calibration(self) -> list[Any]:
         count = self.config.data.calibration_images
@@ -232,8 +234,12 @@ class Pipeline:
         onnx.save(to_model(graph), place / "model.onnx")
 
     def _finetune(self, say: Callable[[float, str], None], place: Path) -> None:
+        import torch
+
         from graphopt.ir.canonical import to_graph, to_model
-        from graphopt.nn.module import GraphModule
+        from graphopt.ir.space_files import load_space
+        from graphopt.ir.training import training_graph
+        from graphopt.nn.training import TrainingModule, collapse
         from graphopt.search.entropy import teacher_of
         from graphopt.train.data import PatchSampler
         from graphopt.train.finetune import finetune
@@ -241,43 +247,31 @@ class Pipeline:
         self._set_threads()
         graph = to_graph(onnx.load(self.folder / "rewrite" / "model.onnx"))
         teacher = teacher_of(to_graph(onnx.load(self.folder / "source" / "canonical.onnx")))
-        network = GraphModule(graph)
+        space = load_space(self.folder / "search" / "space")
+        selection = _read_json(self.folder / "search" / "selection.json")["selection"]
+        form = training_graph(graph, space, selection, self.passes, self.config.exclude)
+        network = TrainingModule(form)
         data, tuning = self.config.data, self.config.finetune
         sampler = PatchSampler.of_folders(data.train, data.sigma, tuning.seed, data.vary)
-        history = finetune(network, teacher, sampler, tuning, place / "checkpoint.pt", say)
-        network.write_back(graph)
+        history = finetune(network, teacher, sampler, tuning, place / "checkpoint.pt", say, network.advance)
+        difference = collapse(network, graph, torch.from_numpy(sampler.batch(1, tuning.patches[1])[0]))
         onnx.save(to_model(graph), place / "model.onnx")
         _write_json(place / "history.json", [asdict(record) for record in history])
+        _write_json(place / "forms.json", {"sites": form.sites, "difference": difference})
 
     def _deploy(self, say: Callable[[float, str], None], place: Path) -> None:
         from graphopt.cost.cache import CostCache
-        from graphopt.deploy import deploy
+        from graphopt.deploy import deploy, fold
 
         say(0.0, "folds affines and scales")
         images = self._calibration()[:1]
-        model = self._fold(onnx.load(self.folder / "finetune" / "model.onnx"), images, place)
+        model, edits = fold(onnx.load(self.folder / "finetune" / "model.onnx"), self.cleanups, images)
+        _write_json(place / "edits.json", edits)
         cache = CostCache(self.cache / "costs")
         found = deploy(
             model, list(self.targets.values()), self.config.trials, images[0], self.folder, place, cache, say
         )
         _write_json(place / "deploy.json", found)
-
-    def _fold(self, tuned: onnx.ModelProto, images: list[Any], place: Path) -> onnx.ModelProto:
-        """The exact clean-ups. They come after the fine-tuning: an affine that is folded into a convolution scales
-        its weights channel by channel, and Adam's steps, which do not scale along, then disturb it."""
-        from graphopt.ir.canonical import to_graph, to_model
-        from graphopt.ir.exactness import check_sites
-        from graphopt.ir.rewriting import rewrite_everywhere
-        from graphopt.ir.verification import check_cleanups
-
-        graph = to_graph(tuned)
-        check_sites(graph, self.cleanups)
-        edits = rewrite_everywhere(graph, self.cleanups)
-        model = to_model(graph)
-        difference = check_cleanups(tuned, model, images, list(edits))
-        counts = {"nodes_before": len(tuned.graph.node), "nodes_after": len(model.graph.node)}
-        _write_json(place / "edits.json", {"edits": edits, "difference": difference, **counts})
-        return model
 
     def _report(self, say: Callable[[float, str], None], place: Path) -> None:
         from rich.console import Console

@@ -156,8 +156,13 @@ def _block(site: str) -> str:
 
 def _exact(run: Run) -> list[str]:
     edits = _read(run, "deploy/edits.json")
-    prepared = _read(run, "space/prepared.json")
+    prepared, forms = _read(run, "space/prepared.json"), _read(run, "finetune/forms.json")
     lines = [f"{name}: {count} sites, before the search" for name, count in prepared.items()]
+    lines += [
+        f"{name}: {count} sites in their training form while fine-tuned; collapsed, the output differs by "
+        f"{forms['difference']:.1e} relative (measured, in fp64)"
+        for name, count in forms["sites"].items()
+    ]
     lines += [f"{name}: {count} rewrites in the tuned network" for name, count in edits["edits"].items()]
     nodes = f"{edits['nodes_before']} nodes became {edits['nodes_after']}"
     return [*lines, f"{nodes}; the output changed by {edits['difference']:.1e} relative (measured)"]

@@ -8,12 +8,14 @@ import subprocess
 import sys
 from pathlib import Path
 
+import onnx_graphsurgeon as gs
 import pytest
 import yaml
 from conftest import Call
 
 from graphopt.config import PassSpec
 from graphopt.ir.registry import load_pass
+from graphopt.passcheck import check_pass, random_images
 
 ROOT = Path(__file__).parents[1]
 
@@ -64,6 +66,30 @@ def test_the_pass_of_the_tutorial(
         capture_output=True, text=True, check=False, cwd=tmp_path,
     )  # fmt: skip
     assert (done.returncode, done.stdout.count("1 passed")) == (0, 1), done.stdout
+
+
+HEAD = """
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+
+from graphopt import Contract, Pass, Stage, const, op, pattern
+
+
+@pattern
+def convolution(x):
+    return op.Conv(x, const("weight"), None)
+
+
+"""
+
+
+def test_the_pass_with_a_training_form(tmp_path: Path, nafnet_graph: gs.Graph) -> None:
+    (shown,) = [content for _, content in blocks(ROOT / "docs" / "passes.md") if "class ScaledConv" in content]
+    (tmp_path / "scaled.py").write_text(HEAD + shown)
+    found = check_pass(load_pass("scaled.py", {}, tmp_path), nafnet_graph, random_images((1, 3, 16, 16)))
+    assert [(row.site, row.problem) for row in found.rows] == [("ups.0.0", ""), ("whole network", "")]
 
 
 def test_the_table_of_commands_is_complete() -> None:

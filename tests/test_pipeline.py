@@ -37,8 +37,8 @@ def config_of(**changes: Any) -> dict[str, Any]:
         "resolution": [32, 32],
         "data": {"train": ["photos"], "test": ["photos"], "sigma": 25, "calibration_images": 2},
         "passes": [
-            "bounded-gate", "affine-norm", "static-attention", "partial-depthwise", "resize-upsample",
-            "transposed-upsample", "skip-feed-forward", "fold-affine",
+            "bounded-gate", {"affine-norm": {"blend": 0.5}}, "static-attention", "partial-depthwise", "resize-upsample",
+            "transposed-upsample", "skip-feed-forward", "fold-affine", "reparameterised-conv",
             {str(EXAMPLES / "custom_pass" / "diagonal_attention.py"): {"gain": 1.0}},
         ],
         "targets": dict.fromkeys(TARGETS, 1),
@@ -153,6 +153,57 @@ def test_a_changed_option_reruns_only_what_depends_on_it(home: Path, finished: P
     pipeline = open_pipeline(path, copied, home / "cache", silent)
     pipeline.run()
     assert pipeline.stages.ran == ["finetune", "deploy", "report"]
+
+
+def test_training_forms_leave_weights_and_no_nodes(finished: Path) -> None:
+    forms = read(finished / "finetune" / "forms.json")
+    before, after = (onnx.load(finished / stage / "model.onnx") for stage in ("rewrite", "finetune"))
+    affines = sum("@affine-norm/" in node.name and node.op_type == "Mul" for node in before.graph.node)
+    assert forms["sites"]["affine-norm"] == affines > 0
+    assert forms["sites"]["reparameterised-conv"] > 3
+    assert forms["difference"] < 1e-12
+    assert [(node.op_type, node.input, node.output) for node in after.graph.node] == [
+        (node.op_type, node.input, node.output) for node in before.graph.node
+    ]
+    weights = [{t.name: onnx.numpy_helper.to_array(t) for t in m.graph.initializer} for m in (before, after)]
+    assert {name: value.shape for name, value in weights[0].items()} == {n: v.shape for n, v in weights[1].items()}
+    changed = {name for name in weights[0] if not np.array_equal(weights[0][name], weights[1][name])}
+    assert {"intro.weight", "encoders.0.0.conv2.weight"} <= changed  # trained as sums of kernels
+    assert any(name.endswith("@affine-norm/scale") for name in changed)
+    assert "in their training form while fine-tuned" in (finished / "report.html").read_text()
+
+
+def test_a_pass_that_acts_in_training_alone_reruns_training(home: Path, finished: Path, tmp_path: Path) -> None:
+    copied, kept = tmp_path / "run", [spec for spec in config_of()["passes"] if spec != "reparameterised-conv"]
+    shutil.copytree(finished, copied)
+    pipeline = open_pipeline(write_config(home, passes=kept), copied, home / "cache", silent)
+    pipeline.run()
+    assert pipeline.stages.ran == ["finetune", "deploy", "report"]
+    assert set(read(copied / "finetune" / "forms.json")["sites"]) == {"affine-norm"}
+
+
+def test_a_fine_tuning_that_was_killed_goes_on_with_its_training_forms(
+    home: Path, finished: Path, tmp_path: Path
+) -> None:
+    copied = tmp_path / "run"
+    shutil.copytree(finished, copied)
+
+    def killed(stage: str, share: float, words: str) -> None:
+        if stage == "finetune" and "step 6/" in words:
+            raise KeyboardInterrupt
+
+    path = write_config(home, finetune={"steps": 8, "patches": [2, 32], "record_every": 2})
+    with pytest.raises(KeyboardInterrupt):
+        open_pipeline(path, copied, home / "cache", killed).run()
+    saved = torch.load(copied / "finetune" / "checkpoint.pt", weights_only=True)
+    assert saved["step"] == 4
+    assert {float(v) for name, v in saved["network"].items() if name.endswith("/fade_fixed")} == {0.0}  # of 0.5 * 8
+    words: list[str] = []
+    pipeline = open_pipeline(path, copied, home / "cache", lambda stage, share, said: words.append(f"{stage}: {said}"))
+    pipeline.run()
+    assert "finetune: goes on at step 4" in words
+    assert pipeline.stages.ran == ["finetune", "deploy", "report"]
+    assert read(copied / "finetune" / "forms.json")["difference"] < 1e-12
 
 
 def test_a_killed_run_goes_on_where_it_stopped(home: Path, finished: Path, tmp_path: Path) -> None:

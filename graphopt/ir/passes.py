@@ -12,6 +12,7 @@ from graphopt.ir.contract import Contract
 if TYPE_CHECKING:
     from graphopt.ir.build import Build
     from graphopt.ir.sites import Site
+    from graphopt.ir.training import TrainingBuild
     from graphopt.ir.view import GraphView
 
 
@@ -20,6 +21,7 @@ class Stage(StrEnum):
 
     PREPARE = "prepare"  # everywhere, before the search: nearly free, and makes candidates behave
     SEARCH = "search"  # offers candidates
+    TRAIN = "train"  # everywhere, while the chosen network is fine-tuned; afterwards the site itself stands there again
     CLEANUP = "cleanup"  # everywhere, on the chosen network, again and again until nothing changes; exact
 
 
@@ -42,3 +44,10 @@ class Pass(ABC):
     @abstractmethod
     def rewrite(self, site: Site, build: Build) -> object:
         """What: builds a fragment of ONNX ops, and returns the tensor that replaces the site's output."""
+
+    def training(self, site: Site, build: TrainingBuild) -> object:
+        """What stands there while it trains, where that is not what `rewrite` built; None, the default: the same.
+
+        Returns as `rewrite` does. It must collapse into what `rewrite` built: see `TrainingBuild`.
+        """
+        return None

@@ -37,9 +37,11 @@ def finetune(
     config: FinetuneConfig,
     state: Path,
     report: Report,
+    advance: Callable[[float], None] | None = None,
 ) -> list[TuneRecord]:
     """Trains `network` in place and leaves the exponential mean of its weights in it. Goes on from `state`.
 
+    `advance` hears before each step which share of the steps is done: training forms change with it.
     Raises GraphoptError where the loss turns NaN; `state` is then the last good checkpoint.
     """
     torch.manual_seed(config.seed)
@@ -69,6 +71,8 @@ def finetune(
     while step < config.steps:
         for group in optimiser.param_groups:
             group["lr"] = cosine(step / config.steps, config.learning_rate, warm_up=0.03)
+        if advance is not None:
+            advance(step / config.steps)
         noisy, clean = sampler.batch(*config.patches)
         image = torch.from_numpy(noisy).to(memory_format=torch.channels_last)
         restored = network(image)
