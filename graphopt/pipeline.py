@@ -132,6 +132,7 @@ class Pipeline:
         from graphopt.ir.canonical import to_graph
         from graphopt.ir.space_files import save_space
         from graphopt.ir.spaces import build_space, prepare
+        from graphopt.nn.training import check_forms
 
         graph = to_graph(onnx.load(self.folder / "source" / "canonical.onnx"))
         images = self._calibration()
@@ -143,6 +144,7 @@ class Pipeline:
                 "; ".join(sorted({f"{r.pass_name}: {r.reason}" for r in space.refusals})[:3]) or "no pattern occurs"
             )
             raise GraphoptError(f"no pass found a site in {self.model.name}: {reasons}")
+        check_forms(space, self.passes, self.config.exclude)
         save_space(space, place)
         _write_json(place / "prepared.json", prepared.edits)
 

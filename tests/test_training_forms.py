@@ -22,7 +22,7 @@ from graphopt.ir.rewriting import apply_selection
 from graphopt.ir.spaces import build_space
 from graphopt.ir.training import TrainingGraph, training_graph
 from graphopt.nn.module import GraphModule
-from graphopt.nn.training import TrainingModule, collapse
+from graphopt.nn.training import TrainingModule, check_forms, collapse
 from graphopt.passcheck import check_pass
 from graphopt.train.finetune import finetune
 
@@ -314,8 +314,15 @@ def test_branches_of_images_and_changes_at_the_start_are_one_message(images: lis
     assert "pass branched at site body.0/conv2: what stands there while it trains does not end as" in problems[0]
     problems = check_pass(Branched(0.6), edsr(), images).problems
     assert "the contract is 'exact', but the rewrite differs by 2.00e-01 relative" in problems[0]
-    with pytest.raises(GraphoptError, match="expected Conv of 2 operands, found Add .*add kernels, not images"):
+    message = "expected Conv of 2 operands, found Add .*add kernels, not images"
+    with pytest.raises(GraphoptError, match=message):
         trained(edsr(), images, Branched())
+    space = build_space(edsr(), [Mine()], images, [], lambda share, text: None)
+    check_forms(space, [Mine(), BRANCHES], [])
+    with pytest.raises(GraphoptError, match=message):
+        check_forms(space, [Mine(), Branched()], [])
+    with pytest.raises(GraphoptError, match="found Relu"):
+        check_forms(space, [Mine("original")], [])
 
 
 def test_no_branch_without_room(images: list[np.ndarray]) -> None:

@@ -92,6 +92,11 @@ class TrainingGraph:
     sites: dict[str, int]
 
 
+def has_form(rule: Pass) -> bool:
+    """Whether something else than what is deployed may train at the sites of a pass."""
+    return rule.stage is Stage.TRAIN or type(rule).training is not Pass.training
+
+
 def form_of(rule: Pass, site: Site, view: GraphView, fragment: Fragment) -> Form | None:
     """The training form of what a pass built at a site, checked to collapse; None where it trains as it is.
 
@@ -212,7 +217,7 @@ def training_graph(
         sites[rule.name] = sites.get(rule.name, 0) + 1
 
     graph = deployed
-    rules = {rule.name: rule for rule in passes if type(rule).training is not Pass.training}
+    rules = {rule.name: rule for rule in passes if has_form(rule)}
     forms: dict[str, Fragment] = {}
     view = GraphView(space.graph)
     for name, option in selection.items():

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Sequence
 
 import onnx_graphsurgeon as gs
 import torch
 from torch import Tensor
 
 from graphopt.errors import GraphoptError
-from graphopt.ir.training import TrainingGraph
+from graphopt.ir.passes import Pass
+from graphopt.ir.rewriting import apply_selection
+from graphopt.ir.space import Space
+from graphopt.ir.training import TrainingGraph, has_form, training_graph
 from graphopt.nn.module import GraphModule
 from graphopt.nn.program import Program, Routing, node_steps
 
@@ -41,6 +45,13 @@ class TrainingModule(GraphModule):
         environment = self.initialisers.tensors()
         self._weights.run(environment, Routing())
         return {**environment, **{name: environment[made] for name, made in self._computed.items()}}
+
+
+def check_forms(space: Space, passes: Sequence[Pass], exclude: Sequence[str]) -> None:
+    """Makes every training form that may be needed, so that what is wrong with one is said before a long search."""
+    for rule in (rule for rule in passes if has_form(rule)):
+        selection = {name: rule.name for name, choice in space.choices.items() if rule.name in choice.candidates}
+        TrainingModule(training_graph(apply_selection(space, selection), space, selection, [rule], exclude))
 
 
 @torch.no_grad()
