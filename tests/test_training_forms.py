@@ -17,6 +17,7 @@ from test_train_finetune import sampler
 from graphopt import Contract, GraphoptError, Pass, Stage, const, op, pattern
 from graphopt.config import FinetuneConfig
 from graphopt.ir.canonical import to_graph, to_model
+from graphopt.ir.explain import explain
 from graphopt.ir.registry import load_pass
 from graphopt.ir.rewriting import apply_selection
 from graphopt.ir.spaces import build_space
@@ -330,3 +331,7 @@ def test_no_branch_without_room(images: list[np.ndarray]) -> None:
     found = check_pass(rule, edsr(), images)
     sites = [row.site for row in found.rows]
     assert sites == ["body.0/conv1", "body.0/conv2", "body.1/conv", "down", "whole network"]
+    refused = dict(explain(rule, edsr()).refused)
+    assert refused["even/conv"] == "expected a kernel with a middle, found 2x2"
+    assert refused["tied/conv"] == "its weights are used elsewhere too, and would train apart"
+    assert refused["head/conv"] == "none of the branches identity differs from its kernel"
