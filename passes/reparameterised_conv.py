@@ -66,9 +66,8 @@ class ReparameterisedConv(Pass):
         weight, attributes = build.values("weight"), build.attributes("Conv")
         (outputs, inputs, height, width), groups = weight.shape, int(attributes.get("group", 1))
         sizes = {"point": (1, 1), "row": (1, width), "column": (height, 1)}
-        middle = (slice(None), slice(None), height // 2, width // 2)
-        eye = np.zeros_like(weight)
-        eye[middle][np.arange(outputs), np.arange(outputs) % inputs] = 1
+        eye, channels = np.zeros_like(weight), np.arange(outputs)
+        eye[channels, channels % inputs, height // 2, width // 2] = 1
         covered, branches = np.ones_like(weight), self._branches_of(weight.shape, groups)
         margins = {name: ((height - sizes[name][0]) // 2, (width - sizes[name][1]) // 2) for name in sizes}
         places = {
@@ -76,7 +75,10 @@ class ReparameterisedConv(Pass):
             for name, (top, left) in margins.items()
         }
         for branch in branches:
-            covered[places[branch] if branch != "identity" else ...] += eye if branch == "identity" else 1
+            if branch == "identity":
+                covered += eye
+            else:
+                covered[places[branch]] += 1
         share = weight / covered
 
         def scaled(name: str, kernel: object) -> object:
