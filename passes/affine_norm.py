@@ -24,7 +24,7 @@ class AffineNorm(Pass):
     that becomes foldable is PRepBN's (SLAB, arXiv 2405.11582), with its blend as an option: while it is fine-tuned,
     y = lambda LN(x) + (1 - lambda) (x * s + t), lambda falling linearly from 1 to 0 over the share `blend` of the
     steps. PRepBN's further term a * x is part of s. 0, the default, trains the affine alone, which starts from its fit
-    and not, as PRepBN's, from scratch: over 300 steps a trial reached 32.15 dB so, and 31.6 dB with a blend.
+    and not, as PRepBN's, from scratch: in trials of 300 steps on NAFNet a blend never ended higher, and at times lower.
     """
 
     name: ClassVar[str] = "affine-norm"
