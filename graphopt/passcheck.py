@@ -127,7 +127,7 @@ def _check_site(
             difference = float("nan")
             if rule.stage is Stage.SEARCH:
                 splicer = Splicer(view.graph.copy())
-                splicer.splice(site, fragment)
+                splicer.splice(site, fragment.copy())
                 after, where = splicer.finish(), f" at site {site.name}"
                 difference = check_approximation(rule, view.graph, after, list(images), where)
     except GraphoptError as error:

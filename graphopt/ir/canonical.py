@@ -10,6 +10,7 @@ import numpy as np
 import onnx
 import onnx_graphsurgeon as gs
 from google.protobuf.message import DecodeError
+from numpy.typing import NDArray
 from onnx import numpy_helper
 
 from graphopt.errors import GraphoptError
@@ -199,26 +200,61 @@ def copy_graph(graph: gs.Graph) -> gs.Graph:
 
 def to_model(graph: gs.Graph) -> onnx.ModelProto:
     """Exports with shapes inferred again."""
-    model: onnx.ModelProto = gs.export_onnx(graph, do_type_check=False)
-    model.ir_version = IR_VERSION
-    metadata, model.doc_string = vars(graph).get("said", NOTHING_SAID)
-    onnx.helper.set_model_props(model, metadata)
-    _infer_shapes(model)
+    model, constants = declared_model(graph)
+    for tensor in model.graph.initializer:
+        constant = constants.get(tensor.name)
+        if constant is not None:
+            tensor.raw_data = little_endian(values_of(constant)).tobytes()
     return model
 
 
-def _infer_shapes(model: onnx.ModelProto) -> None:
-    """Infers shapes in place, on a copy without the large weights: copying those takes ten times as long."""
-    graph = model.graph
-    light = onnx.ModelProto(ir_version=model.ir_version, opset_import=model.opset_import, functions=model.functions)
-    light.graph.CopyFrom(onnx.GraphProto(name=graph.name, node=graph.node, input=graph.input, output=graph.output))
-    light.graph.value_info.extend(graph.value_info)
-    for tensor in graph.initializer:
-        if tensor.ByteSize() > LARGEST_SHAPE_VALUE:
-            light.graph.initializer.add(name=tensor.name, dims=tensor.dims, data_type=tensor.data_type)
-        else:
-            light.graph.initializer.add().CopyFrom(tensor)
-    inferred = onnx.shape_inference.infer_shapes(light, data_prop=True).graph
-    for field in ("value_info", "output"):
-        graph.ClearField(field)
-        getattr(graph, field).extend(getattr(inferred, field))
+def values_of(constant: gs.Constant) -> NDArray[Any]:
+    """The values, which stay in the file's form where nobody has read them: `constant.values` would keep a copy."""
+    held = constant._values
+    return held.load() if isinstance(held, gs.ir.tensor.LazyValues) else held
+
+
+def little_endian(values: NDArray[Any]) -> NDArray[Any]:
+    """The values as ONNX wants their bytes."""
+    return np.ascontiguousarray(values, values.dtype.newbyteorder("<"))
+
+
+def declared_model(graph: gs.Graph) -> tuple[onnx.ModelProto, dict[str, gs.Constant]]:
+    """The model with shapes inferred, but without the values of large constants, which are returned by their names.
+
+    graphsurgeon's export and ONNX's shape inference copy all that they are given. A graph inside a node would lose
+    values that it shares: where there is one, nothing is left out.
+    """
+    tensors = {} if has_subgraphs(graph) else graph.tensors()
+    constants = {name: tensor for name, tensor in tensors.items() if _is_large(tensor)}
+    held = {name: constant._values for name, constant in constants.items()}
+    try:
+        for name, constant in constants.items():
+            data_type = onnx.helper.np_dtype_to_tensor_dtype(constant.dtype)
+            constant.values = gs.ir.tensor.LazyValues(
+                onnx.TensorProto(name=name, dims=constant.shape, data_type=data_type)
+            )
+        model: onnx.ModelProto = gs.export_onnx(graph, do_type_check=False)
+    finally:
+        for name, constant in constants.items():
+            constant.values = held[name]
+    model.ir_version = IR_VERSION
+    metadata, model.doc_string = vars(graph).get("said", NOTHING_SAID)
+    onnx.helper.set_model_props(model, metadata)
+    return onnx.shape_inference.infer_shapes(model, data_prop=True), constants
+
+
+def _is_large(tensor: gs.Tensor) -> bool:
+    """Whether it is a constant of plain numbers that shape inference does not read."""
+    if not isinstance(tensor, gs.Constant) or tensor.export_dtype != tensor.dtype:
+        return False
+    if getattr(tensor.dtype, "kind", "") not in tuple("fiub"):
+        return False
+    return bool(tensor._values.nbytes > LARGEST_SHAPE_VALUE)
+
+
+def has_subgraphs(graph: gs.Graph) -> bool:
+    """Whether there are graphs inside nodes. What these read is neither among the graph's tensors nor their node's."""
+    return bool(graph.functions) or any(
+        isinstance(value, gs.Graph) for node in graph.nodes for value in node.attrs.values()
+    )

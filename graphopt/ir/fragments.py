@@ -22,3 +22,25 @@ class Fragment:
     @property
     def node_names(self) -> tuple[str, ...]:
         return tuple(node.name for node in self.nodes)
+
+    def copy(self) -> Fragment:
+        """The same ops with tensors of their own, which share the values of constants."""
+        copies: dict[str, gs.Tensor] = {}
+
+        def copied(tensor: gs.Tensor) -> gs.Tensor:
+            if tensor.is_empty():
+                return gs.Variable.empty()
+            if tensor.name not in copies:
+                copies[tensor.name] = (
+                    gs.Constant(tensor.name, tensor.values)
+                    if isinstance(tensor, gs.Constant)
+                    else gs.Variable(tensor.name, tensor.dtype, tensor.shape)
+                )
+            return copies[tensor.name]
+
+        nodes = [
+            gs.Node(n.op, n.name, dict(n.attrs), [copied(t) for t in n.inputs], [copied(t) for t in n.outputs])
+            for n in self.nodes
+        ]
+        outputs = {name: copied(tensor) for name, tensor in self.outputs.items()}
+        return Fragment(nodes, outputs, [copied(tensor) for tensor in self.constants])

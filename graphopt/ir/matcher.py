@@ -17,6 +17,7 @@ from graphopt.ir.patterns import COMPUTED, CONSTANT, Capture, Constant, Either, 
 Goal = tuple[Term | None, Any, gs.Node, int]  # a term, the tensor that it should be, and who reads it as which operand
 Way = tuple[Goal, ...]
 Goals = tuple[Goal, Any] | None  # one goal, and those after it
+NAMED = (Constant, Capture)
 NOTHING_LEFT: tuple[Way] = ((),)
 
 
@@ -71,7 +72,7 @@ class Matcher:
                 nodes[self._order[id(node)]] = node
             elif isinstance(term, Variable):
                 inputs[term.name] = tensor
-            elif isinstance(term, Constant | Capture) and term.name is not None:
+            elif isinstance(term, NAMED) and term.name is not None:
                 (constants if isinstance(tensor, gs.Constant) else captures)[term.name] = tensor
         return Match(
             anchor=anchor,
@@ -92,7 +93,7 @@ class _Attempt:
 
     def __init__(self, anchor: gs.Node, *, thorough: bool = False):
         self.anchor = anchor
-        self.takes = _always if thorough else _takes
+        self.thorough = thorough
         self.bound: dict[Term, Any] = {}  # in the order of binding
         self.matched = 0  # nodes
         self.furthest: tuple[int, gs.Node, int | str, Any, Any] | None = None  # matched, and what then did not fit
@@ -113,9 +114,9 @@ class _Attempt:
 
     def fit(self, goals: Goals) -> bool:
         """Whether every goal can be met, given what is bound already. If so, `bound` says how."""
+        bound = self.bound
         while goals is not None:
-            goal, goals = goals
-            term, tensor, reader, position = goal
+            (term, tensor, reader, position), goals = goals
             if term is None:
                 if tensor is not None and tensor.name:
                     self._missed(reader, position, None, tensor)
@@ -124,43 +125,44 @@ class _Attempt:
             if tensor is None or not tensor.name:
                 self._missed(reader, position, term, None)
                 return False
-            known = self.bound.get(term)
-            if known is not None:
-                if known is not tensor:
-                    self._missed(reader, position, known, tensor)
-                    return False
+            known = bound.get(term)
+            if known is tensor:
                 continue
-            ways = self._ways_of_op(term, goal) if isinstance(term, Op) else self._ways(term, goal)
+            if known is not None:
+                self._missed(reader, position, known, tensor)
+                return False
+            if isinstance(term, Op):
+                ways = self._ways_of_op(term, tensor, reader, position)
+            else:
+                ways = self._ways(term, tensor, reader, position)
             if not ways:
                 return False
-            self.bound[term] = tensor
-            for way in ways[:-1]:
-                state = len(self.bound), self.matched
-                if self.fit(_before(way, goals)):
-                    return True
-                self.undo(*state)
+            bound[term] = tensor
+            if len(ways) > 1:
+                for way in ways[:-1]:
+                    state = len(bound), self.matched
+                    if self.fit(_before(way, goals)):
+                        return True
+                    self.undo(*state)
             goals = _before(ways[-1], goals)
         return True
 
-    def _ways(self, term: Term, goal: Goal) -> Sequence[Way]:
-        """Each way in which `term` can be the goal's tensor, as the goals that it leaves. Empty where there is none."""
-        _, tensor, reader, position = goal
+    def _ways(self, term: Term, tensor: gs.Tensor, reader: gs.Node, position: int) -> Sequence[Way]:
+        """Each way in which `term` can be `tensor`, as the goals that it leaves. Empty where there is none."""
+        if isinstance(term, Either):
+            plausible = term.alternatives if self.thorough else term.by_head.get(_head(tensor), term.by_head[COMPUTED])
+            return [((o, tensor, reader, position),) for o in plausible] or self._missed(reader, position, term, tensor)
         if isinstance(term, Constant):
             if isinstance(tensor, gs.Constant) and (term.condition is None or term.condition(tensor.values)):
                 return NOTHING_LEFT
         elif isinstance(term, Variable):
             if not isinstance(tensor, gs.Constant):
                 return NOTHING_LEFT
-        elif isinstance(term, Either):
-            head, takes = _head(tensor), self.takes
-            plausible = [((o, tensor, reader, position),) for o in term.alternatives if takes(o, head)]
-            return plausible or self._missed(reader, position, term, tensor)
         elif isinstance(term, Capture):
             return (((term.term, tensor, reader, position),),)
         return self._missed(reader, position, term, tensor)
 
-    def _ways_of_op(self, term: Op, goal: Goal) -> Sequence[Way]:
-        _, tensor, reader, position = goal
+    def _ways_of_op(self, term: Op, tensor: gs.Tensor, reader: gs.Node, position: int) -> Sequence[Way]:
         node = tensor.inputs[0] if tensor.inputs else None
         if node is None or node.op != term.kind:
             return self._missed(reader, position, term, tensor)
@@ -186,11 +188,18 @@ class _Attempt:
             goals = zip(term.operands, operands, repeat(node), range(count), strict=False)
             return (tuple(goals),)
         (first, second), (a, b) = term.operands, operands
+        if not term.commutative:
+            return (((first, a, node, 0), (second, b, node, 1)),)
+        if self.thorough or first is None or second is None or a is None or b is None:
+            in_order = swapped = True
+        else:
+            head_a, head_b = _head(a), _head(b)
+            in_order = first.takes(head_a) and second.takes(head_b)
+            swapped = first.takes(head_b) and second.takes(head_a)
         ways: list[Way] = []
-        takes, head_a, head_b = self.takes, _head(a), _head(b)
-        if takes(first, head_a) and takes(second, head_b):
+        if in_order:
             ways.append(((first, a, node, 0), (second, b, node, 1)))
-        if term.commutative and takes(first, head_b) and takes(second, head_a):
+        if swapped:
             ways.append(((second, a, node, 0), (first, b, node, 1)))
         return ways
 
@@ -207,21 +216,8 @@ def _before(way: Way, goals: Goals) -> Goals:
     return goals
 
 
-def _head(tensor: Any) -> str | None:
+def _head(tensor: gs.Tensor) -> str:
     """The kind of node that computes a tensor, CONSTANT, or COMPUTED for an input of the graph."""
-    if tensor is None:
-        return None
     if isinstance(tensor, gs.Constant):
         return CONSTANT
     return tensor.inputs[0].op if tensor.inputs else COMPUTED
-
-
-def _takes(term: Term | None, head: str | None) -> bool:
-    """False where the head of a tensor alone says that `term` cannot be that tensor."""
-    if term is None or head is None:
-        return True  # an operand that is missing, or too many, has its own reason
-    return head in term.heads or (head is not CONSTANT and COMPUTED in term.heads)
-
-
-def _always(term: Term | None, head: str | None) -> bool:
-    return True

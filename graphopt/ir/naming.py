@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import os.path
 import re
 from collections.abc import Iterable
 from itertools import count
@@ -60,11 +61,8 @@ def tokens(name: str) -> list[str]:
 
 def common_prefix(names: Iterable[str]) -> str:
     """The longest path that all node names share, cut at `.` or `/`: the module around a region."""
-    paths = list(dict.fromkeys(name.rsplit("/", 1)[0] if "/" in name else "" for name in names))
-    shortest = min(paths, key=len, default="")
-    split = [tokens(path) for path in paths]
-    length = 0
-    while length < len(tokens(shortest)) and len({tuple(path[: length + 1]) for path in split}) == 1:
-        length += 1
-    matched = re.match(rf"[^./]+(?:[./][^./]+){{{length - 1}}}", shortest) if length and shortest else None
-    return matched.group(0) if matched else ""
+    paths = {name.rpartition("/")[0] for name in names}
+    prefix = os.path.commonprefix(list(paths))  # noqa: RUF071 - by characters: paths are cut at dots, too
+    if all(path[len(prefix) :][:1] in ("", ".", "/") for path in paths):
+        return prefix
+    return prefix[: max(prefix.rfind("."), prefix.rfind("/"), 0)]

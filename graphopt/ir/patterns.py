@@ -39,6 +39,10 @@ class Term:
         """The ops of the term's largest form."""
         return frozenset()
 
+    def takes(self, head: str) -> bool:
+        """False where the head of a tensor alone says that the term cannot be that tensor."""
+        return head in self.heads or (head is not CONSTANT and COMPUTED in self.heads)
+
 
 @dataclass(frozen=True, eq=False)
 class Variable(Term):
@@ -92,6 +96,12 @@ class Either(Term):
     @cached_property
     def heads(self) -> frozenset[str]:
         return frozenset().union(*(alternative.heads for alternative in self.alternatives))
+
+    @cached_property
+    def by_head(self) -> Mapping[str, tuple[Term, ...]]:
+        """The alternatives that take a tensor, by its head; those for a head that is not there take COMPUTED."""
+        heads = self.heads | {CONSTANT, COMPUTED}
+        return {head: tuple(term for term in self.alternatives if term.takes(head)) for head in heads}
 
     @cached_property
     def ops(self) -> frozenset[Term]:

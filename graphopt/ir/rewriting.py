@@ -11,7 +11,7 @@ import onnx_graphsurgeon as gs
 
 from graphopt.errors import GraphoptError, did_you_mean
 from graphopt.ir.build import Build
-from graphopt.ir.canonical import copy_graph
+from graphopt.ir.canonical import copy_graph, has_subgraphs
 from graphopt.ir.fragments import Fragment
 from graphopt.ir.passes import Pass
 from graphopt.ir.sites import Site
@@ -77,24 +77,14 @@ class Splicer:
         self._removed: set[str] = set()
 
     def splice(self, site: Site, fragment: Fragment) -> None:
-        copies: dict[str, gs.Tensor] = {}
-        own = {tensor.name for node in fragment.nodes for tensor in node.outputs}
-
-        def host(tensor: gs.Tensor) -> gs.Tensor:
-            if tensor.is_empty():
-                return gs.Variable.empty()
-            if isinstance(tensor, gs.Constant):
-                return copies.setdefault(tensor.name, gs.Constant(tensor.name, tensor.values))
-            if tensor.name in own:
-                return copies.setdefault(tensor.name, gs.Variable(tensor.name, tensor.dtype, tensor.shape))
-            return self._tensors[self._resolve(tensor.name)]
-
-        made = [
-            gs.Node(n.op, n.name, dict(n.attrs), [host(t) for t in n.inputs], [host(t) for t in n.outputs])
-            for n in fragment.nodes
-        ]
+        """The nodes of `fragment` become nodes of the graph: hand in a copy of one that is needed again."""
+        for node in fragment.nodes:
+            for position, tensor in enumerate(node.inputs):
+                if not tensor.inputs and isinstance(tensor, gs.Variable) and not tensor.is_empty():
+                    node.inputs[position] = self._host(tensor)
+        made = list(fragment.nodes)
         for name, tensor in fragment.outputs.items():
-            self._redirect(name, host(tensor), set(site.nodes), made)
+            self._redirect(name, tensor if tensor.inputs else self._host(tensor), set(site.nodes), made)
         for name in site.nodes:
             self._nodes[name].outputs.clear()
             self._nodes[name].inputs.clear()
@@ -109,15 +99,17 @@ class Splicer:
             if node.name not in self._removed:
                 nodes.append(node)
         self._graph.nodes = nodes
-        if _has_subgraphs(self._graph):  # what these read is not among their node's inputs
+        if has_subgraphs(self._graph):  # what these read is not among their node's inputs
             return self._graph.cleanup().toposort()
         _drop_unused(self._graph)
         return self._graph if _is_sorted(self._graph) else self._graph.toposort()
 
-    def _resolve(self, name: str) -> str:
+    def _host(self, stand_in: gs.Variable) -> gs.Tensor:
+        """The graph's tensor that a fragment's `stand_in` means."""
+        name = stand_in.name
         while name in self._aliases:
             name = self._aliases[name]
-        return name
+        return self._tensors[name]
 
     def _redirect(self, name: str, new: gs.Tensor, inside: set[str], made: list[gs.Node]) -> None:
         """The users of tensor `name` outside the site read `new`."""
@@ -139,12 +131,6 @@ class Splicer:
         self._tensors[name] = new
         if is_output:
             self._graph.outputs = [new if tensor is old else tensor for tensor in self._graph.outputs]
-
-
-def _has_subgraphs(graph: gs.Graph) -> bool:
-    return bool(graph.functions) or any(
-        isinstance(value, gs.Graph) for node in graph.nodes for value in node.attrs.values()
-    )
 
 
 def _drop_unused(graph: gs.Graph) -> None:
@@ -190,7 +176,7 @@ def apply_selection(space: Space, selection: Selection) -> gs.Graph:
         if option == KEEP or any(selection.get(outer, KEEP) != KEEP for outer in space.ancestors(name)):
             continue
         choice = space.choices[name]
-        splicer.splice(choice.site, choice.candidates[option].fragment)
+        splicer.splice(choice.site, choice.candidates[option].fragment.copy())
     return splicer.finish()
 
 
@@ -231,12 +217,13 @@ def rewrite_everywhere(graph: gs.Graph, passes: Sequence[Pass], statistics: Stat
 
 def _rename_rewritten(graph: gs.Graph, pass_name: str) -> None:
     """Drops the `@pass` marks, so that a later round can make the same names again."""
-    tensors = graph.tensors()
-    taken = {tensor for tensor in tensors if f"@{pass_name}/" not in tensor}
-    taken |= {node.name for node in graph.nodes if f"@{pass_name}/" not in node.name}
+    mark = f"@{pass_name}/"
+    tensors = {id(tensor): tensor for node in graph.nodes for tensor in (*node.inputs, *node.outputs)}
+    named = [*tensors.values(), *graph.nodes]
+    taken = {one.name for one in (*graph.inputs, *named) if mark not in one.name}
 
     def free(name: str) -> str:
-        site, _, last = name.partition(f"@{pass_name}/")
+        site, _, last = name.partition(mark)
         for number in count(1):
             candidate = f"{site}/{last}" if number == 1 else f"{site}.{number}/{last}"
             if candidate not in taken:
@@ -244,9 +231,6 @@ def _rename_rewritten(graph: gs.Graph, pass_name: str) -> None:
                 return candidate
         raise AssertionError
 
-    for tensor in tensors.values():
-        if f"@{pass_name}/" in tensor.name:
-            tensor.name = free(tensor.name)
-    for node in graph.nodes:
-        if f"@{pass_name}/" in node.name:
-            node.name = free(node.name)
+    for one in named:
+        if mark in one.name:
+            one.name = free(one.name)
