@@ -218,9 +218,10 @@ def rewrite_everywhere(graph: gs.Graph, passes: Sequence[Pass], statistics: Stat
 def _rename_rewritten(graph: gs.Graph, pass_name: str) -> None:
     """Drops the `@pass` marks, so that a later round can make the same names again."""
     mark = f"@{pass_name}/"
-    tensors = {id(tensor): tensor for node in graph.nodes for tensor in (*node.inputs, *node.outputs)}
-    named = [*tensors.values(), *graph.nodes]
-    taken = {one.name for one in (*graph.inputs, *named) if mark not in one.name}
+    taken = {tensor.name for node in graph.nodes for tensor in (*node.inputs, *node.outputs)}
+    taken |= {one.name for one in (*graph.inputs, *graph.nodes)}
+    made = [node for node in graph.nodes if mark in node.name]
+    tensors = {id(tensor): tensor for node in made for tensor in (*node.inputs, *node.outputs)}
 
     def free(name: str) -> str:
         site, _, last = name.partition(mark)
@@ -231,6 +232,6 @@ def _rename_rewritten(graph: gs.Graph, pass_name: str) -> None:
                 return candidate
         raise AssertionError
 
-    for one in named:
+    for one in (*tensors.values(), *made):
         if mark in one.name:
             one.name = free(one.name)
