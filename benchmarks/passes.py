@@ -3,11 +3,12 @@
     python benchmarks/passes.py --json
 
 Both engines fuse the same channel norms, (x - mean) / sqrt(var + eps) * w + b -> Transpose, LayerNormalization,
-Transpose, and both results are run: they must compute what the network computes. Each time is the shortest of many
-runs, of one thread: other processes only ever add to it. What Python had in memory before (torch, onnxscript) is left
-out of its garbage collection, for both engines; that of the work itself counts. `load_passes_save_s` reads a file that
-`onnx.save` wrote and writes a new one. `growth` holds the time of matching in graphs of up to 10,000 nodes; `ratio`
-compares the time for each node in the largest and in the smallest of them. The export, which takes half a minute, is kept in the system's temporary folder.
+Transpose, and both results are run: they must compute what the network computes, as must the file that all exact
+passes leave. Each time is the shortest of many runs, of one thread: other processes only ever add to it. What Python
+held before (torch, onnxscript) is left out of its garbage collection for both engines; that of the work itself counts.
+`load_passes_save_s` reads a file that `onnx.save` wrote, and writes a new one. `growth` holds the time of matching in
+graphs of up to 10,000 nodes; `ratio` compares the time for each node in the largest and in the smallest of them. The
+export, which takes half a minute, is kept in the system's temporary folder.
 """
 
 from __future__ import annotations
@@ -189,7 +190,9 @@ def measure(model: onnx.ModelProto, blocks: int, runs: int = RUNS, sizes: Iterab
         onnx.save(model, source)
         edits = exact_passes(source, target)
         cleaned = onnx.load(target)
-        seconds = shortest_ms(lambda _: exact_passes(source, target), lambda: target.unlink(missing_ok=True), runs) / 1e3
+        seconds = (
+            shortest_ms(lambda _: exact_passes(source, target), lambda: target.unlink(missing_ok=True), runs) / 1e3
+        )
     image = np.random.default_rng(0).standard_normal(input_shape(model), dtype=np.float32)
     expected = OnnxSession(model, threads=1).run(image)
     results = {"graphopt": to_model(ours), "onnxscript": ir.to_proto(other), "all exact passes": cleaned}

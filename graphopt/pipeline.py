@@ -129,12 +129,12 @@ class Pipeline:
         _write_json(place / "source.json", {"difference": difference, "nodes": len(model.graph.node)})
 
     def _space(self, say: Callable[[float, str], None], place: Path) -> None:
-        from graphopt.ir.canonical import to_graph
+        from graphopt.ir.files import load_graph
         from graphopt.ir.space_files import save_space
         from graphopt.ir.spaces import build_space, prepare
         from graphopt.nn.training import check_forms
 
-        graph = to_graph(onnx.load(self.folder / "source" / "canonical.onnx"))
+        graph = load_graph(self.folder / "source" / "canonical.onnx")
         images = self._calibration()
         say(0.0, "measures activations on calibration images")
         prepared = prepare(graph, self.passes, images)
@@ -175,7 +175,7 @@ class Pipeline:
         import torch
 
         from graphopt.cost.table import CostTable
-        from graphopt.ir.canonical import to_graph
+        from graphopt.ir.files import load_graph
         from graphopt.ir.space_files import load_space, save_space
         from graphopt.nn.supernet import Supernet
         from graphopt.search.entropy import EntropySearch, teacher_of
@@ -192,7 +192,7 @@ class Pipeline:
         goals = {name: self.config.search.latency * original[name]["latency_ms"] for name in searched}
         data = self.config.data
         sampler = PatchSampler.of_folders(data.train, data.sigma, self.config.search.seed, data.vary)
-        teacher = teacher_of(to_graph(onnx.load(self.folder / "source" / "canonical.onnx")))
+        teacher = teacher_of(load_graph(self.folder / "source" / "canonical.onnx"))
         supernet = Supernet(space).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         if not (place / "sensitivity.json").exists():
             calibration = PatchSampler.of_folders(data.train, data.sigma, self.config.search.seed)
@@ -226,19 +226,19 @@ class Pipeline:
         )
 
     def _rewrite(self, say: Callable[[float, str], None], place: Path) -> None:
-        from graphopt.ir.canonical import to_model
+        from graphopt.ir.files import save_graph
         from graphopt.ir.rewriting import apply_selection
         from graphopt.ir.space_files import load_space
 
         say(0.0, "applies the selection")
         space = load_space(self.folder / "search" / "space")
         graph = apply_selection(space, _read_json(self.folder / "search" / "selection.json")["selection"])
-        onnx.save(to_model(graph), place / "model.onnx")
+        save_graph(graph, place / "model.onnx")
 
     def _finetune(self, say: Callable[[float, str], None], place: Path) -> None:
         import torch
 
-        from graphopt.ir.canonical import to_graph, to_model
+        from graphopt.ir.files import load_graph, save_graph
         from graphopt.ir.space_files import load_space
         from graphopt.ir.training import training_graph
         from graphopt.nn.training import TrainingModule, collapse
@@ -247,8 +247,8 @@ class Pipeline:
         from graphopt.train.finetune import finetune
 
         self._set_threads()
-        graph = to_graph(onnx.load(self.folder / "rewrite" / "model.onnx"))
-        teacher = teacher_of(to_graph(onnx.load(self.folder / "source" / "canonical.onnx")))
+        graph = load_graph(self.folder / "rewrite" / "model.onnx")
+        teacher = teacher_of(load_graph(self.folder / "source" / "canonical.onnx"))
         space = load_space(self.folder / "search" / "space")
         selection = _read_json(self.folder / "search" / "selection.json")["selection"]
         form = training_graph(graph, space, selection, self.passes, self.config.exclude)
@@ -257,7 +257,7 @@ class Pipeline:
         sampler = PatchSampler.of_folders(data.train, data.sigma, tuning.seed, data.vary)
         history = finetune(network, teacher, sampler, tuning, place / "checkpoint.pt", say, network.advance)
         difference = collapse(network, graph, torch.from_numpy(sampler.batch(1, tuning.patches[1])[0]))
-        onnx.save(to_model(graph), place / "model.onnx")
+        save_graph(graph, place / "model.onnx")
         _write_json(place / "history.json", [asdict(record) for record in history])
         _write_json(place / "forms.json", {"sites": form.sites, "difference": difference})
 

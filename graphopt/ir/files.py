@@ -32,6 +32,8 @@ def load_graph(path: Path) -> gs.Graph:
         content = np.fromfile(path, np.uint8)
         light, weights = _without_weights(content)
         model = onnx.ModelProto.FromString(light)
+        if not model.opset_import:
+            raise ValueError("it names no opset")
         load_external_data_for_model(model, str(path.parent))
     except FileNotFoundError as error:
         raise GraphoptError(f"ONNX file {path} does not exist") from error

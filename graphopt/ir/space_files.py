@@ -10,8 +10,8 @@ from typing import Any
 import onnx
 import onnx_graphsurgeon as gs
 
-from graphopt.ir.canonical import to_graph, to_model
 from graphopt.ir.contract import Contract
+from graphopt.ir.files import load_graph, save_graph
 from graphopt.ir.fragments import Fragment
 from graphopt.ir.sites import Refusal, Site
 from graphopt.ir.space import Candidate, Choice, Space
@@ -22,7 +22,7 @@ GRAPH, FRAGMENTS, CHOICES = "graph.onnx", "fragments.onnx", "choices.json"
 def save_space(space: Space, folder: Path) -> None:
     """Writes the three files into `folder`."""
     folder.mkdir(parents=True, exist_ok=True)
-    onnx.save(to_model(space.graph), folder / GRAPH)
+    save_graph(space.graph, folder / GRAPH)
     fragments = [c.fragment for choice in space.choices.values() for c in choice.candidates.values()]
     onnx.save(_fragments_model(fragments, space.graph.opset), folder / FRAGMENTS)
     content = {
@@ -34,7 +34,7 @@ def save_space(space: Space, folder: Path) -> None:
 
 def load_space(folder: Path) -> Space:
     """The space that `save_space` wrote."""
-    graph = to_graph(onnx.load(folder / GRAPH))
+    graph = load_graph(folder / GRAPH)
     content = json.loads((folder / CHOICES).read_text())
     fragments = gs.import_onnx(onnx.load(folder / FRAGMENTS))
     nodes = {node.name: node for node in fragments.nodes}
