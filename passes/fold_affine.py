@@ -94,10 +94,11 @@ class FoldAffine(Pass):
 
 
 def _by_input(values: Array, weight: Array, attributes: dict[str, object]) -> Array:
-    """A value for each input channel, laid out to multiply `weight` (O, I/g, k, k)."""
+    """A value for each input channel, laid out to multiply `weight` (O, I/g, k, k): (1 or O, I/g, 1, 1)."""
     groups = int(str(attributes.get("group", 1)))
     inputs = values.reshape(groups, -1)  # (g, I/g)
-    return np.repeat(inputs, len(weight) // groups, axis=0)[:, :, None, None]
+    outputs = inputs if groups == 1 else np.repeat(inputs, len(weight) // groups, axis=0)
+    return outputs[:, :, None, None]
 
 
 def _misfit(match: Match) -> str | None:
