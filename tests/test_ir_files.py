@@ -42,7 +42,7 @@ def test_a_file_is_written_as_onnx_writes_it(model: onnx.ModelProto, tmp_path: P
 
 
 @pytest.mark.parametrize("dtype", TYPES)
-@pytest.mark.parametrize("size", [(), (0,), (3,), (40, 50)])
+@pytest.mark.parametrize("size", [(), (0,), (3,), (40, 100)])
 def test_all_types_and_sizes(dtype: type, size: tuple[int, ...], tmp_path: Path) -> None:
     values = np.asarray(np.random.default_rng(0).integers(-3, 4, size)).astype(dtype)
     kind = onnx.TensorProto.DataType.Name(onnx.helper.np_dtype_to_tensor_dtype(values.dtype)).lower()
@@ -126,6 +126,14 @@ def test_a_file_that_ends_too_early(model: onnx.ModelProto, missing: int, tmp_pa
 def test_a_file_that_is_something_else(content: bytes, tmp_path: Path) -> None:
     (tmp_path / "a.onnx").write_bytes(content)
     with pytest.raises(GraphoptError, match=r"a\.onnx is not a valid ONNX file"):
+        load_graph(tmp_path / "a.onnx")
+
+
+def test_a_weight_that_does_not_fill_its_shape(tmp_path: Path) -> None:
+    model = onnx_model(CONV, {"w": (8, 8, 3, 3), "b": (8,)})
+    model.graph.initializer[0].dims[0] = 9
+    onnx.save(model, tmp_path / "a.onnx")
+    with pytest.raises(GraphoptError, match=r"a\.onnx is not a valid ONNX file: cannot reshape"):
         load_graph(tmp_path / "a.onnx")
 
 

@@ -246,11 +246,15 @@ def declared_model(graph: gs.Graph) -> tuple[onnx.ModelProto, dict[str, gs.Const
 
 def _is_large(tensor: gs.Tensor) -> bool:
     """Whether it is a constant of plain numbers that shape inference does not read."""
-    if not isinstance(tensor, gs.Constant) or tensor.export_dtype != tensor.dtype:
+    if not isinstance(tensor, gs.Constant) or isinstance(tensor._values, gs.ir.tensor.SparseValues):
         return False
-    if getattr(tensor.dtype, "kind", "") not in tuple("fiub"):
-        return False
-    return bool(tensor._values.nbytes > LARGEST_SHAPE_VALUE)
+    is_kept = tensor.export_dtype == tensor.dtype and is_plain(tensor.dtype)
+    return is_kept and bool(tensor._values.nbytes > LARGEST_SHAPE_VALUE)
+
+
+def is_plain(dtype: Any) -> bool:
+    """Whether numpy itself holds such numbers as ONNX does: not those of less than a byte, nor bfloat16."""
+    return isinstance(dtype, np.dtype) and dtype.isbuiltin == 1 and dtype.kind in "fiub"
 
 
 def has_subgraphs(graph: gs.Graph) -> bool:

@@ -14,7 +14,15 @@ from numpy.typing import NDArray
 from onnx.external_data_helper import load_external_data_for_model
 
 from graphopt.errors import GraphoptError
-from graphopt.ir.canonical import LARGEST_SHAPE_VALUE, declared_model, has_subgraphs, little_endian, to_graph, values_of
+from graphopt.ir.canonical import (
+    LARGEST_SHAPE_VALUE,
+    declared_model,
+    has_subgraphs,
+    is_plain,
+    little_endian,
+    to_graph,
+    values_of,
+)
 
 GRAPH, INITIALIZER, RAW_DATA = 7, 5, 9  # numbers of ModelProto.graph, GraphProto.initializer, TensorProto.raw_data
 BYTES = 2  # protobuf's wire type of messages and of bytes: a length, and as many bytes
@@ -26,27 +34,26 @@ Buffer = NDArray[np.uint8]
 def load_graph(path: Path) -> gs.Graph:
     """The graph of a file that is in canonical form: `to_graph(onnx.load(path))` in a third of the time.
 
-    Weights are read-only arrays that share the memory of the file. GraphoptError where the file is not ONNX.
+    Weights are arrays that share one block of memory. GraphoptError where the file is not ONNX.
     """
     try:
-        content = np.fromfile(path, np.uint8)
-        light, weights = _without_weights(content)
+        light, weights = _without_weights(np.fromfile(path, np.uint8))
         model = onnx.ModelProto.FromString(light)
         if not model.opset_import:
             raise ValueError("it names no opset")
         load_external_data_for_model(model, str(path.parent))
+        graph = to_graph(model)
+        if has_subgraphs(graph):  # what these read is not among the graph's tensors
+            return to_graph(onnx.load(path))
+        tensors = graph.tensors()
+        for declared in model.graph.initializer:
+            if declared.name in weights and declared.name in tensors:
+                dtype = onnx.helper.tensor_dtype_to_np_dtype(declared.data_type).newbyteorder("<")
+                tensors[declared.name].values = weights[declared.name].view(dtype).reshape(declared.dims)
     except FileNotFoundError as error:
         raise GraphoptError(f"ONNX file {path} does not exist") from error
-    except (DecodeError, IndexError, ValueError) as error:
+    except (DecodeError, LookupError, ValueError, OSError) as error:
         raise GraphoptError(f"{path} is not a valid ONNX file: {error}") from error
-    graph = to_graph(model)
-    if has_subgraphs(graph):  # what these read is not among the graph's tensors
-        return to_graph(onnx.load(path))
-    tensors = graph.tensors()
-    for declared in model.graph.initializer:
-        if declared.name in weights and declared.name in tensors:
-            dtype = onnx.helper.tensor_dtype_to_np_dtype(declared.data_type).newbyteorder("<")
-            tensors[declared.name].values = weights[declared.name].view(dtype).reshape(declared.dims)
     return graph
 
 
@@ -92,15 +99,17 @@ def _without_weights(content: Buffer) -> tuple[bytes, dict[str, Buffer]]:
             if inner != INITIALIZER or inner_end - inner_start <= LARGEST_SHAPE_VALUE:
                 graph += view[inner_begin:inner_end]
                 continue
-            declared = bytearray()
-            raw = None
+            declared, raw = bytearray(), None
             for field, field_begin, field_start, field_end in _fields(view, inner_start, inner_end):
                 if field == RAW_DATA:
                     raw = content[field_start:field_end]
                 else:
                     declared += view[field_begin:field_end]
-            if raw is not None:
-                weights[onnx.TensorProto.FromString(bytes(declared)).name] = raw
+            tensor = onnx.TensorProto.FromString(bytes(declared))
+            if raw is None or not is_plain(onnx.helper.tensor_dtype_to_np_dtype(tensor.data_type)):
+                graph += view[inner_begin:inner_end]
+                continue
+            weights[tensor.name] = raw
             graph += _opening(INITIALIZER, len(declared)) + declared
     return bytes(model + _opening(GRAPH, len(graph)) + graph), weights
 
