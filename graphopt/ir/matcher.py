@@ -50,6 +50,8 @@ class Matcher:
 
     def match(self, pattern: Pattern, anchor: gs.Node) -> Match | None:
         """The first match that ends at `anchor`."""
+        if not any(form.kind == anchor.op and any(_orders(form, anchor.inputs)) for form in pattern.forms):
+            return None  # most anchors, at a glance
         attempt = _Attempt(anchor)
         tensor = attempt.at_an_output(pattern)
         return None if tensor is None else self._as_match(pattern, anchor, tensor, attempt.bound)
@@ -190,12 +192,7 @@ class _Attempt:
         (first, second), (a, b) = term.operands, operands
         if not term.commutative:
             return (((first, a, node, 0), (second, b, node, 1)),)
-        if self.thorough or first is None or second is None or a is None or b is None:
-            in_order = swapped = True
-        else:
-            head_a, head_b = _head(a), _head(b)
-            in_order = first.takes(head_a) and second.takes(head_b)
-            swapped = first.takes(head_b) and second.takes(head_a)
+        in_order, swapped = (True, True) if self.thorough else _orders(term, operands)
         ways: list[Way] = []
         if in_order:
             ways.append(((first, a, node, 0), (second, b, node, 1)))
@@ -214,6 +211,18 @@ def _before(way: Way, goals: Goals) -> Goals:
     for goal in reversed(way):
         goals = goal, goals
     return goals
+
+
+def _orders(term: Op, operands: Sequence[gs.Tensor | None]) -> tuple[bool, bool]:
+    """Whether two operands may fit as they are written, and swapped, by their heads alone."""
+    if len(operands) != 2 or len(term.operands) != 2:
+        return True, False
+    (first, second), (a, b) = term.operands, operands
+    if first is None or second is None or a is None or b is None:
+        return True, term.commutative
+    head_a, head_b = _head(a), _head(b)
+    in_order = first.takes(head_a) and second.takes(head_b)
+    return in_order, term.commutative and first.takes(head_b) and second.takes(head_a)
 
 
 def _head(tensor: gs.Tensor) -> str:

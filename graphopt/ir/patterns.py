@@ -206,6 +206,7 @@ class Pattern:
             if isinstance(term, Op):
                 found.add(term)
             pending += term.alternatives if isinstance(term, Either) else ()
+            pending += [term.term] if isinstance(term, Capture) else ()
         return frozenset(found)
 
     @cached_property
