@@ -43,6 +43,15 @@ def test_commutativity_can_be_switched_off() -> None:
     assert not fits(network(f"{X_TO_Y} {{ r = Relu(x) y = Add(k, r) }}", {"k": ()}), rule)
 
 
+def test_a_capture_may_be_the_root() -> None:
+    rule = pattern(lambda x: capture("sum", op.Add(op.Relu(x), const("k"))))
+    graph = network(f"{X_TO_Y} {{ r = Relu(x) y = Add(k, r) }}", {"k": (1, 4, 1, 1)})
+    found = match_last(graph, rule)
+    assert found is not None
+    assert found.captures["sum"].name == "y"
+    assert not fits(network(f"{X_TO_Y} {{ r = Relu(x) y = Add(r, r) }}"), rule)
+
+
 def test_a_repeated_variable_is_one_tensor() -> None:
     rule = pattern(lambda x: op.Add(x, op.Relu(x)))
     assert fits(network(f"{X_TO_Y} {{ a = Sigmoid(x) r = Relu(a) y = Add(r, a) }}"), rule)
