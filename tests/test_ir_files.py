@@ -14,7 +14,7 @@ from onnx import numpy_helper
 
 from graphopt import GraphoptError
 from graphopt.ir import files
-from graphopt.ir.canonical import to_graph, to_model
+from graphopt.ir.canonical import LARGEST_SHAPE_VALUE, declared_model, to_graph, to_model
 from graphopt.ir.files import load_graph, save_graph
 
 TYPES = [np.float32, np.float16, np.float64, np.int8, np.int64, np.bool_, ml_dtypes.bfloat16, ml_dtypes.int4]
@@ -106,6 +106,15 @@ def test_an_export_leaves_the_graph_alone(model: onnx.ModelProto, monkeypatch: p
     with pytest.raises(RuntimeError):
         to_model(graph)
     assert all(constant._values is before for constant, before in zip(constants, held, strict=True))
+
+
+def test_large_weights_pass_by_protobuf(model: onnx.ModelProto, tmp_path: Path) -> None:
+    onnx.save(model, tmp_path / "a.onnx")
+    large = {tensor.name for tensor in model.graph.initializer if tensor.ByteSize() > 2 * LARGEST_SHAPE_VALUE}
+    for graph in (load_graph(tmp_path / "a.onnx"), to_graph(model)):
+        declared, constants = declared_model(graph)
+        assert large <= set(constants)
+        assert not any(tensor.raw_data for tensor in declared.graph.initializer if tensor.name in large)
 
 
 def test_a_weight_that_has_a_new_name(tmp_path: Path) -> None:

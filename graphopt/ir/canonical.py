@@ -254,7 +254,7 @@ def _is_large(tensor: gs.Tensor) -> bool:
 
 def is_plain(dtype: Any) -> bool:
     """Whether numpy itself holds such numbers as ONNX does: not those of less than a byte, nor bfloat16."""
-    return isinstance(dtype, np.dtype) and dtype.isbuiltin == 1 and dtype.kind in "fiub"
+    return isinstance(dtype, np.dtype) and issubclass(dtype.type, np.number | np.bool_)
 
 
 def has_subgraphs(graph: gs.Graph) -> bool:
