@@ -9,7 +9,6 @@ from typing import Any
 
 import numpy as np
 import onnx
-import onnx_graphsurgeon as gs
 from numpy.typing import NDArray
 
 from graphopt.cost.cache import CostCache
@@ -92,10 +91,9 @@ def to_fp16(model: onnx.ModelProto) -> onnx.ModelProto:
 
     copied = onnx.ModelProto()
     copied.CopyFrom(model)
-    half = gs.import_onnx(convert_float_to_float16(copied, keep_io_types=True))
+    half = to_graph(convert_float_to_float16(copied, keep_io_types=True))
     half.toposort()  # the converter appends the casts of the input at the end
-    sorted_model: onnx.ModelProto = gs.export_onnx(half, do_type_check=False)
-    sorted_model.ir_version = model.ir_version
+    sorted_model = to_model(half)
     onnx.checker.check_model(sorted_model, full_check=True)
     return sorted_model
 

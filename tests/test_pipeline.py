@@ -12,9 +12,11 @@ import onnx
 import pytest
 import torch
 import yaml
+from conftest import nafnet
 from PIL import Image
 
 from graphopt.errors import GraphoptError
+from graphopt.ir.canonical import to_model
 from graphopt.ir.session import OnnxSession
 from graphopt.models.checkpoints import save_checkpoint
 from graphopt.models.nafnet import NAFNet, NAFNetConfig
@@ -274,6 +276,22 @@ def run_source(home: Path, tmp_path: Path, model: onnx.ModelProto, **changes: An
     path = home / "given.yaml"
     path.write_text(yaml.safe_dump(config_of(model="given.onnx", **changes)))
     open_pipeline(path, tmp_path / "run", home / "cache", silent).run()
+
+
+def test_what_a_file_says_of_itself_survives_the_whole_run(home: Path, tmp_path: Path) -> None:
+    model = to_model(nafnet(size=32))
+    model.doc_string, model.producer_name = "a denoiser", "somebody"
+    model.metadata_props.add(key="licence", value="free")
+    onnx.save(model, home / "said.onnx")
+    changes = {"passes": ["bounded-gate", "affine-norm", "fold-affine"], "targets": {TARGETS[0]: 1}}
+    path = write_config(home, model="said.onnx", **changes)
+    open_pipeline(path, tmp_path / "run", home / "cache", silent).run()
+    for name in ("model.onnx", "model.fp16.onnx"):
+        found = onnx.load(tmp_path / "run" / name)
+        assert [value.name for value in found.graph.input] == ["image"]
+        assert [value.name for value in found.graph.output] == ["restored"]
+        assert {entry.key: entry.value for entry in found.metadata_props} == {"licence": "free"}
+        assert (found.doc_string, found.producer_name) == ("a denoiser", "somebody")
 
 
 def test_a_file_that_is_not_onnx(home: Path, tmp_path: Path) -> None:

@@ -195,6 +195,7 @@ def copy_graph(graph: gs.Graph) -> gs.Graph:
     """A copy that shares values of constants, with what the file said of itself."""
     copied = graph.copy()
     copied.said = vars(graph).get("said", NOTHING_SAID)
+    copied.producer_name, copied.producer_version = graph.producer_name, graph.producer_version
     return copied
 
 
