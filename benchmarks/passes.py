@@ -28,6 +28,7 @@ import onnx
 import onnx_ir as ir
 from graphopt.passes.fold_affine import FoldAffine
 from graphopt.passes.transposed_upsample import TransposedUpsample
+from networks import nafnet36
 from onnx import helper, numpy_helper
 from onnxscript.rewriter import MatchResult, RewriteRule
 
@@ -216,30 +217,12 @@ def measure(model: onnx.ModelProto, blocks: int, runs: int = RUNS, sizes: Iterab
     }
 
 
-def network(cache: Path) -> onnx.ModelProto:
-    """The published NAFNet of 36 blocks and width 32, every affine weight random (seed 0), as a canonical graph."""
-    import torch
-
-    from graphopt.models.checkpoints import save_checkpoint
-    from graphopt.models.nafnet import NAFNet, NAFNetConfig
-    from graphopt.models.source import load_source
-
-    torch.manual_seed(0)
-    made = NAFNet(NAFNetConfig())
-    with torch.no_grad():
-        for name, weight in made.named_parameters():
-            if "norm" in name or name.endswith((".beta", ".gamma", ".bias")):
-                weight.normal_(1.0 if "norm" in name and name.endswith("weight") else 0.0, 0.1)
-    save_checkpoint(made, cache / "nafnet36.safetensors")
-    return load_source(cache / "nafnet36.safetensors", RESOLUTION, cache)[0]
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description="Times the pattern engine on the 36-block NAFNet of width 32.")
     parser.add_argument("--json", action="store_true", help="print JSON, not lines of text")
     parser.add_argument("--runs", type=int, default=RUNS, help="runs of which the shortest counts")
     arguments = parser.parse_args()
-    model = network(Path(tempfile.gettempdir()) / "graphopt-benchmarks")
+    model = nafnet36(Path(tempfile.gettempdir()) / "graphopt-benchmarks", RESOLUTION)
     gc.freeze()
     figures = measure(model, BLOCKS, arguments.runs)
     rounded = {key: round(value, 3) if isinstance(value, float) else value for key, value in figures.items()}

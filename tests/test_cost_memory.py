@@ -6,12 +6,10 @@ from pathlib import Path
 import numpy as np
 import onnx
 import pytest
+from costs.memory import measured_bytes
 from onnx import numpy_helper, parser
 
 from graphopt.cost.memory import activation_bytes, image_bytes, weight_bytes
-
-sys.path.insert(0, str(Path(__file__).parents[1] / "benchmarks"))
-from costs.memory import measured_bytes
 
 HEAD = '<ir_version: 10, opset_import: ["" : 20]> g '
 

@@ -77,9 +77,16 @@ class Build:
 
     def node_attributes(self, node: str) -> dict[str, Any]:
         """The attributes of one of the site's nodes, by its name."""
-        if node not in self._site.nodes:
-            raise GraphoptError(f"{self._prefix}: the site has no node '{node}'; it has {', '.join(self._site.nodes)}")
-        return dict(self._nodes[node].attrs)
+        return dict(self._node(node).attrs)
+
+    def node_kind(self, node: str) -> str:
+        """What op one of the site's nodes is, by its name."""
+        return str(self._node(node).op)
+
+    def _node(self, name: str) -> gs.Node:
+        if name not in self._site.nodes:
+            raise GraphoptError(f"{self._prefix}: the site has no node '{name}'; it has {', '.join(self._site.nodes)}")
+        return self._nodes[name]
 
     @property
     def statistics(self) -> SiteStatistics:

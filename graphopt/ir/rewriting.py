@@ -84,7 +84,12 @@ class Splicer:
                     node.inputs[position] = self._host(tensor)
         made = list(fragment.nodes)
         for name, tensor in fragment.outputs.items():
-            self._redirect(name, tensor if tensor.inputs else self._host(tensor), set(site.nodes), made)
+            constant = self._constant(name, tensor)
+            if constant is not None:  # its users read it without the Identity that made it a result
+                made.remove(tensor.inputs[0])
+                tensor.inputs[0].inputs.clear()
+            new = constant or (tensor if tensor.inputs else self._host(tensor))
+            self._redirect(name, new, set(site.nodes), made)
         for name in site.nodes:
             self._nodes[name].outputs.clear()
             self._nodes[name].inputs.clear()
@@ -104,6 +109,13 @@ class Splicer:
         _drop_unused(self._graph)
         return self._graph if _is_sorted(self._graph) else self._graph.toposort()
 
+    def _constant(self, name: str, tensor: gs.Tensor) -> gs.Constant | None:
+        """The constant that a fragment gives for tensor `name`, unless that is an output of the graph."""
+        if not tensor.inputs or any(tensor.name == name for tensor in self._graph.outputs):
+            return None
+        node = tensor.inputs[0]
+        return node.inputs[0] if node.op == "Identity" and isinstance(node.inputs[0], gs.Constant) else None
+
     def _host(self, stand_in: gs.Variable) -> gs.Tensor:
         """The graph's tensor that a fragment's `stand_in` means."""
         name = stand_in.name
@@ -118,6 +130,9 @@ class Splicer:
             for position, tensor in enumerate(user.inputs):
                 if tensor is old:
                     user.inputs[position] = new
+        if isinstance(new, gs.Constant):
+            self._tensors[name] = new
+            return
         is_output = any(tensor is old for tensor in self._graph.outputs)
         if new.name in self._tensors and is_output:  # an output of the graph needs a node of its own
             copied = gs.Variable(old.name, old.dtype, old.shape)
@@ -218,10 +233,8 @@ def rewrite_everywhere(graph: gs.Graph, passes: Sequence[Pass], statistics: Stat
 def _rename_rewritten(graph: gs.Graph, pass_name: str) -> None:
     """Drops the `@pass` marks, so that a later round can make the same names again."""
     mark = f"@{pass_name}/"
-    taken = {tensor.name for node in graph.nodes for tensor in (*node.inputs, *node.outputs)}
-    taken |= {one.name for one in (*graph.inputs, *graph.nodes)}
-    made = [node for node in graph.nodes if mark in node.name]
-    tensors = {id(tensor): tensor for node in made for tensor in (*node.inputs, *node.outputs)}
+    tensors = {id(tensor): tensor for node in graph.nodes for tensor in (*node.inputs, *node.outputs)}
+    taken = {one.name for one in (*tensors.values(), *graph.inputs, *graph.nodes)}
 
     def free(name: str) -> str:
         site, _, last = name.partition(mark)
@@ -232,6 +245,6 @@ def _rename_rewritten(graph: gs.Graph, pass_name: str) -> None:
                 return candidate
         raise AssertionError
 
-    for one in (*tensors.values(), *made):
+    for one in (*tensors.values(), *graph.nodes):
         if mark in one.name:
             one.name = free(one.name)
