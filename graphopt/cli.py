@@ -113,13 +113,25 @@ def denoise(
 
 @app.command()
 def cost(
-    model: Annotated[str, typer.Argument(help="an ONNX file, a checkpoint, or the name of a shipped network")],
     target: Annotated[list[str], typer.Option(help="name of a target, or the path of its YAML; may be repeated")],
+    model: Annotated[
+        str | None, typer.Argument(help="an ONNX file, a checkpoint, or the name of a shipped network")
+    ] = None,
     resolution: Annotated[tuple[int, int] | None, typer.Option(help="height and width of the image")] = None,
     trials: Annotated[int, typer.Option(min=0, help="MetaSchedule trials, for a target that is this host")] = 0,
+    ops: Annotated[Path | None, typer.Option(help="CSV of single operators to price instead (docs/costs.md)")] = None,
+    output: Annotated[Path | None, typer.Option(help="CSV to write the prices of --ops to")] = None,
     as_json: JsonFlag = False,
 ) -> None:
-    """Prices a network on a target: latency with its spread and provenance, memory, MACs, parameters."""
+    """Prices a network on a target: latency with its spread and provenance, memory, MACs, parameters.
+
+    With --ops, prices each operator of a CSV instead, and writes them to another.
+    """
+    if ops is not None:
+        _cost_of_operators(ops, output, model, target, as_json)
+        return
+    if model is None or output is not None:
+        raise GraphoptError("cost: give a network, or --ops FILE.csv with --output OUT.csv")
     from graphopt.cost.cache import CostCache
     from graphopt.cost.network import network_cost
     from graphopt.cost.target import load_target
@@ -143,6 +155,20 @@ def cost(
         if refused:
             names = ", ".join(refused[:5]) + (f" and {len(refused) - 5} more" if len(refused) > 5 else "")
             typer.echo(f"  a lower bound: refused by the NPU, and not priced: {names}")
+
+
+def _cost_of_operators(ops: Path, output: Path | None, model: str | None, target: list[str], as_json: bool) -> None:
+    from graphopt.cost.operators import read_operators, write_prices
+    from graphopt.cost.target import load_target
+
+    if output is None or model is not None or len(target) != 1:
+        raise GraphoptError("cost --ops FILE.csv takes one --target, --output OUT.csv, and no network")
+    device = load_target(target[0])
+    count = write_prices(read_operators(ops), device, output)
+    if as_json:
+        typer.echo(json.dumps({"target": device.name, "operators": count, "output": str(output)}, indent=1))
+    else:
+        typer.echo(f"{device.name}: {count} operators (estimated) in {output}")
 
 
 app.command()(cli_passes.explain)

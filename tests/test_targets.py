@@ -7,7 +7,22 @@ import yaml
 from graphopt.cost.target import UNITS, list_targets, load_target
 from graphopt.errors import GraphoptError
 
-BUILT_IN = ["exynos2100-mali-g78", "host-cpu", "sm8650-adreno750", "sm8650-hexagon"]
+BUILT_IN = [
+    "dimensity9300-mali-g720",
+    "exynos2100-mali-g78",
+    "host-cpu",
+    "mali-g57-mc2",
+    "rk3399-mali-t860",
+    "rk3588-mali-g610",
+    "sm8350-adreno660",
+    "sm8550-adreno740",
+    "sm8650-adreno750",
+    "sm8650-hexagon",
+    "tensor-g2-mali-g710",
+    "tensor-g3-mali-g715",
+    "tophub-adreno",
+]
+GPUS = [name for name in BUILT_IN if name not in ("host-cpu", "sm8650-hexagon")]
 
 
 def write(folder: Path, name: str, change: Any) -> str:
@@ -25,14 +40,34 @@ def test_built_in_targets_are_listed_by_name() -> None:
 
 
 def test_provenance_follows_the_kind() -> None:
-    assert [target.provenance for target in list_targets()] == ["estimated", "measured", "estimated", "estimated"]
+    found = {target.name: target.provenance for target in list_targets()}
+    assert found == {**dict.fromkeys(BUILT_IN, "estimated"), "host-cpu": "measured"}
 
 
-@pytest.mark.parametrize("name", ["exynos2100-mali-g78", "sm8650-adreno750"])
+@pytest.mark.parametrize("name", GPUS)
 def test_every_fact_has_unit_and_source(name: str) -> None:
     target = load_target(name)
-    assert set(target.facts) == set(UNITS)
-    assert all(fact.unit == UNITS[key] and len(fact.source) > 20 for key, fact in target.facts.items())
+    assert set(target.facts) | {"on_chip_memory"} == set(UNITS)
+    assert target.kernel_model is not None
+    model = target.kernel_model
+    parameters = [*model.efficiency.values(), model.half_share, model.cache_load, model.overlap, model.spread]
+    assert all(fact.unit == UNITS[key] for key, fact in target.facts.items())
+    assert all(len(fact.source) > 20 for fact in [*target.facts.values(), *parameters, model.buffer_share])
+
+
+@pytest.mark.parametrize(
+    ("name", "origin"), [(name, "tophub-adreno" if "adreno" in name else "rk3399-mali-t860") for name in GPUS]
+)
+def test_what_is_carried_over_is_what_was_fitted(name: str, origin: str) -> None:
+    target, fitted = load_target(name), load_target(origin)
+    assert target.device == fitted.device
+    assert target.kernel_model is not None
+    assert fitted.kernel_model is not None
+    ours, theirs = target.kernel_model, fitted.kernel_model
+    assert {k: f.value for k, f in ours.efficiency.items()} == {k: f.value for k, f in theirs.efficiency.items()}
+    for parameter in ("half_share", "cache_load", "overlap", "buffer_share"):
+        assert getattr(ours, parameter).value == getattr(theirs, parameter).value
+    assert ours.spread.value >= theirs.spread.value
 
 
 def test_published_figures() -> None:
@@ -69,7 +104,9 @@ def test_missing_file() -> None:
         (lambda c: c["facts"]["dram_share"].update(value=0), "above 0: dram_share"),
         (lambda c: c["kernel_model"]["efficiency"].pop("conv"), r"share in \(0, 1\] for 'conv'"),
         (lambda c: c["kernel_model"]["efficiency"]["conv"].update(value=1.5), r"share in \(0, 1\] for 'conv'"),
-        (lambda c: c["kernel_model"]["spread"].update(value=0.5), "at least 1"),
+        (lambda c: c["kernel_model"]["spread"].update(value=0.5), "'spread' is a factor and at least 1"),
+        (lambda c: c["kernel_model"]["overlap"].update(value=0.5), "'overlap' is an exponent and at least 1"),
+        (lambda c: c["kernel_model"]["half_share"].update(value=1.5), r"'half_share' is a share in \(0, 1\]"),
         (lambda c: c.pop("kernel_model"), "an opencl target has 'kernel_model'"),
         (lambda c: c.update(devise="mali"), "unknown key 'devise'; did you mean 'device'"),
         (lambda c: c.update(device="cpu"), "adreno or mali"),

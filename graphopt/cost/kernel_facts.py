@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections import Counter
 from math import prod
-from typing import Any
+from typing import Any, TypedDict
 
 import tvm
 import tvm_ffi
-from tvm import s_tir, tirx
+from tvm import s_tir, sym, tirx
 from tvm.ir import TensorLoad
 
 from graphopt.cost.kernel_model import KernelFacts
@@ -40,10 +40,10 @@ def describe(name: str, function: tirx.PrimFunc, repeats: tuple[int, ...], targe
         bytes_read=tally.bytes_read,
         bytes_written=tally.bytes_written,
         outputs=tally.outputs,
-        reduction=tally.reduction,
         threads=threads,
         launches=launches,
         local_memory_bytes=local_memory,
+        **tally.geometry,
     )
 
 
@@ -52,8 +52,8 @@ class _Tally:
 
     def __init__(self, function: tirx.PrimFunc, repeats: tuple[int, ...]):
         self.kind: KernelKind = "elementwise"
-        self.macs = self.special = 0
-        self.reduction = 1
+        self.macs = self.special = self.outputs = 0
+        self.geometry: _Geometry = {}
         self.loads: Counter[Any] = Counter()
         self.stores: Counter[Any] = Counter()
         tvm_ffi.structural_walk(function.body, (s_tir.SBlock, self._block), order="pre")
@@ -61,7 +61,8 @@ class _Tally:
         written = [p for p in function.params if p in self.stores]
         self.bytes_read = sum(_bytes(p, self.loads[p]) for p in read)
         self.bytes_written = sum(_bytes(p, self.stores[p]) for p in written)
-        self.outputs = sum(min(_elements(p), self.stores[p]) for p in written)
+        if not self.macs:
+            self.outputs = sum(min(_elements(p), self.stores[p]) for p in written)
 
     def _block(self, block: Any) -> None:
         extents = [int(axis.dom.extent) for axis in block.iter_vars]
@@ -70,9 +71,11 @@ class _Tally:
         domain = prod(extents)
         reduced = [int(axis.dom.extent) for axis in block.iter_vars if int(axis.iter_type) == _REDUCE]
         products = 0
+        indices: list[Any] = []
 
         def load(node: Any) -> None:
             self.loads[node.source] += domain
+            indices.append(node.indices)
 
         def store(node: Any) -> None:
             self.stores[node.buffer] += domain
@@ -99,7 +102,8 @@ class _Tally:
         tvm_ffi.structural_walk(block.body, visitors, order="pre")
         if reduced and products:
             if domain > self.macs:
-                self.kind, self.reduction = _contraction(reduced), prod(reduced)
+                self.kind, self.outputs = _contraction(reduced), domain // prod(reduced)
+                self.geometry = _geometry(block, reduced, indices)
             self.macs += domain
         elif reduced and not self.macs:
             self.kind = "reduction"
@@ -111,6 +115,40 @@ def _contraction(reduced: list[int]) -> KernelKind:
     if window == 1:
         return "pointwise"
     return "depthwise" if reduced[0] == 1 else "conv"
+
+
+class _Geometry(TypedDict, total=False):
+    channels: int
+    rows: int
+    columns: int
+    window_rows: int
+    window_columns: int
+    stride: int
+
+
+def _geometry(block: Any, reduced: list[int], loads: list[Any]) -> _Geometry:
+    """Extents, window and stride of a contraction. TVM makes (batch, channel, row, column) of a convolution and
+    reduces it over three axes, and (..., row, column) of a matrix product, whose columns are the channels.
+    """
+    spatial = [axis for axis in block.iter_vars if int(axis.iter_type) != _REDUCE]
+    extents = [int(axis.dom.extent) for axis in spatial]
+    if len(reduced) < 3 or len(spatial) < 4:
+        return {"channels": extents[-1], "columns": extents[-2] if len(extents) > 1 else 1}
+    steps = [_step(index[-1], spatial[-1].var) for index in loads if len(index) == len(spatial)]
+    return {
+        "channels": extents[1],
+        "rows": extents[-2],
+        "columns": extents[-1],
+        "window_rows": reduced[-2],
+        "window_columns": reduced[-1],
+        "stride": max(1, *steps, 1),
+    }
+
+
+def _step(index: Any, axis: Any) -> int:
+    """By how much `index` grows with `axis`; 0 where it does not, or not evenly."""
+    found = sym.detect_linear_equation(index, [axis])
+    return int(found[0]) if len(found) and isinstance(found[0], tirx.IntImm) else 0
 
 
 def _has_load(expression: Any) -> bool:

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from importlib import resources
 from pathlib import Path
-from typing import Literal
+from typing import Literal, get_args
 
 from pydantic import Field, model_validator
 
 from graphopt.config import Strict, read_config
 from graphopt.errors import GraphoptError, did_you_mean
 
-KernelKind = Literal["conv", "pointwise", "depthwise", "reduction", "elementwise"]
+KernelKind = Literal["conv", "pointwise", "depthwise", "transform", "reduction", "elementwise"]
 
 UNITS = {
     "fp32_peak": "GFLOPS",
@@ -24,6 +24,8 @@ UNITS = {
     "threads_to_fill": "1",
     "local_memory": "byte",
     "wave_size": "1",
+    "vector_width": "1",
+    "accumulators": "1",
     "special_function_rate": "1",
     "on_chip_memory": "byte",
 }
@@ -51,20 +53,31 @@ class Fact(Strict):
 class KernelModel(Strict):
     """Parameters of the kernel model (see `kernel_model.price`).
 
-    `efficiency`: share of the arithmetic peak that a kernel of that kind reaches, where nothing else bounds it.
-    `reuse`: the reduction length at which half of that is reached. `spread`: factor between middle and either bound.
+    `efficiency`: share of the arithmetic peak that a kernel of that kind reaches, where nothing else bounds it
+    (`transform`: Winograd's transforms). `half_share`: share of the float16 peak that kernels see, where float32
+    kernels see all of theirs. `cache_load`: MACs that a load from cache takes as long as. `overlap`: 1 where memory
+    waits for arithmetic, large where each hides the other. `buffer_share`: share of its efficiency that a contraction
+    keeps when it reads buffers instead of textures. `spread`: factor between middle and either bound.
     """
 
     efficiency: dict[KernelKind, Fact]
-    reuse: Fact
+    half_share: Fact
+    cache_load: Fact
+    overlap: Fact
+    buffer_share: Fact
     spread: Fact
 
     @model_validator(mode="after")
     def _complete(self) -> KernelModel:
-        for kind in ("conv", "pointwise", "depthwise", "reduction", "elementwise"):
+        for kind in get_args(KernelKind):
             fact = self.efficiency.get(kind)
             if fact is None or not 0 < fact.value <= 1:
                 raise ValueError(f"'efficiency' needs a share in (0, 1] for '{kind}'")
+        for name, share in (("half_share", self.half_share), ("buffer_share", self.buffer_share)):
+            if not 0 < share.value <= 1:
+                raise ValueError(f"'{name}' is a share in (0, 1]")
+        if self.overlap.value < 1:
+            raise ValueError("'overlap' is an exponent and at least 1")
         if self.spread.value < 1:
             raise ValueError("'spread' is a factor and at least 1")
         return self
