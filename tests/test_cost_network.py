@@ -118,7 +118,9 @@ def test_a_layer_norm_costs_three_kernels(phone: Target, cache: CostCache) -> No
 
 def test_facts_of_kernels(phone: Target, cache: CostCache) -> None:
     kernels = {facts.kind: facts for facts, _ in network_kernels(normalised(), phone, cache)}
-    assert kernels["conv"].reduction == 16 * 9
+    conv = kernels["conv"]
+    assert (conv.channels, conv.rows, conv.columns, conv.outputs) == (16, 64, 64, 16 * 64 * 64)
+    assert (conv.window_rows, conv.window_columns, conv.stride, conv.storage) == (3, 3, 1, "unknown")
     assert kernels["reduction"].special == 64 * 64 + 16 * 64 * 64  # a root each pixel, a division each element
     assert kernels["elementwise"].bytes_read == 2 * 16 * 64 * 64  # x * x reads x once
     assert all(facts.threads >= 64 * 64 and facts.launches == 1 for facts in kernels.values())
@@ -128,8 +130,33 @@ def test_facts_of_kernels(phone: Target, cache: CostCache) -> None:
 def test_a_depthwise_convolution_is_one_kernel(phone: Target, cache: CostCache) -> None:
     node = "y = Conv<group=16, kernel_shape=[3,3], pads=[1,1,1,1]>(x, w, b)"
     (facts, calls) = network_kernels(model(node, w=(16, 1, 3, 3), b=(16,)), phone, cache)[0]
-    assert (facts.kind, facts.macs, facts.reduction, facts.launches, calls) == ("depthwise", 16 * 64 * 64 * 9, 9, 1, 1)
-    assert facts.threads == 16 * 64 * 64
+    assert (facts.kind, facts.macs, facts.launches, calls) == ("depthwise", 16 * 64 * 64 * 9, 1, 1)
+    assert facts.threads == facts.outputs == 16 * 64 * 64
+
+
+@pytest.mark.parametrize(
+    ("node", "weight", "expected"),
+    [
+        ("Conv<kernel_shape=[2,2], strides=[2,2]>(x, w)", (8, 16, 2, 2), ("conv", 8, 32, 32, 2, 2)),
+        ("Conv<kernel_shape=[3,3], strides=[2,2], pads=[1,1,1,1]>(x, w)", (8, 16, 3, 3), ("conv", 8, 32, 32, 3, 2)),
+        ("Conv<kernel_shape=[1,1]>(x, w)", (24, 16, 1, 1), ("pointwise", 24, 64, 64, 1, 1)),
+        ("MatMul(x, w)", (64, 48), ("pointwise", 48, 1, 64, 1, 1)),
+    ],
+)
+def test_what_threads_can_share(
+    node: str, weight: tuple[int, ...], expected: tuple[object, ...], phone: Target, cache: CostCache
+) -> None:
+    kernels = network_kernels(model(f"y = {node}", w=weight), phone, cache)
+    facts = max((facts for facts, _ in kernels), key=lambda facts: facts.macs)
+    assert (
+        facts.kind,
+        facts.channels,
+        facts.rows,
+        facts.columns,
+        facts.window_columns,
+        facts.stride,
+    ) == expected
+    assert facts.macs % facts.outputs == 0
 
 
 def test_several_inputs_and_outputs(phone: Target, cache: CostCache) -> None:
@@ -220,7 +247,7 @@ def test_a_changed_fact_is_priced_anew(tmp_path: Path) -> None:
     before = network_cost(made, phone, fresh)
     slow = phone.facts["launch_overhead"].model_copy(update={"value": 30.0})
     after = network_cost(made, phone.model_copy(update={"facts": {**phone.facts, "launch_overhead": slow}}), fresh)
-    assert after.latency_ms - before.latency_ms == pytest.approx(0.020)
+    assert after.latency_ms - before.latency_ms == pytest.approx((30.0 - phone.fact("launch_overhead")) / 1e3)
 
 
 def test_a_cache_that_is_no_cache(tmp_path: Path) -> None:

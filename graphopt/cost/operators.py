@@ -146,7 +146,7 @@ def _adreno(operator: Operator, vector: int) -> Iterator[KernelFacts]:
     filters, channels = _up(operator.filters, vector), _up(operator.channels, vector)
     if operator.family == "dense":
         # groups of threads share a sum: each output is split, and its row of weights is read once
-        yield _contraction(operator, "pointwise", "texture", outputs=operator.filters * _DENSE_THREADS)
+        yield _contraction(operator, "pointwise", "texture", outputs=operator.outputs * _DENSE_THREADS)
     elif "winograd" in operator.task:
         yield from _winograd(operator, filters, channels, texture=True)
     elif ".image2d" not in operator.task:
