@@ -51,7 +51,7 @@ class Kernels:
 
     def total(self, ms: Array) -> Array:
         """Microseconds of each operator."""
-        return 1e3 * np.bincount(self.owner, ms, self.count)
+        return np.asarray(1e3 * np.bincount(self.owner, ms, self.count), dtype=np.float64)
 
 
 def kernels_of(measured: Measured, target: Target) -> Kernels:
@@ -139,7 +139,9 @@ def with_parameters(target: Target, values: dict[str, float]) -> Target:
         name: Fact(value=value, unit="1", source="fitted here, not the target's own") for name, value in values.items()
     }
     efficiency = {kind: new.get(kind, fact) for kind, fact in model.efficiency.items()}
-    rest = {name: new[name] for name in ("half_share", "cache_load", "overlap", "buffer_share") if name in new}
+    rest: dict[str, Fact] = {
+        name: new[name] for name in ("half_share", "cache_load", "overlap", "buffer_share") if name in new
+    }
     facts = {
         name: fact.model_copy(update={"value": values.get(name, fact.value)}) for name, fact in target.facts.items()
     }
