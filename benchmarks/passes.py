@@ -28,7 +28,6 @@ import onnx
 import onnx_ir as ir
 from graphopt.passes.fold_affine import FoldAffine
 from graphopt.passes.transposed_upsample import TransposedUpsample
-from networks import nafnet36
 from onnx import helper, numpy_helper
 from onnxscript.rewriter import MatchResult, RewriteRule
 
@@ -42,6 +41,7 @@ from graphopt.ir.rewriting import rewrite_everywhere, rewrite_once
 from graphopt.ir.session import OnnxSession
 from graphopt.ir.sites import Site
 from graphopt.ir.view import GraphView
+from networks import nafnet36
 
 RUNS = 25
 SECONDS = 0.1  # that a run stands for, at least

@@ -6,9 +6,9 @@ from pathlib import Path
 import numpy as np
 import onnx
 import pytest
-from costs.memory import measured_bytes
 from onnx import numpy_helper, parser
 
+from costs.memory import measured_bytes
 from graphopt.cost.memory import activation_bytes, image_bytes, weight_bytes
 
 HEAD = '<ir_version: 10, opset_import: ["" : 20]> g '

@@ -26,11 +26,10 @@ RESOLUTION = (256, 256)
 
 def whole_space(cache: Path) -> tuple[Space, list[Pass]]:
     """The space, and the clean-ups that prices assume."""
-    from networks import nafnet36
-
     from graphopt.ir.canonical import to_graph
     from graphopt.ir.registry import load_pass, pass_names
     from graphopt.ir.spaces import build_space, prepare
+    from networks import nafnet36
 
     passes = [load_pass(name, {}, Path()) for name in pass_names()]
     image = np.random.default_rng(0).random((1, 3, *RESOLUTION), dtype=np.float32)
