@@ -14,11 +14,12 @@ import argparse
 import json
 import os
 import sys
+import tempfile
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
-from costs import gpu_operators, memory, npu
+from costs import additivity, gpu_operators, memory, npu, pricing
 from graphopt.errors import GraphoptError
 from graphopt.terminal import cache_folder
 
@@ -36,10 +37,24 @@ def memory_figures(_: Path) -> dict[str, Any]:
     return memory.memory_error(["nafnet-width8-sigma25"], cache_folder() / "exports")
 
 
+def additivity_figures(_: Path) -> dict[str, Any]:
+    return additivity.additivity(additivity.TARGETS, cache_folder(), _quietly)
+
+
+def pricing_figures(_: Path) -> dict[str, Any]:
+    return pricing.pricing_time(Path(tempfile.gettempdir()) / "graphopt-benchmarks", _quietly)
+
+
+def _quietly(words: str) -> None:
+    print(words, file=sys.stderr)
+
+
 FIGURES: dict[str, Callable[[Path], dict[str, Any]]] = {
     "operators": gpu_operators.figures,
     "npu": npu_figures,
     "memory": memory_figures,
+    "additivity": additivity_figures,
+    "pricing": pricing_figures,
 }
 
 

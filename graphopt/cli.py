@@ -11,7 +11,7 @@ from typing import Annotated, Any
 
 import typer
 
-from graphopt import cli_passes, cli_verify
+from graphopt import cli_cost, cli_passes, cli_verify
 from graphopt.errors import GraphoptError
 from graphopt.terminal import JsonFlag, cache_folder, print_table, progress
 
@@ -111,66 +111,7 @@ def denoise(
     typer.echo(f"{destination}")
 
 
-@app.command()
-def cost(
-    target: Annotated[list[str], typer.Option(help="name of a target, or the path of its YAML; may be repeated")],
-    model: Annotated[
-        str | None, typer.Argument(help="an ONNX file, a checkpoint, or the name of a shipped network")
-    ] = None,
-    resolution: Annotated[tuple[int, int] | None, typer.Option(help="height and width of the image")] = None,
-    trials: Annotated[int, typer.Option(min=0, help="MetaSchedule trials, for a target that is this host")] = 0,
-    ops: Annotated[Path | None, typer.Option(help="CSV of single operators to price instead (docs/costs.md)")] = None,
-    output: Annotated[Path | None, typer.Option(help="CSV to write the prices of --ops to")] = None,
-    as_json: JsonFlag = False,
-) -> None:
-    """Prices a network on a target: latency with its spread and provenance, memory, MACs, parameters.
-
-    With --ops, prices each operator of a CSV instead, and writes them to another.
-    """
-    if ops is not None:
-        _cost_of_operators(ops, output, model, target, as_json)
-        return
-    if model is None or output is not None:
-        raise GraphoptError("cost: give a network, or --ops FILE.csv with --output OUT.csv")
-    from graphopt.cost.cache import CostCache
-    from graphopt.cost.network import network_cost
-    from graphopt.cost.target import load_target
-    from graphopt.models.source import find_model, load_source
-
-    targets = [load_target(name) for name in target]
-    canonical, _ = load_source(find_model(model, Path()), resolution, cache_folder() / "exports")
-    cache = CostCache(cache_folder() / "costs")
-    rows = [{"target": t.name, **network_cost(canonical, t, cache, trials=trials).to_dict()} for t in targets]
-    if as_json:
-        typer.echo(json.dumps(rows if len(rows) > 1 else rows[0], indent=1))
-        return
-    for row in rows:
-        spread = f"{row['low_ms']:.3g} to {row['high_ms']:.3g} ms"
-        typer.echo(
-            f"{row['target']}: {row['latency_ms']:.3f} ms ({row['provenance']}, {spread}), "
-            f"{row['peak_memory_bytes'] / 2**20:.1f} MiB peak, {row['macs'] / 1e9:.3f} GMAC, "
-            f"{row['parameters'] / 1e6:.3f} M parameters"
-        )
-        refused = [kernel["name"] for kernel in row["kernels"] if kernel["kind"] == "refused"]
-        if refused:
-            names = ", ".join(refused[:5]) + (f" and {len(refused) - 5} more" if len(refused) > 5 else "")
-            typer.echo(f"  a lower bound: refused by the NPU, and not priced: {names}")
-
-
-def _cost_of_operators(ops: Path, output: Path | None, model: str | None, target: list[str], as_json: bool) -> None:
-    from graphopt.cost.operators import read_operators, write_prices
-    from graphopt.cost.target import load_target
-
-    if output is None or model is not None or len(target) != 1:
-        raise GraphoptError("cost --ops FILE.csv takes one --target, --output OUT.csv, and no network")
-    device = load_target(target[0])
-    count = write_prices(read_operators(ops), device, output)
-    if as_json:
-        typer.echo(json.dumps({"target": device.name, "operators": count, "output": str(output)}, indent=1))
-    else:
-        typer.echo(f"{device.name}: {count} operators (estimated) in {output}")
-
-
+app.command()(cli_cost.cost)
 app.command()(cli_passes.explain)
 app.command()(cli_verify.verify)
 

@@ -161,9 +161,12 @@ def test_cost_as_json(call: Call, halver: Path) -> None:
     status, out, _ = call("cost", halver, "--target", "sm8650-adreno750", "--json")
     assert status == 0
     found = json.loads(out)
-    assert found.keys() >= {
-        "target", "latency_ms", "low_ms", "high_ms", "provenance", "macs", "parameters", "peak_memory_bytes", "kernels",
-    }  # fmt: skip
+    assert list(found) == [
+        "target", "latency_ms", "low_ms", "high_ms", "provenance", "macs", "parameters", "peak_memory_bytes", "breakdown",
+    ]  # fmt: skip
+    assert sum(kernel["ms"] for kernel in found["breakdown"]["kernels"]) == pytest.approx(found["latency_ms"])
+    assert 0 < found["breakdown"]["limit_ms"] < found["latency_ms"]
+    assert found["breakdown"]["blocks"] == []
     assert (found["target"], found["provenance"]) == ("sm8650-adreno750", "estimated")
     assert (found["macs"], found["parameters"]) == (16 * 16 * 9, 12)
     assert 0 < found["low_ms"] <= found["latency_ms"] <= found["high_ms"]
@@ -176,6 +179,22 @@ def test_cost_as_json(call: Call, halver: Path) -> None:
     assert status == 0
     assert out.startswith("sm8650-adreno750: 0.0")
     assert "(estimated, " in out
+
+
+def test_cost_broken_down(call: Call, halver: Path) -> None:
+    status, out, _ = call("cost", halver, "--target", "sm8650-adreno750", "--breakdown", "--json")
+    assert status == 0
+    found = json.loads(out)["breakdown"]
+    assert [part["name"] for part in found["kinds"]] == ["pointwise"]
+    assert len(found["blocks"]) == 1
+    assert found["additivity"] == pytest.approx(0, abs=1e-9)
+    status, out, _ = call("cost", halver, "--target", "sm8650-adreno750", "--breakdown")
+    assert status == 0
+    first, *rows = out.splitlines()
+    assert "ms at the roofline" in first
+    assert rows[0].split()[0] == "kind"
+    assert rows[1].split()[:2] == ["pointwise", "1"]
+    assert rows[-1].strip() == "the blocks, compiled alone, add up to the network +0.0%"
 
 
 def test_pretrain_takes_images_and_output_from_the_command_line(call: Call, photographs: Path, tmp_path: Path) -> None:

@@ -26,8 +26,10 @@ def test_the_limit_is_the_slower_of_arithmetic_and_traffic() -> None:
 def test_kinds_and_blocks_add_up_to_the_network(nafnet_graph: gs.Graph, phone: str, tmp_path: Path) -> None:
     model, target, cache = to_model(nafnet_graph), load_target(phone), CostCache(tmp_path)
     cost = network_cost(model, target, cache)
-    found = break_down(model, cost, target, cache)
+    found = break_down(cost, target, model, cache)
     assert found is not None
+    assert found.limit_ms is not None
+    assert found.additivity is not None
     assert sum(part.latency_ms for part in found.kinds) == pytest.approx(cost.latency_ms)
     assert sum(part.macs for part in found.kinds) == cost.macs
     names = ["intro", "encoders.0.0", "downs.0", "middle_blks.0", "ups.0.0", "ups.0.1", "decoders.0.0", "ending"]
@@ -47,6 +49,14 @@ def test_blocks_of_one_shape_are_priced_once(nafnet_graph: gs.Graph, tmp_path: P
     assert cache.hits > 0
 
 
-def test_a_measured_whole_has_no_parts(nafnet_graph: gs.Graph, tmp_path: Path) -> None:
+def test_a_measured_whole_has_no_parts() -> None:
     measured = NetworkCost(1.0, 0.9, 1.1, "measured", 10, 10, 10)
-    assert break_down(to_model(nafnet_graph), measured, load_target("host-cpu"), CostCache(tmp_path)) is None
+    assert break_down(measured, load_target("host-cpu")) is None
+
+
+def test_without_blocks_nothing_more_is_compiled(nafnet_graph: gs.Graph, tmp_path: Path) -> None:
+    cost = network_cost(to_model(nafnet_graph), MALI, CostCache(tmp_path))
+    found = break_down(cost, MALI)
+    assert found is not None
+    assert (found.blocks, found.additivity) == ((), None)
+    assert found.kernels == cost.kernels

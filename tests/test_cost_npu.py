@@ -283,7 +283,9 @@ def test_a_convolution_is_compiled_and_its_price_kept(tmp_path: Path) -> None:
     assert (cost.latency_ms, cost.low_ms, cost.high_ms) == pytest.approx(price(facts, 16 * 16 * 9 * 32 * 32, target))
     assert (cost.provenance, cost.macs) == ("estimated", 16 * 16 * 9 * 32 * 32)
     assert NetworkCost.from_dict(cost.to_dict()) == cost
-    assert break_down(convolution(), cost, target, cache) is None
+    parts = break_down(cost, target, convolution(), cache)
+    assert parts is not None
+    assert (parts.limit_ms, parts.kinds, parts.blocks, parts.kernels) == (None, (), (), cost.kernels)
 
 
 @needs_compiler

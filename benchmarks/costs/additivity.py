@@ -52,8 +52,8 @@ def additivity(names: tuple[str, ...], cache: Path, say: Callable[[str], None]) 
     table = build_table(space, base, targets, cleanups, prices, lambda share, words: None)
     rows: dict[str, dict[str, float]] = {target.name: {} for target in targets}
     for target in targets:
-        parts = break_down(model, base[target.name], target, prices)
-        if parts is not None:
+        parts = break_down(base[target.name], target, model, prices)
+        if parts is not None and parts.additivity is not None:
             rows[target.name]["original, block by block"] = parts.additivity
     everywhere: dict[str, Selection] = {
         rule.name: {n: rule.name for n, choice in space.choices.items() if rule.name in choice.candidates}

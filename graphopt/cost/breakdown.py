@@ -35,37 +35,41 @@ class Part:
 
 @dataclass(frozen=True)
 class Breakdown:
-    """`kinds` add up to the network's latency; `blocks` are compiled alone, so that their sum differs from it by
-    `additivity` (a fraction): what fuses across their borders.
+    """`kinds` add up to the network's latency. `blocks`, where asked for, are compiled alone, so that their sum differs
+    from it by `additivity` (a fraction): what fuses across their borders.
     """
 
-    limit_ms: float
+    limit_ms: float | None
     kinds: tuple[Part, ...]
-    blocks: tuple[Part, ...]
-    additivity: float
+    kernels: tuple[KernelCost, ...]
+    blocks: tuple[Part, ...] = ()
+    additivity: float | None = None
 
     def to_dict(self) -> dict[str, Any]:
         return asdict(self)
 
 
-def break_down(model: onnx.ModelProto, cost: NetworkCost, target: Target, cache: CostCache) -> Breakdown | None:
-    """The breakdown of an estimated price; None where the whole was measured at once, has no kernels, or is of an NPU,
-    whose price has terms and no kernels.
+def break_down(
+    cost: NetworkCost, target: Target, model: onnx.ModelProto | None = None, cache: CostCache | None = None
+) -> Breakdown | None:
+    """The breakdown of a price, by block too where `model` and `cache` are given. None where the whole was measured at
+    once. An NPU's price has the terms of its regression for `kernels`, and neither kinds, blocks nor a roofline.
     """
-    if not cost.kernels or target.kind == "qnn":
+    if target.kind == "llvm" or not cost.kernels:
         return None
-    kinds = tuple(
+    if target.kind == "qnn":
+        return Breakdown(None, (), cost.kernels)
+    kinds = [
         _part(kind, [kernel for kernel in cost.kernels if kernel.kind == kind], target)
         for kind in dict.fromkeys(kernel.kind for kernel in cost.kernels)
-    )
+    ]
+    kinds.sort(key=lambda part: -part.latency_ms)
+    limit = sum(part.limit_ms for part in kinds)
+    if model is None or cache is None:
+        return Breakdown(limit, tuple(kinds), cost.kernels)
     blocks = by_block(model, target, cache)
     together = sum(part.latency_ms for part in blocks)
-    return Breakdown(
-        limit_ms=sum(part.limit_ms for part in kinds),
-        kinds=tuple(sorted(kinds, key=lambda part: -part.latency_ms)),
-        blocks=tuple(blocks),
-        additivity=together / cost.latency_ms - 1,
-    )
+    return Breakdown(limit, tuple(kinds), cost.kernels, tuple(blocks), together / cost.latency_ms - 1)
 
 
 def by_block(model: onnx.ModelProto, target: Target, cache: CostCache) -> list[Part]:
