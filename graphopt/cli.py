@@ -11,7 +11,7 @@ from typing import Annotated, Any
 
 import typer
 
-from graphopt import cli_cost, cli_passes, cli_verify
+from graphopt import cli_cost, cli_passes, cli_tune, cli_verify
 from graphopt.errors import GraphoptError
 from graphopt.terminal import JsonFlag, cache_folder, print_table, progress
 
@@ -114,6 +114,7 @@ def denoise(
 app.command()(cli_cost.cost)
 app.command()(cli_passes.explain)
 app.command()(cli_verify.verify)
+app.command()(cli_tune.tune)
 
 
 @targets_app.command("list")
@@ -126,6 +127,9 @@ def list_targets(as_json: JsonFlag = False) -> None:
         for t in built_in()
     ]
     _print_rows(rows, ("name", "title", "dtype", "provenance"), as_json)
+
+
+targets_app.command("check")(cli_tune.check_target)
 
 
 @models_app.command("list")

@@ -22,9 +22,11 @@ from graphopt.cost.npu_compile import compiler_version
 from graphopt.cost.npu_model import FORMULA as NPU_FORMULA
 from graphopt.cost.record import Cost
 from graphopt.cost.target import Target, load_target
+from graphopt.cost.tuned import tuning_state
 from graphopt.errors import GraphoptError
 from graphopt.ir.passes import Pass, Stage
 from graphopt.ir.registry import load_pass
+from graphopt.ir.space import Space
 from graphopt.models.source import find_model, load_source
 from graphopt.stages import Stages, digest, file_digest, files_digest
 from graphopt.train.data import add_noise, list_images, read_image, to_planes
@@ -58,7 +60,15 @@ class Pipeline:
         with self.stages.locked():
             return self._run()
 
-    def _run(self) -> bool:
+    def open_space(self) -> Space:
+        """The space, after the stages that make it: what of them is not done already is run."""
+        from graphopt.ir.space_files import load_space
+
+        with self.stages.locked():
+            self._run(last="space")
+            return load_space(self.folder / "space")
+
+    def _run(self, last: str = "report") -> bool:
         config, data = self.config, self.config.data
         images = [files_digest(self.train_images), data.sigma]
         costs = [digest(t.model_dump()) for t in self.targets.values()] + [
@@ -67,6 +77,7 @@ class Pipeline:
             NPU_FORMULA,
             self.npu_compilers,
             config.trials,
+            *(state for t in self.targets.values() if (state := tuning_state(self.cache / "costs" / "tuning", t))),
         ]
         threads = config.threads
         offered, cleanups = self._pass_keys(Stage.PREPARE, Stage.SEARCH), self._pass_keys(Stage.CLEANUP)
@@ -83,6 +94,8 @@ class Pipeline:
         ):
             self.stages.run(name, inputs, after, partial(work, partial(self._say_working, name)))
             self._say(name, 1.0, f"{self.stages.seconds[name]:.1f} s" if name in self.stages.ran else "done already")
+            if name == last:
+                break
         return bool(self.stages.ran)
 
     def _say_working(self, stage: str, share: float, words: str) -> None:

@@ -12,9 +12,9 @@ from onnx import numpy_helper
 from graphopt.cost import compiled
 from graphopt.cost.cache import CostCache
 from graphopt.cost.compiled import aarch64_linker, compile_network, run_library
+from graphopt.cost.intrinsics import import_intrinsics
 from graphopt.cost.network import network_cost
 from graphopt.cost.target import load_target
-from graphopt.cost.tuning import import_intrinsics
 from graphopt.errors import GraphoptError
 
 TEXT = """<ir_version: 9, opset_import: ["" : 20]>
@@ -65,7 +65,7 @@ def test_untuned_and_tuned_are_measured_and_right(cache: CostCache, tmp_path: Pa
     tuned = network_cost(network(), host, cache, trials=2, progress=lambda share, message: messages.append(message))
     assert tuned.provenance == "measured"
     assert messages[0] == "tuning 1 kernels with 2 trials"
-    records = list((cache.folder / "tuning").rglob("measured_records.json"))
+    records = list((cache.folder / "tuning").rglob("records.jsonl"))
     assert len(records) == 1
     assert len(records[0].read_text().splitlines()) == 2
     # the second time the price comes from the cache, and a cache without prices finds the schedules

@@ -13,8 +13,8 @@ from graphopt.errors import GraphoptError
 class CostCache:
     """Prices and kernel facts by key, kept on disk. `hits` and `misses` count the look-ups of this process.
 
-    `lowered` holds, for this process alone, graphs that TVM has lowered: the next target needs them again. The same
-    folder holds the tuning databases (`tuning/`).
+    `lowered` holds, for this process alone, graphs that TVM has lowered: the next target needs them again; `tuned` the
+    tuning databases that it has read. The same folder holds these databases (`tuning/`).
     """
 
     def __init__(self, folder: Path):
@@ -22,6 +22,7 @@ class CostCache:
         self.hits = 0
         self.misses = 0
         self.lowered: dict[str, Any] = {}
+        self.tuned: dict[str, Any] = {}
         path = self.folder / "prices.sqlite"
         try:
             self.folder.mkdir(parents=True, exist_ok=True)

@@ -40,7 +40,7 @@ def compile_network(model: onnx.ModelProto, target: Target, folder: Path, cache:
         from graphopt.cost.tuning import build_host
 
         path = folder / "host.so"
-        executable = build_host(model, target, cache.folder / "tuning", 0, lambda share, message: None, tuned=True)
+        executable = build_host(model, target, cache, 0, lambda share, message: None, tuned=True)
         executable.export_library(str(path))
         return [path]
     if target.kind == "qnn":
@@ -71,15 +71,19 @@ def run_library(path: Path, inputs: Sequence[NDArray[np.float32]]) -> list[NDArr
 
 
 def aarch64_linker() -> Link | None:
-    """What links for aarch64 here: the NDK's compiler (`TVM_NDK_CC`), the GNU cross compiler, or lld from the package
-    `ziglang`; None where there is none of them.
-    """
+    """What links for aarch64 here, None where there is nothing that does."""
+    command = aarch64_linker_command()
+    return None if command is None else _linker(command)
+
+
+def aarch64_linker_command() -> list[str] | None:
+    """The NDK's compiler (`TVM_NDK_CC`), the GNU cross compiler, or lld from the package `ziglang`."""
     if os.environ.get("TVM_NDK_CC"):
-        return _linker([os.environ["TVM_NDK_CC"], "-shared", "-fPIC"])
+        return [os.environ["TVM_NDK_CC"], "-shared", "-fPIC"]
     if shutil.which(_CROSS_COMPILER):
-        return _linker([_CROSS_COMPILER, "-shared", "-fPIC"])
+        return [_CROSS_COMPILER, "-shared", "-fPIC"]
     if importlib.util.find_spec("ziglang") is not None:
-        return _linker([sys.executable, "-m", "ziglang", "ld.lld", "-shared"])
+        return [sys.executable, "-m", "ziglang", "ld.lld", "-shared"]
     return None
 
 

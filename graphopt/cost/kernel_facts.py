@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import replace
 from math import prod
 from typing import Any, TypedDict
 
@@ -190,6 +191,12 @@ def lower(
         except (RuntimeError, AssertionError) as error:  # a rule that fails on this kernel; the next may carry it
             reasons.append(f"{type(rule).__name__}: {str(error).strip().splitlines()[-1]}")
     raise GraphoptError(f"kernel {name}: TVM finds no GPU schedule ({'; '.join(reasons)})")
+
+
+def launched(facts: KernelFacts, function: tirx.PrimFunc, target: Any) -> KernelFacts:
+    """`facts` with what `function`, another schedule of the same kernel, launches."""
+    launches, threads, local_memory = _lowered_launch(function.with_attr("global_symbol", "kernel"), target)
+    return replace(facts, launches=launches, threads=threads, local_memory_bytes=local_memory)
 
 
 def _lowered_launch(function: tirx.PrimFunc, target: Any) -> tuple[int, int, int]:

@@ -68,6 +68,13 @@ def target_key(target: Target) -> str:
     return _hash([_without_sources(figures), metadata.version("apache-tvm"), FORMULA, processor])
 
 
+def figures_key(target: Target, local: bool) -> str:
+    """A hash of what decides which schedules a target can run, and of this processor where it runs them."""
+    limits = [target.facts[name].value for name in ("max_threads", "local_memory", "wave_size") if name in target.facts]
+    processor = _processor() if local else ""
+    return _hash([target.kind, target.device, target.dtype, limits, metadata.version("apache-tvm"), processor])
+
+
 def _processor() -> str:
     information = Path("/proc/cpuinfo")
     lines = information.read_text().splitlines() if information.exists() else []

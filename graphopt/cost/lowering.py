@@ -60,6 +60,29 @@ def to_relax(model: onnx.ModelProto, target: Target) -> tvm.IRModule:
     Raises:
         GraphoptError: an operator that TVM does not import.
     """
+    grouped = _grouped(model, target)
+    with tvm_target(target):
+        return tvm.transform.Sequential(
+            [
+                relax.transform.FuseTIR(),
+                relax.transform.DeadCodeElimination(),
+                relax.transform.RewriteDataflowReshape(),
+            ]
+        )(grouped)
+
+
+def kernel_parts(model: onnx.ModelProto, target: Target, name: str) -> list[Call]:
+    """The kernels of single operators that `to_relax` has fused into the kernel `name`, one call each."""
+    module = _grouped(model, target)
+    group = module[name]
+    if isinstance(group, tirx.PrimFunc):
+        return []
+    bindings = [binding.value for block in group.body.blocks for binding in block.bindings]
+    calls = [value for value in bindings if isinstance(value, relax.Call) and str(value.op) == _CALL_TIR]
+    return [Call(f"{name}/{call.args[0].name_hint}", module[call.args[0]], _repeats(call), 1) for call in calls]
+
+
+def _grouped(model: onnx.ModelProto, target: Target) -> tvm.IRModule:
     prepared = onnx.ModelProto()
     prepared.CopyFrom(model)
     _square_by_product(prepared)
@@ -79,11 +102,13 @@ def to_relax(model: onnx.ModelProto, target: Target) -> tvm.IRModule:
                 relax.transform.LegalizeOps(_WIDE_SUMS if target.dtype == "float16" else None),
                 relax.transform.AnnotateTIROpPattern(),
                 relax.transform.FuseOps(),
-                relax.transform.FuseTIR(),
-                relax.transform.DeadCodeElimination(),
-                relax.transform.RewriteDataflowReshape(),
             ]
         )(module)
+
+
+def _repeats(call: relax.Call) -> tuple[int, ...]:
+    given = list(call.args[1].fields)
+    return tuple(i for i, argument in enumerate(given) if argument in given[:i])
 
 
 def kernel_calls(module: tvm.IRModule) -> list[Call]:
@@ -103,9 +128,7 @@ def kernel_calls(module: tvm.IRModule) -> list[Call]:
                 continue
             varying.add(binding.var)
             if is_kernel(value):
-                given = list(value.args[1].fields)
-                repeats = tuple(i for i, argument in enumerate(given) if argument in given[:i])
-                counts[value.args[0], repeats] += 1
+                counts[value.args[0], _repeats(value)] += 1
     return [Call(str(kernel.name_hint), module[kernel], same, calls) for (kernel, same), calls in counts.items()]
 
 

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from math import fsum
+from typing import Any
 
 import onnx
 
 from graphopt.cost.cache import CostCache
 from graphopt.cost.count import macs_and_parameters, peak_memory
 from graphopt.cost.kernel_model import KernelFacts, price
-from graphopt.cost.keys import compile_key, graph_key, price_key, target_key
-from graphopt.cost.record import Cost, KernelCost, NetworkCost
+from graphopt.cost.keys import compile_key, price_key, target_key
+from graphopt.cost.record import Basis, Cost, KernelCost, NetworkCost, Provenance
 from graphopt.cost.target import Target
+from graphopt.cost.tuned import TunedKernels, tuned_kernels, tuning_state
+from graphopt.errors import GraphoptError
 from graphopt.progress import Progress
 
 
@@ -20,7 +24,8 @@ def network_cost(
 ) -> NetworkCost:
     """Latency (ms), MACs, parameters and peak memory (bytes) of a canonical model (static shapes, batch 1).
 
-    `opencl` targets: TVM lowers the graph, and the kernel model prices every kernel (`estimated`). `llvm`: the graph
+    `opencl` targets: TVM lowers the graph, and the kernel model prices every kernel (`estimated`), except those that
+    `graphopt tune` has measured over RPC; a sum of measured kernels alone is `measured`. `llvm`: the graph
     is compiled and timed on this host (`measured`): tuned by MetaSchedule with `trials` trials, or, with `trials` 0,
     under TVM's default schedules, which nobody tuned. `qnn`: the NPU's compiler compiles the graph, and a regression
     prices what it says (`estimated`). Graphs that differ in names and weights alone have one price.
@@ -29,7 +34,8 @@ def network_cost(
         GraphoptError: shapes that are not static, an operator that TVM does not carry, or a compiler that fails.
     """
     trials = trials if target.kind == "llvm" else 0
-    key = f"network:{price_key(model, target, trials)}"
+    state = tuning_state(cache.folder / "tuning", target)
+    key = f"network:{price_key(model, target, trials)}" + (f":{state}" if state else "")
     found = cache.get(key)
     if found is not None:
         return NetworkCost.from_dict(found)
@@ -43,33 +49,67 @@ def network_cost(
     elif target.kind == "llvm":
         from graphopt.cost.tuning import measure
 
-        made = NetworkCost(*measure(model, target, cache.folder / "tuning", trials, say), "measured", *counts)
+        made = NetworkCost(*measure(model, target, cache, trials, say), "measured", *counts)
     else:
         made = _estimated(model, target, cache, say, counts)
     cache.put(key, made.to_dict())
     return made
 
 
+@dataclass(frozen=True)
+class _Kernel:
+    key: str
+    facts: KernelFacts
+    calls: int
+    in_parts: bool
+
+
 def _estimated(
     model: onnx.ModelProto, target: Target, cache: CostCache, say: Progress, counts: tuple[int, int, int]
 ) -> NetworkCost:
-    kernels = network_kernels(model, target, cache, say)
-    prices = [(calls, price(facts, target)) for facts, calls in kernels]
-    latency, low, high = (fsum(calls * bounds[i] for calls, bounds in prices) for i in range(3))
-    rows = tuple(
-        KernelCost(
-            name=facts.name,
-            kind=facts.kind,
-            calls=calls,
-            ms=calls * price(facts, target)[0],
-            macs=calls * facts.macs,
-            bytes_read=calls * facts.bytes_read,
-            bytes_written=calls * facts.bytes_written,
+    tuned = _tuned(target, cache)
+    prices, rows = [], []
+    for kernel in _kernels(model, target, cache, say):
+        bounds, basis = _priced(kernel, target, tuned)
+        facts, calls = kernel.facts, kernel.calls
+        prices.append((calls, bounds))
+        rows.append(
+            KernelCost(
+                name=facts.name,
+                kind=facts.kind,
+                calls=calls,
+                ms=calls * bounds[0],
+                macs=calls * facts.macs,
+                bytes_read=calls * facts.bytes_read,
+                bytes_written=calls * facts.bytes_written,
+                basis=basis,
+            )
         )
-        for facts, calls in kernels
-    )
-    cost = Cost(latency, low, high, "estimated", *counts)
-    return NetworkCost(**cost.to_dict(), kernels=rows)
+    latency, low, high = (fsum(calls * bounds[i] for calls, bounds in prices) for i in range(3))
+    provenance: Provenance = "measured" if rows and all(row.basis == "measured" for row in rows) else "estimated"
+    cost = Cost(latency, low, high, provenance, *counts)
+    return NetworkCost(**cost.to_dict(), kernels=tuple(rows))
+
+
+def _priced(kernel: _Kernel, target: Target, tuned: TunedKernels) -> tuple[tuple[float, float, float], Basis]:
+    """Measured over RPC, before estimated of a tuned schedule that beats TVM's default one, before that one's price."""
+    measured = tuned.times_ms(kernel.key)
+    if measured is not None:
+        return measured, "measured"
+    default = price(kernel.facts, target)
+    best = tuned.estimated.best(kernel.key)
+    if best is not None and best.facts is not None and 1e3 * best.seconds < default[0]:
+        return price(KernelFacts.from_dict(best.facts), target), "tuned"
+    return default, "parts" if kernel.in_parts else "model"
+
+
+def _tuned(target: Target, cache: CostCache) -> TunedKernels:
+    folder = cache.folder / "tuning"
+    key = f"{target_key(target)}:{tuning_state(folder, target)}"
+    if key not in cache.tuned:
+        cache.tuned[key] = tuned_kernels(folder, target)
+    found: TunedKernels = cache.tuned[key]
+    return found
 
 
 def _compiled_for_npu(
@@ -99,26 +139,47 @@ def network_kernels(
 ) -> list[tuple[KernelFacts, int]]:
     """The distinct kernels that TVM makes of the model for an `opencl` target, each with its number of calls.
 
-    A kernel is lowered once for each target's limits, whatever graphs it occurs in.
+    A kernel is lowered once for each target's limits, whatever graphs it occurs in. One that TVM cannot compile is
+    replaced by the kernels of its single operators, named `KERNEL/OPERATOR`.
     """
-    import tvm_ffi
+    return [(kernel.facts, kernel.calls) for kernel in _kernels(model, target, cache, progress)]
 
-    from graphopt.cost.kernel_facts import describe
-    from graphopt.cost.lowering import kernel_calls, to_relax, tvm_target
 
-    lowered = f"{graph_key(model)}:{target.dtype}"
-    if lowered not in cache.lowered:
-        cache.lowered[lowered] = kernel_calls(to_relax(model, target))
-    calls = cache.lowered[lowered]
-    device, limits = tvm_target(target), target_key(target)
+def _kernels(model: onnx.ModelProto, target: Target, cache: CostCache, progress: Progress | None) -> list[_Kernel]:
+    from graphopt.cost.jobs.workload import network_calls, workload_key
+    from graphopt.cost.lowering import kernel_parts
+
+    calls = network_calls(model, target, cache)
     kernels = []
     for done, call in enumerate(calls):
-        key = f"kernel:{limits}:{tvm_ffi.structural_hash(call.function):x}:{call.repeats}"
-        found = cache.get(key)
-        if found is None:
-            found = describe(call.name, call.function, call.repeats, device).to_dict()
-            cache.put(key, found)
-        kernels.append((KernelFacts.from_dict({**found, "name": call.name}), call.calls))
+        try:
+            facts = kernel_facts(call, target, cache)
+            kernels.append(_Kernel(workload_key(call.function), facts, call.calls, False))
+        except GraphoptError:
+            parts = kernel_parts(model, target, call.name)
+            if not parts:
+                raise
+            for part in parts:
+                facts = kernel_facts(part, target, cache)
+                kernels.append(_Kernel(workload_key(part.function), facts, call.calls, True))
         if progress is not None:
             progress((done + 1) / len(calls), f"{target.name}: {call.name}")
     return kernels
+
+
+def kernel_facts(call: Any, target: Target, cache: CostCache) -> KernelFacts:
+    """The facts of a kernel (a `lowering.Call`) under TVM's default schedule.
+
+    Raises:
+        GraphoptError: no schedule rule carries the kernel.
+    """
+    from graphopt.cost.jobs.workload import workload_key
+    from graphopt.cost.kernel_facts import describe
+    from graphopt.cost.lowering import tvm_target
+
+    key = f"kernel:{target_key(target)}:{workload_key(call.function)}:{call.repeats}"
+    found = cache.get(key)
+    if found is None:
+        found = describe(call.name, call.function, call.repeats, tvm_target(target)).to_dict()
+        cache.put(key, found)
+    return KernelFacts.from_dict({**found, "name": call.name})

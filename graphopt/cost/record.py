@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass, fields
 from typing import Any, Literal
 
 Provenance = Literal["measured", "estimated"]
+Basis = Literal["measured", "tuned", "model", "parts"]
 
 
 @dataclass(frozen=True)
@@ -31,7 +32,11 @@ class Cost:
 
 @dataclass(frozen=True)
 class KernelCost:
-    """One kernel of a compiled graph; `calls` of one kind are one row, and the figures are for all of them."""
+    """One kernel of a compiled graph; `calls` of one kind are one row, and the figures are for all of them.
+
+    `basis` says what `ms` rests on: `measured` on a device over RPC; the kernel model with the best schedule that was
+    `tuned`, with TVM's default schedule (`model`), or with those of the kernel's `parts`, where TVM cannot compile it.
+    """
 
     name: str
     kind: str
@@ -40,6 +45,7 @@ class KernelCost:
     macs: int
     bytes_read: int
     bytes_written: int
+    basis: Basis = "model"
 
 
 @dataclass(frozen=True)

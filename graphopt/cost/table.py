@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
+import onnx
 import onnx_graphsurgeon as gs
 
 from graphopt.cost.cache import CostCache
@@ -119,13 +120,37 @@ def build_table(
     return CostTable(dict(base), deltas, exact)
 
 
+def candidate_models(space: Space, cleanups: Sequence[Pass]) -> Iterator[tuple[float, str, onnx.ModelProto]]:
+    """What `build_table` prices: the share that is done, the option's name, and its context as a model, for every
+    option of every choice. Contexts of one shape are made once, and given as often as they occur.
+    """
+    view = GraphView(space.graph)
+    made: dict[str, onnx.ModelProto] = {}
+    total, done = sum(len(choice.options) for choice in space.choices.values()), 0
+    for choice in space.choices.values():
+        context = view.regions.context(choice.site.nodes)
+        alike = _context_key(view, context, choice)
+        for option in choice.options:
+            key = f"{option}|{alike}"
+            if key not in made:
+                fragment = None if option == KEEP else choice.candidates[option].fragment
+                graph = region_graph(view.regions, context, fragment, choice.site.nodes if fragment else ())
+                made[key] = _cleaned(graph, cleanups)
+            done += 1
+            yield done / total, option, made[key]
+
+
 def _price(
     graph: gs.Graph, targets: Sequence[Target], cleanups: Sequence[Pass], cache: CostCache
 ) -> dict[str, NetworkCost]:
+    model = _cleaned(graph, cleanups)
+    return {target.name: network_cost(model, target, cache) for target in targets}
+
+
+def _cleaned(graph: gs.Graph, cleanups: Sequence[Pass]) -> onnx.ModelProto:
     graph.toposort()
     rewrite_everywhere(graph, cleanups)
-    model = to_model(graph)
-    return {target.name: network_cost(model, target, cache) for target in targets}
+    return to_model(graph)
 
 
 def _difference(cost: NetworkCost, kept: NetworkCost, whole: Cost, target: Target) -> Delta:
