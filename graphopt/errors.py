@@ -10,6 +10,11 @@ class GraphoptError(Exception):
     """A mistake that the user can mend. Its text is a complete message; the command line prints it without a trace."""
 
 
+def last_line(error: BaseException) -> str:
+    """What an exception of another library says at its end, where TVM's say what went wrong."""
+    return next(iter(str(error).strip().splitlines()[-1:]), type(error).__name__)[:300]
+
+
 def did_you_mean(word: str, known: Iterable[str]) -> str:
     """`did you mean 'x'?` when one of `known` is near `word`, and the list of what is known otherwise."""
     names = sorted(known)

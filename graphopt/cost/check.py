@@ -12,7 +12,7 @@ from typing import Any, Literal
 
 from graphopt.cost.jobs.tracker import Tracker, devices, free_devices
 from graphopt.cost.target import Target
-from graphopt.errors import GraphoptError
+from graphopt.errors import GraphoptError, last_line
 
 State = Literal["ok", "missing"]
 TVM_SERIES, FFI_SERIES = "0.27.", "0.1.14."
@@ -115,7 +115,7 @@ def _devices(tracker: Tracker | None, key: str | None) -> list[Check]:
     serve = "start tvm_rpc server on the device with that tracker and key (docs/phones.md)"
     if tracker is None:
         return [
-            Check("tracker", "missing", "devices", "not asked", f"{start}; then check with --tracker and --key"),
+            Check("tracker", "missing", "devices", "no --tracker given", f"{start}; check with --tracker and --key"),
         ]
     address = f"{tracker[0]}:{tracker[1]}"
     if key is None:
@@ -145,7 +145,7 @@ def _device_opencl(tracker: Tracker, key: str) -> Check:
         worker.send(opencl_name, (request_device(tracker, key, DEVICE_S), DEVICE_S), timeout=DEVICE_S)
         name = str(worker.recv())
     except Exception as error:  # whatever a device does that is not well
-        reason = next(iter(str(error).strip().splitlines()[-1:]), type(error).__name__)[:120]
+        reason = last_line(error)
         return Check("OpenCL on the device", "missing", "devices", f"the device does not answer: {reason}", do)
     finally:
         worker.kill()

@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from graphopt.errors import last_line
+
 
 @dataclass(frozen=True)
 class Artefact:
@@ -40,18 +42,21 @@ def artefacts(schedules: list[Any], device: Any, link: Callable[..., None] | Non
 
 
 def _compiled(schedule: Any, device: Any, link: Callable[..., None] | None, place: Path) -> Artefact:
+    import tvm
     from tvm.s_tir.meta_schedule.arg_info import ArgInfo
-    from tvm.s_tir.meta_schedule.builder.local_builder import default_build
+    from tvm.s_tir.transform import RemoveWeightLayoutRewriteBlock
     from tvm.support.tar import tar
 
     try:
-        built = default_build(schedule.mod, device, None)
+        module = RemoveWeightLayoutRewriteBlock(skip_tensor_rewrite=True)(schedule.mod)
+        # by name: what TVM picks for an Adreno by itself is no pipeline that its builder can use
+        built = tvm.tirx.build(module, target=device, pipeline="default")
         path = place / f"{place.name}.{'tar' if link is None else 'so'}"
         built.export_library(str(path), fcompile=link or tar)
         arguments = ArgInfo.from_entry_func(schedule.mod, remove_preproc=True)
         return Artefact(path, tuple(_plain(argument) for argument in arguments))
     except Exception as error:  # a schedule that LLVM or TVM refuses is a failed trial, not a failed tuning
-        return Artefact(None, error=f"{type(error).__name__}: {str(error).strip().splitlines()[-1:]}"[:300])
+        return Artefact(None, error=last_line(error))
 
 
 def _plain(argument: Any) -> tuple[str, str, tuple[int, ...]]:

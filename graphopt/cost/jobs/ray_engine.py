@@ -13,7 +13,7 @@ from typing import Any
 from graphopt.cost.jobs.engine import RunnerSpec, Work, past
 from graphopt.cost.jobs.search import Batch, run_job
 from graphopt.cost.keys import figures_key
-from graphopt.errors import GraphoptError
+from graphopt.errors import GraphoptError, last_line
 
 ATTEMPTS = 3  # of one job, where the hosts that work on it go away
 
@@ -100,5 +100,5 @@ def _said(error: Any) -> GraphoptError:
     cause = error.cause
     if isinstance(cause, GraphoptError):
         return GraphoptError(str(cause))
-    last = next(iter(str(cause).strip().splitlines()[-1:]), type(cause).__name__)
+    last = last_line(cause)
     return GraphoptError(f"Ray: a job failed on its worker: {last}; finished trials are kept")

@@ -6,6 +6,7 @@ import math
 import subprocess
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -16,15 +17,17 @@ from graphopt.cost.jobs.artefact import Artefact, artefacts
 from graphopt.cost.jobs.local import get_process_ready
 from graphopt.cost.jobs.search import Outcome
 from graphopt.cost.jobs.timing import Timing, time_there
-from graphopt.cost.jobs.tracker import Tracker, devices, request_device
+from graphopt.cost.jobs.tracker import NoTrackerError, Tracker, devices, request_device
 from graphopt.cost.jobs.workload import Workload
 from graphopt.cost.record import Provenance
 from graphopt.cost.target import Target
-from graphopt.errors import GraphoptError
+from graphopt.errors import GraphoptError, last_line
 
 DEVICES_A_TRIAL = 3  # a trial that so many devices have dropped is given up
 PATIENCE_S = 10.0  # how long a device may be away before the tuning stops
-WAIT_S = 120.0  # for a device that is free
+STRIKES = 2  # failures in a row after which a device is left out
+WAIT_S = 60.0  # for a device that is free
+ASK_S = 5.0  # for one that the tracker has free now; then it is asked again who is there
 REPEATS, LEAST_MS = 3, 20
 
 
@@ -56,6 +59,7 @@ class RpcRunner:
         self._workers: list[Any] = []
         self._notes: list[str] = []
         self._present: set[str] = set()
+        self._strikes: Counter[str] = Counter()
         self._wait_for_devices(0.0)
 
     def measure(self, schedules: Sequence[Any], workload: Workload) -> list[Outcome]:
@@ -71,13 +75,14 @@ class RpcRunner:
 
     def _wait_for_devices(self, patience_s: float) -> int:
         began = time.monotonic()
-        while not (here := set(devices(self._tracker, self._key))):
+        while not (here := {d for d in devices(self._tracker, self._key) if self._strikes[d] < STRIKES}):
             if time.monotonic() - began >= patience_s:
                 host, port = self._tracker
-                last = "; ".join(self._notes[-2:])
+                out = [device for device, strikes in self._strikes.items() if strikes >= STRIKES]
+                failed = f" ({', '.join(out)} failed {STRIKES} times)" if out else ""
                 raise GraphoptError(
-                    f"tracker {host}:{port} has no device with the key '{self._key}'; start tvm_rpc on one (docs/"
-                    f"phones.md), finished trials are kept{': ' + last if last else ''}"
+                    f"tracker {host}:{port} has no device with the key '{self._key}'{failed}; start tvm_rpc on one "
+                    "(docs/phones.md), finished trials are kept"
                 )
             time.sleep(0.2)
         for gone in sorted(self._present - here):
@@ -89,26 +94,50 @@ class RpcRunner:
         if artefact.path is None:
             return Outcome((), "", artefact.error)
         dropped: list[_Answer] = []
-        while len(dropped) < DEVICES_A_TRIAL and devices(self._tracker, self._key):
+        while len(dropped) < DEVICES_A_TRIAL:
             worker = self._idle.get()
             try:
-                answer = self._ask(worker, artefact)
+                answer = self._ask(worker, artefact, {gone.device for gone in dropped})
             finally:
                 self._idle.put(worker)
+            if answer is None:
+                break
             if answer.run_secs or answer.by_schedule:
+                self._strikes[answer.device] = 0
                 for gone in dropped:
                     self._notes.append(f"device {gone.device}: {gone.error}; its trial ran on {answer.device}")
                 return Outcome(answer.run_secs, answer.device, answer.error)
             dropped.append(answer)
+            self._strikes[answer.device] += 1
+            if self._strikes[answer.device] == STRIKES:
+                self._notes.append(f"device {answer.device}: left out after {STRIKES} failures, {answer.error}")
         for gone in dropped:
             self._notes.append(f"device {gone.device}: {gone.error}; no other device took its trial")
         return Outcome((), "", "no device took this trial", lost=True)
 
-    def _ask(self, worker: Any, artefact: Artefact) -> _Answer:
+    def _free_device(self, tried: set[str]) -> tuple[str, int, str] | None:
+        """The next free device that has not failed this trial, where there is another, and is not left out."""
+        began = time.monotonic()
+        while time.monotonic() - began < WAIT_S:
+            usable = {device for device in devices(self._tracker, self._key) if self._strikes[device] < STRIKES}
+            if not usable:
+                return None
+            try:
+                found = request_device(self._tracker, self._key, ASK_S)
+            except NoTrackerError:  # all are at work
+                continue
+            name = f"{found[0]}:{found[1]}"
+            if self._strikes[name] < STRIKES and (name not in tried or not usable - tried):
+                return found
+        return None
+
+    def _ask(self, worker: Any, artefact: Artefact, tried: set[str]) -> _Answer | None:
         get_process_ready(worker)
-        host, port, password = request_device(self._tracker, self._key, WAIT_S)
-        device = f"{host}:{port}"
-        work = (str(artefact.path), artefact.arguments, self._timing, (host, port, password), self._limit_s)
+        found = self._free_device(tried)
+        if found is None:
+            return None
+        device = f"{found[0]}:{found[1]}"
+        work = (str(artefact.path), artefact.arguments, self._timing, found, self._limit_s)
         overdue = threading.Timer(self._limit_s + 5, worker.kill)  # where its own clock does not stop it
         overdue.start()
         try:
@@ -119,7 +148,7 @@ class RpcRunner:
         except TimeoutError:
             return _Answer(device, error=f"no answer within {self._limit_s} s")
         except Exception as error:  # whatever TVM's client meets, or that it has crashed
-            reason = next(iter(str(error).strip().splitlines()[-1:]), type(error).__name__)[:200]
+            reason = last_line(error)
             return _Answer(device, error=reason, by_schedule=_is_the_schedules_fault(error))
         finally:
             overdue.cancel()

@@ -13,8 +13,10 @@ from graphopt.cost.jobs.records import Record
 from graphopt.cost.jobs.workload import Workload
 from graphopt.cost.record import Provenance
 from graphopt.cost.target import Target
+from graphopt.errors import last_line
 
-GUIDED = 4  # batches from which a learned cost model and evolution (20 s a kernel) are worth their time
+GUIDED = 64  # trials of a kernel from which a learned cost model and evolution are worth their time
+POPULATION = 128  # schedules that evolve; MetaSchedule's 512 take 20 s for every batch
 
 
 @dataclass(frozen=True)
@@ -83,7 +85,7 @@ def run_job(
     try:
         proposals = _Proposals(job, earlier)
     except Exception as error:  # what schedule rules meet in a kernel that they were not written for
-        failed = Outcome((), "", f"MetaSchedule cannot schedule this kernel: {_last_line(error)}")
+        failed = Outcome((), "", f"MetaSchedule cannot schedule this kernel: {last_line(error)}")
         yield Batch([_record(job, runner, failed, None, time.monotonic() - began)])
         return
     while not stopped() and (job.trials is None or done < job.trials):
@@ -128,12 +130,15 @@ class _Proposals:
         self._target = tvm_target(job.target)
         self._module = tvm.ir.load_json(job.workload.module)
         seed = random.Random(f"{job.workload.key} {len(earlier)}").randrange(1, 2**30)
-        guided = job.target.kind == "llvm" and (job.trials is None or job.trials >= GUIDED * job.batch)
+        guided = job.target.kind == "llvm" and (job.trials is None or len(earlier) + job.trials >= GUIDED)
+        strategy = meta_schedule.search_strategy
         self._context = meta_schedule.TuneContext(
             self._module,
             target=self._target,
             space_generator="post-order-apply",
-            search_strategy="evolutionary" if guided else "replay-trace",
+            search_strategy=strategy.EvolutionarySearch(population_size=POPULATION)
+            if guided
+            else strategy.ReplayTrace(),
             task_name=job.workload.name,
             rand_state=seed,
             num_threads=1,
@@ -218,4 +223,4 @@ def _plain(content: Any) -> Any:
 
 
 def _last_line(error: BaseException) -> str:
-    return next(iter(str(error).strip().splitlines()[-1:]), type(error).__name__)[:300]
+    return last_line(error)

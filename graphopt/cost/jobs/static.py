@@ -10,7 +10,7 @@ from graphopt.cost.jobs.workload import Workload
 from graphopt.cost.kernel_model import KernelFacts, price
 from graphopt.cost.record import Provenance
 from graphopt.cost.target import Target
-from graphopt.errors import GraphoptError
+from graphopt.errors import GraphoptError, last_line
 
 
 class StaticRunner:
@@ -37,7 +37,7 @@ class StaticRunner:
             facts = launched(facts, schedule.mod["main"], self._device)
             return Outcome((price(facts, self._target)[0] / 1e3,), "kernel model", facts=facts.to_dict())
         except (GraphoptError, RuntimeError, ValueError) as error:  # a schedule that TVM or the device refuses
-            return Outcome((), "kernel model", str(error).strip().splitlines()[-1][:300])
+            return Outcome((), "kernel model", last_line(error))
 
     def notes(self) -> tuple[str, ...]:
         return ()
