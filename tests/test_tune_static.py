@@ -22,6 +22,7 @@ from PIL import Image
 
 from graphopt.cost import kernel_facts
 from graphopt.cost.cache import CostCache
+from graphopt.cost.compiled import compile_network
 from graphopt.cost.jobs.budget import Budget
 from graphopt.cost.jobs.engine import LocalEngine, RunnerSpec
 from graphopt.cost.jobs.records import Loaded, Record
@@ -212,6 +213,19 @@ def test_times_over_rpc_come_before_estimates(phone: Target, cache: CostCache) -
     calls = sum(row.calls for row in every.kernels)
     assert every.provenance == "measured"
     assert (every.low_ms, every.latency_ms, every.high_ms) == pytest.approx((2 * calls, 3 * calls, 4 * calls))
+
+
+def test_measured_schedules_are_compiled(phone: Target, cache: CostCache, tmp_path: Path) -> None:
+    workload = next(w for w in network_workloads(network(), phone, cache).found if "conv" in w.name)
+    (batch,) = run_job(Job(workload, phone, "key", TVM, 1, 1, None), StaticRunner(phone), [])
+    found = database(cache.folder / "tuning", phone, "measured", "shelf")
+    made = batch.records[0]
+    plain = compile_network(network(), phone, tmp_path / "plain", cache)[0].read_text()
+    found.append([replace(made, target=found.target, provenance="measured", device="10.0.0.7:9090")])
+    tuned = compile_network(network(), phone, tmp_path / "tuned", cache)[0].read_text()
+    assert made.facts is not None
+    assert made.facts["local_memory_bytes"] > 0  # MetaSchedule's tiles go through local memory, the default ones do not
+    assert tuned.count("__local") > plain.count("__local")
 
 
 def test_a_kernel_that_tvm_cannot_compile_is_priced_by_its_parts(

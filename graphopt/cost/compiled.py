@@ -50,7 +50,7 @@ def compile_network(model: onnx.ModelProto, target: Target, folder: Path, cache:
 
         refused = any(row.kind == REFUSED for row in network_cost(model, target, cache).kernels)
         return [] if refused else compile_npu(model, target, folder)[1]
-    executable = _build_gpu(model, target)
+    executable = _build_gpu(model, target, cache)
     source = folder / f"{target.name}.cl"
     source.write_text(_opencl_source(executable.mod))
     link = aarch64_linker()
@@ -100,18 +100,29 @@ def _linker(command: list[str]) -> Link:
     return link
 
 
-def _build_gpu(model: onnx.ModelProto, target: Target) -> Any:
+def _build_gpu(model: onnx.ModelProto, target: Target, cache: CostCache) -> Any:
+    """Kernels under the schedules that a device has measured as the quickest, and TVM's default ones elsewhere: what
+    was only estimated to be quicker is not built.
+    """
     import tvm
     from tvm import relax
 
+    from graphopt.cost.jobs.apply import scheduled_by
+    from graphopt.cost.jobs.workload import workload_key
     from graphopt.cost.kernel_facts import kernel_kind, lower
     from graphopt.cost.lowering import embed_weights, to_relax, tvm_target
+    from graphopt.cost.tuned import tuned_kernels
 
     device = tvm_target(target)
     module = embed_weights(to_relax(model, target))
+    tuned = tuned_kernels(cache.folder / "tuning", target)
     for variable, function in list(module.functions_items()):
         if isinstance(function, tvm.tirx.PrimFunc):
-            made, _ = lower(variable.name_hint, function, kernel_kind(function), device)
+            record = tuned.measured_record(workload_key(function))
+            if record is not None:
+                made = scheduled_by(record, function)
+            else:
+                made, _ = lower(variable.name_hint, function, kernel_kind(function), device)
             module.update_func(variable, made.with_attr("tirx.is_scheduled", True))
     with device:
         return relax.build(module, device, relax_pipeline=relax.pipeline.default_build_pipeline())
