@@ -71,6 +71,8 @@ def _spec(target: Target, runner: str | None, tracker: str | None, key: str | No
     """The runner that is asked for; otherwise rpc where there is a tracker, else what the target's kind has."""
     from graphopt.cost.jobs.engine import RunnerSpec
 
+    if target.kind == "qnn":
+        raise GraphoptError(f"target {target.name}: its own compiler schedules the network, there is nothing to tune")
     kind: Any = runner or ("rpc" if tracker else "local" if target.kind == "llvm" else "static")
     if kind not in RUNNERS:
         raise GraphoptError(f"runner '{kind}' is not known; {did_you_mean(kind, RUNNERS)}")

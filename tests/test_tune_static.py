@@ -386,6 +386,7 @@ def test_a_killed_tuning_loses_nothing_and_goes_on(home: Path, graphopt: Any) ->
         (("--tracker", "127.0.0.1:9", "--key", "phone"), "no TVM RPC tracker answers at 127.0.0.1:9"),
         (("--key", "phone"), "--tracker and --key belong to --runner rpc, not to static"),
         (("--runner", "local"), "exynos2100-mali-g78 is not this host: use --runner static"),
+        (("--target", "sm8650-hexagon"), "sm8650-hexagon: its own compiler schedules the network"),
         (("--engine", "spark"), "engine 'spark' is not known; known: local, ray"),
     ],
 )

@@ -15,7 +15,7 @@ from graphopt.cost.target import Target
 from graphopt.errors import GraphoptError, last_line
 
 State = Literal["ok", "missing"]
-TVM_SERIES, FFI_SERIES = "0.27.", "0.1.14."
+TVM_SERIES, FFI_SERIES, QNN_SERIES = "0.27.", "0.1.14.", "2.7."
 DEVICE_S = 30  # for a device to say what it has
 
 
@@ -32,6 +32,8 @@ class Check:
 
 def check_target(target: Target, tracker: Tracker | None, key: str | None) -> list[Check]:
     """Everything that the target needs, from its price on this machine to times measured on the device."""
+    if target.kind == "qnn":
+        return [_version("onnxruntime-qnn", QNN_SERIES)]
     checks = [_version("apache-tvm", TVM_SERIES), _version("apache-tvm-ffi", FFI_SERIES)]
     if target.kind == "llvm":
         return [*checks, _host_compiler()]
