@@ -131,6 +131,22 @@ def _tune(
     )
 
 
+def bases(kernels: Sequence[dict[str, Any]]) -> list[str]:
+    """What the kernels' times rest on, where it is not the kernel model with TVM's default schedules alone."""
+    words = {
+        "measured": "measured over RPC",
+        "tuned": "estimated of tuned schedules",
+        "model": "estimated of TVM's default schedules",
+        "parts": "estimated of their parts, because TVM cannot compile them whole",
+    }
+    times = {basis: sum(row["ms"] for row in kernels if row["basis"] == basis) for basis in words}
+    if not any(times[basis] for basis in ("measured", "tuned", "parts")):
+        return []
+    said = [f"{time:.3f} ms {words[basis]}" for basis, time in times.items() if time]
+    parts = [row["name"] for row in kernels if row["basis"] == "parts"]
+    return [", ".join(said), *([f"priced by parts: {', '.join(parts)}"] if parts else [])]
+
+
 def check_target(
     target: Annotated[str, typer.Argument(help="name of a target, or the path of its YAML")],
     tracker: Annotated[str | None, typer.Option(help="HOST:PORT of a TVM RPC tracker")] = None,

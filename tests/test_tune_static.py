@@ -20,6 +20,7 @@ import yaml
 from conftest import onnx_model
 from PIL import Image
 
+from graphopt.cli_tune import bases
 from graphopt.cost import kernel_facts
 from graphopt.cost.cache import CostCache
 from graphopt.cost.compiled import compile_network
@@ -289,6 +290,17 @@ def test_a_budget_in_minutes_is_one_of_time(phone: Target, cache: CostCache) -> 
 def test_the_static_runner_needs_a_kernel_model() -> None:
     with pytest.raises(GraphoptError, match="host-cpu has no kernel model: use --runner local"):
         StaticRunner(load_target("host-cpu"))
+
+
+def test_what_a_price_rests_on_is_said() -> None:
+    row = {"name": "a", "ms": 1.0, "basis": "model"}
+    assert bases([row]) == []
+    others = [{**row, "name": f"{basis}/x", "basis": basis} for basis in ("measured", "tuned", "parts")]
+    assert bases([row, *others]) == [
+        "1.000 ms measured over RPC, 1.000 ms estimated of tuned schedules, 1.000 ms estimated of TVM's default "
+        "schedules, 1.000 ms estimated of their parts, because TVM cannot compile them whole",
+        "priced by parts: parts/x",
+    ]
 
 
 # the command line

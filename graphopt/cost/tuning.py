@@ -15,7 +15,7 @@ from graphopt.cost.jobs.budget import Budget
 from graphopt.cost.jobs.engine import LocalEngine, RunnerSpec
 from graphopt.cost.jobs.records import Loaded, Record
 from graphopt.cost.jobs.tune import Plan, Planned, make_plan, open_database, tune
-from graphopt.cost.jobs.workload import network_workloads
+from graphopt.cost.jobs.workload import network_calls, network_workloads
 from graphopt.cost.target import Target, Tuning
 from graphopt.errors import GraphoptError
 
@@ -71,6 +71,7 @@ def build_host(
     device = tvm_target(target)
     module = to_relax(model, target)
     if tuned:
+        network_calls(model, target, cache, module)
         known = _tune(model, target, cache, trials, say)
         with device, tvm.transform.PassContext(opt_level=3):
             module = apply_best(module, known.best)

@@ -33,13 +33,15 @@ class Workload:
     facts: dict[str, Any] | None
 
 
-def network_calls(model: onnx.ModelProto, target: Target, cache: CostCache) -> list[Any]:
-    """The calls (`lowering.Call`) of the model's kernels; a graph is lowered once for each dtype in one process."""
+def network_calls(model: onnx.ModelProto, target: Target, cache: CostCache, module: Any = None) -> list[Any]:
+    """The calls (`lowering.Call`) of the model's kernels; a graph is lowered once for each dtype in one process.
+    `module` is the model as `to_relax` gives it, where it has been lowered already.
+    """
     from graphopt.cost.lowering import kernel_calls, to_relax
 
     key = f"{graph_key(model)}:{target.dtype}:{target.kind}"
     if key not in cache.lowered:
-        cache.lowered[key] = kernel_calls(to_relax(model, target))
+        cache.lowered[key] = kernel_calls(to_relax(model, target) if module is None else module)
     calls: list[Any] = cache.lowered[key]
     return calls
 
