@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from graphopt.cli_tune import bases, basis_ms
 from graphopt.errors import GraphoptError
 from graphopt.terminal import JsonFlag, cache_folder, print_table, progress
 
@@ -64,7 +65,8 @@ def cost(
 
 def _as_json(target: Target, cost: NetworkCost, parts: Breakdown | None) -> dict[str, Any]:
     content = {key: value for key, value in cost.to_dict().items() if key != "kernels"}
-    return {"target": target.name, **content, "breakdown": parts.to_dict() if parts else None}
+    rests = {"basis_ms": times} if (times := basis_ms(cost.kernels)) else {}
+    return {"target": target.name, **content, **rests, "breakdown": parts.to_dict() if parts else None}
 
 
 def _print(target: Target, cost: NetworkCost, parts: Breakdown | None, whole: bool) -> None:
@@ -74,6 +76,8 @@ def _print(target: Target, cost: NetworkCost, parts: Breakdown | None, whole: bo
         f"{limit}), {cost.peak_memory_bytes / 2**20:.1f} MiB peak, {cost.macs / 1e9:.3f} GMAC, "
         f"{cost.parameters / 1e6:.3f} M parameters"
     )
+    for line in bases(cost.kernels):
+        typer.echo(f"  {line}")
     refused = [kernel.name for kernel in cost.kernels if kernel.kind == "refused"]
     if refused:
         names = ", ".join(refused[:5]) + (f" and {len(refused) - 5} more" if len(refused) > 5 else "")

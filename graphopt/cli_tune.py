@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from graphopt.cost.jobs.engine import RunnerSpec
     from graphopt.cost.jobs.records import Loaded, Record
     from graphopt.cost.jobs.tune import Plan, Planned
+    from graphopt.cost.record import KernelCost
     from graphopt.cost.target import Target
     from graphopt.pipeline import Pipeline
 
@@ -131,20 +132,28 @@ def _tune(
     )
 
 
-def bases(kernels: Sequence[dict[str, Any]]) -> list[str]:
-    """What the kernels' times rest on, where it is not the kernel model with TVM's default schedules alone."""
-    words = {
-        "measured": "measured over RPC",
-        "tuned": "estimated of tuned schedules",
-        "model": "estimated of TVM's default schedules",
-        "parts": "estimated of their parts, because TVM cannot compile them whole",
-    }
-    times = {basis: sum(row["ms"] for row in kernels if row["basis"] == basis) for basis in words}
-    if not any(times[basis] for basis in ("measured", "tuned", "parts")):
-        return []
-    said = [f"{time:.3f} ms {words[basis]}" for basis, time in times.items() if time]
-    parts = [row["name"] for row in kernels if row["basis"] == "parts"]
-    return [", ".join(said), *([f"priced by parts: {', '.join(parts)}"] if parts else [])]
+BASES = {
+    "measured": "measured over RPC",
+    "tuned": "estimated of tuned schedules",
+    "model": "estimated of TVM's default schedules",
+    "parts": "estimated of their parts, because TVM cannot compile them whole",
+}
+
+
+def basis_ms(kernels: Sequence[KernelCost]) -> dict[str, float]:
+    """The milliseconds that rest on each basis, where it is not the kernel model with TVM's default schedules alone."""
+    times = {basis: sum(row.ms for row in kernels if row.basis == basis) for basis in BASES}
+    return (
+        {basis: time for basis, time in times.items() if time} if any(row.basis != "model" for row in kernels) else {}
+    )
+
+
+def bases(kernels: Sequence[KernelCost]) -> list[str]:
+    """The same in words."""
+    times = basis_ms(kernels)
+    parts = [row.name for row in kernels if row.basis == "parts"]
+    said = [", ".join(f"{time:.3f} ms {BASES[basis]}" for basis, time in times.items())] if times else []
+    return [*said, *([f"priced by parts: {', '.join(parts)}"] if parts else [])]
 
 
 def check_target(

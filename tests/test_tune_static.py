@@ -20,7 +20,7 @@ import yaml
 from conftest import onnx_model
 from PIL import Image
 
-from graphopt.cli_tune import bases
+from graphopt.cli_tune import bases, basis_ms
 from graphopt.cost import kernel_facts
 from graphopt.cost.cache import CostCache
 from graphopt.cost.compiled import compile_network
@@ -33,6 +33,7 @@ from graphopt.cost.jobs.tune import Plan, Planned, make_plan, open_database, tun
 from graphopt.cost.jobs.workload import Workloads, network_workloads, space_workloads
 from graphopt.cost.kernel_model import KernelFacts, price
 from graphopt.cost.network import network_cost
+from graphopt.cost.record import KernelCost
 from graphopt.cost.target import Target, load_target
 from graphopt.cost.tuned import TVM, database, mark_tuned
 from graphopt.errors import GraphoptError
@@ -293,9 +294,15 @@ def test_the_static_runner_needs_a_kernel_model() -> None:
 
 
 def test_what_a_price_rests_on_is_said() -> None:
-    row = {"name": "a", "ms": 1.0, "basis": "model"}
+    row = KernelCost("a", "conv", 1, 1.0, 1, 1, 1)
     assert bases([row]) == []
-    others = [{**row, "name": f"{basis}/x", "basis": basis} for basis in ("measured", "tuned", "parts")]
+    assert basis_ms([row]) == {}
+    others = [
+        replace(row, name="measured/x", basis="measured"),
+        replace(row, name="tuned/x", basis="tuned"),
+        replace(row, name="parts/x", basis="parts"),
+    ]
+    assert basis_ms([row, *others]) == {"measured": 1, "tuned": 1, "model": 1, "parts": 1}
     assert bases([row, *others]) == [
         "1.000 ms measured over RPC, 1.000 ms estimated of tuned schedules, 1.000 ms estimated of TVM's default "
         "schedules, 1.000 ms estimated of their parts, because TVM cannot compile them whole",
