@@ -60,21 +60,32 @@ def wait_for(what: Callable[[], bool], seconds: float = 90) -> None:
         time.sleep(0.05)
 
 
+def free_port(first: int) -> int:
+    """A free port below those that the system gives to whoever connects: one of them may be gone by the time."""
+    for port in range(first, first + 1000):
+        with socket.socket() as probe:
+            if probe.connect_ex(("127.0.0.1", port)) != 0:
+                return port
+    raise AssertionError(f"no port is free from {first} on")
+
+
 class Phones:
     """A tracker and two servers with the key `phone`."""
 
     def __init__(self) -> None:
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            port = probe.getsockname()[1]
+        port = free_port(10000 + os.getpid() * 50 % 20000)
         self.address = ("127.0.0.1", port)
         self.tracker = start("tvm.exec.rpc_tracker", "--host", "127.0.0.1", "--port", port, "--port-end", port + 1)
         where = ("--tracker", f"127.0.0.1:{port}", "--key", "phone", "--host", "127.0.0.1")
         self.servers = [
             start("tvm.exec.rpc_server", *where, "--port", first, "--port-end", first + 20)
-            for first in (20000 + port % 20000, 40040 + port % 20000)
+            for first in (port + 10, port + 30)
         ]
-        wait_for(lambda: len(self.devices()) == 2)
+        try:
+            wait_for(lambda: len(self.devices()) == 2)
+        except BaseException:
+            self.stop()
+            raise
 
     def devices(self) -> list[str]:
         try:
