@@ -4,7 +4,7 @@ import onnx.parser
 import pytest
 from onnx import numpy_helper
 
-from graphopt.cost.count import macs_and_parameters, peak_memory
+from graphopt.cost.count import macs_and_parameters
 from graphopt.errors import GraphoptError
 
 HEAD = '<ir_version: 9, opset_import: ["" : 20]>'
@@ -47,32 +47,6 @@ def test_matrix_products_and_fixed_constants() -> None:
         unused=(100,),
     )
     assert macs_and_parameters(made) == (2 * 3 * 5 * 7 + 2 * 5 * 7, 35)
-
-
-def test_peak_memory_by_hand() -> None:
-    made = model(
-        """g (float[1,2,4,4] x) => (float[1,2,4,4] y) {
-            a = Conv<kernel_shape=[1,1]>(x, w)
-            b = Relu(a)
-            p = GlobalAveragePool(b)
-            y = Add(x, p)
-        }""",
-        w=(6, 2, 1, 1),
-    ).graph
-    made.node[3].input[1] = "q"
-    slim = onnx.helper.make_node("Conv", ["p", "v"], ["q"], kernel_shape=[1, 1])
-    made.node.insert(3, slim)
-    made.initializer.append(numpy_helper.from_array(np.ones((2, 6, 1, 1), np.float32), "v"))
-    whole = onnx.helper.make_model(made, opset_imports=[onnx.helper.make_opsetid("", 20)])
-    # while Relu runs: x (32), a (96), b (96); the weights (12 + 12) are always there
-    assert peak_memory(whole, 2) == 2 * (32 + 96 + 96 + 24)
-
-
-def test_a_branch_is_held_until_its_last_use() -> None:
-    chain = model("g (float[8] x) => (float[8] y) { a = Relu(x) b = Relu(a) y = Relu(b) }")
-    branch = model("g (float[8] x) => (float[8] y) { a = Relu(x) b = Relu(a) y = Add(b, x) }")
-    assert peak_memory(chain, 4) == 2 * 8 * 4
-    assert peak_memory(branch, 4) == 3 * 8 * 4
 
 
 def test_dynamic_shapes_are_refused() -> None:

@@ -9,7 +9,10 @@ import pytest
 from onnx import numpy_helper, parser
 
 from costs.memory import measured_bytes
+from graphopt.cost.cache import CostCache
 from graphopt.cost.memory import activation_bytes, image_bytes, weight_bytes
+from graphopt.cost.network import network_cost
+from graphopt.cost.target import load_target
 
 HEAD = '<ir_version: 10, opset_import: ["" : 20]> g '
 
@@ -49,6 +52,21 @@ def test_views_hold_the_buffer_of_what_they_show() -> None:
 def test_weights_count_in_the_width_of_the_target() -> None:
     made = model("(float[1,2,4,4] x) => (float[1,3,4,4] y) { y = Conv(x, w) }", w=(3, 2, 1, 1))
     assert (weight_bytes(made, 4), weight_bytes(made, 2)) == (24, 12)
+
+
+def test_a_phone_gpu_takes_what_tvm_plans(tmp_path: Path) -> None:
+    made = model(
+        """(float[1,4,16,16] x) => (float[1,2,16,16] y) {
+        a = Conv<pads = [1, 1, 1, 1]>(x, v) b = Relu(a) c = Conv<pads = [1, 1, 1, 1]>(b, w) d = Relu(c)
+        y = Conv(d, u) }""",
+        v=(8, 4, 3, 3),
+        w=(8, 8, 3, 3),
+        u=(2, 8, 1, 1),
+    )
+    target, cache = load_target("exynos2100-mali-g78"), CostCache(tmp_path)
+    # Relu runs inside the convolutions: two activations of 8 channels, the result; the image and the weights
+    elements = 2 * 8 * 256 + 2 * 256 + 4 * 256 + (8 * 4 * 9 + 8 * 8 * 9 + 2 * 8)
+    assert network_cost(made, target, cache).peak_memory_bytes == 2 * elements
 
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="the resident set is read from /proc")

@@ -1,4 +1,4 @@
-"""Counts that need no compiler: MACs, parameters and peak memory of an ONNX model with static shapes."""
+"""Counts that need no compiler: MACs and parameters of an ONNX model with static shapes."""
 
 from __future__ import annotations
 
@@ -66,25 +66,3 @@ def _macs(node: onnx.NodeProto, shapes: Shapes) -> int:
         transposed = any(attribute.name == "transA" and attribute.i for attribute in node.attribute)
         return prod(shapes[node.output[0]]) * shapes[node.input[0]][0 if transposed else 1]
     return 0
-
-
-def peak_memory(model: onnx.ModelProto, bytes_per_element: int) -> int:
-    """Bytes: all weights, and the most activations alive at once when nodes run in order, each freed after its last
-    use. Every activation is materialised: a compiler that fuses needs less.
-    """
-    shapes = static_shapes(model)
-    graph = model.graph
-    weights = {tensor.name for tensor in graph.initializer}
-    last: dict[str, int] = {}
-    for step, node in enumerate(graph.node):
-        last.update(dict.fromkeys((*node.input, *node.output), step))
-    last.update({value.name: len(graph.node) for value in graph.output})
-    alive = sum(prod(shapes[value.name]) for value in graph.input if value.name not in weights)
-    peak = alive
-    for step, node in enumerate(graph.node):
-        alive += sum(prod(shapes[name]) for name in node.output if name)
-        peak = max(peak, alive)
-        done = {name for name in (*node.input, *node.output) if name and name not in weights and last[name] == step}
-        alive -= sum(prod(shapes[name]) for name in done)
-    held = sum(prod(tensor.dims) for tensor in graph.initializer if tensor.data_type in (1, 10))
-    return (peak + held) * bytes_per_element

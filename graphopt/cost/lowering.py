@@ -132,6 +132,31 @@ def kernel_calls(module: tvm.IRModule) -> list[Call]:
     return [Call(str(kernel.name_hint), module[kernel], same, calls) for (kernel, same), calls in counts.items()]
 
 
+def planned_bytes(module: tvm.IRModule) -> int:
+    """What TVM sets aside for activations, results included, when it runs the module: its own plan of static memory."""
+    planned = tvm.transform.Sequential(
+        [
+            relax.transform.ToNonDataflow(),
+            relax.transform.RemovePurityChecking(),
+            relax.transform.CallTIRRewrite(),
+            relax.transform.StaticPlanBlockMemory(),
+        ]
+    )(module)
+    total = 0
+    for block in planned["main"].body.blocks:
+        for binding in block.bindings:
+            value = binding.value
+            if isinstance(value, relax.Call) and value.op == _STORAGE:
+                total += int(value.args[0].values[0])
+            elif isinstance(value, relax.Call) and value.op == _TENSOR:  # a result, which the caller keeps
+                bits = tvm.DataType(str(binding.var.ty.dtype)).bits
+                total += prod(int(extent) for extent in binding.var.ty.shape) * bits // 8
+    return total
+
+
+_STORAGE, _TENSOR = (tvm.ir.Op.get(f"relax.{name}") for name in ("memory.alloc_storage", "builtin.alloc_tensor"))
+
+
 def is_kernel(value: Any) -> bool:
     """Whether a binding of `main` calls a fused kernel."""
     return isinstance(value, relax.Call) and str(value.op) == _CALL_TIR

@@ -1,12 +1,13 @@
-"""Peak memory of a network: its weights, and what the planner of the runtime that executes it sets aside.
+"""Peak memory of a network: its weights, its image, and what the planner of the runtime sets aside for activations.
 
-Two planners. onnxruntime's: nodes run in order; a buffer that is no longer read waits for the next tensor of the same
-shape, and is given back only after the last tensor that it holds (`framework/allocation_planner.cc`, studied by its
-behaviour: see `benchmarks/costs/memory.py`). TVM's, for compiled networks, is asked itself (`lowering.planned_bytes`).
+onnxruntime's plan: nodes run in order; a buffer that is no longer read waits for the next tensor of the same shape, and
+is given back only after the last tensor that it holds (read off its behaviour: see `benchmarks/costs/memory.py`). It is
+taken for every target but phone GPUs; there TVM is asked for its own plan (`lowering.planned_bytes`).
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from math import prod
 
@@ -16,6 +17,12 @@ from graphopt.cost.count import static_shapes
 
 _VIEWS = frozenset({"Reshape", "Identity", "Squeeze", "Unsqueeze", "Flatten"})  # of their first input's buffer
 _FLOATS = (onnx.TensorProto.FLOAT, onnx.TensorProto.FLOAT16)
+
+
+def peak_memory(model: onnx.ModelProto, bytes_per_element: int, planned: Callable[[], int] | None = None) -> int:
+    """Bytes at the peak. `planned` gives those of activations, results included; without it, onnxruntime plans."""
+    activations = activation_bytes(model, bytes_per_element) if planned is None else planned()
+    return weight_bytes(model, bytes_per_element) + image_bytes(model, bytes_per_element) + activations
 
 
 def weight_bytes(model: onnx.ModelProto, bytes_per_element: int) -> int:

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from math import fsum
 from typing import Any
 
 import onnx
 
 from graphopt.cost.cache import CostCache
-from graphopt.cost.count import macs_and_parameters, peak_memory
+from graphopt.cost.count import macs_and_parameters
 from graphopt.cost.kernel_model import KernelFacts, price
 from graphopt.cost.keys import compile_key, price_key, target_key
+from graphopt.cost.memory import peak_memory
 from graphopt.cost.record import Basis, Cost, KernelCost, NetworkCost, Provenance
 from graphopt.cost.target import Target
 from graphopt.cost.tuned import TunedKernels, tuned_kernels, tuning_state
@@ -40,7 +42,8 @@ def network_cost(
     if found is not None:
         return NetworkCost.from_dict(found)
     macs, parameters = macs_and_parameters(model)
-    counts = (macs, parameters, peak_memory(model, target.bytes_per_element))
+    planned = partial(_planned, model, target, cache) if target.kind == "opencl" else None
+    counts = (macs, parameters, peak_memory(model, target.bytes_per_element, planned))
     say = progress or (lambda share, message: None)
     if target.kind == "qnn":
         made = _compiled_for_npu(model, target, cache, say, counts)
@@ -54,6 +57,12 @@ def network_cost(
         made = _estimated(model, target, cache, say, counts)
     cache.put(key, made.to_dict())
     return made
+
+
+def _planned(model: onnx.ModelProto, target: Target, cache: CostCache) -> int:
+    from graphopt.cost.jobs.workload import activation_bytes
+
+    return activation_bytes(model, target, cache) if model.graph.node else 0
 
 
 @dataclass(frozen=True)

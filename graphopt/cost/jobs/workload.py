@@ -37,13 +37,23 @@ def network_calls(model: onnx.ModelProto, target: Target, cache: CostCache, modu
     """The calls (`lowering.Call`) of the model's kernels; a graph is lowered once for each dtype in one process.
     `module` is the model as `to_relax` gives it, where it has been lowered already.
     """
-    from graphopt.cost.lowering import kernel_calls, to_relax
+    return _lowered(model, target, cache, module)[0]
+
+
+def activation_bytes(model: onnx.ModelProto, target: Target, cache: CostCache) -> int:
+    """What TVM sets aside for activations, results included, when it runs the model."""
+    return _lowered(model, target, cache)[1]
+
+
+def _lowered(model: onnx.ModelProto, target: Target, cache: CostCache, module: Any = None) -> tuple[list[Any], int]:
+    from graphopt.cost.lowering import kernel_calls, planned_bytes, to_relax
 
     key = f"{graph_key(model)}:{target.dtype}:{target.kind}"
     if key not in cache.lowered:
-        cache.lowered[key] = kernel_calls(to_relax(model, target) if module is None else module)
-    calls: list[Any] = cache.lowered[key]
-    return calls
+        module = to_relax(model, target) if module is None else module
+        cache.lowered[key] = kernel_calls(module), planned_bytes(module)
+    found: tuple[list[Any], int] = cache.lowered[key]
+    return found
 
 
 def workload_key(function: Any) -> str:
