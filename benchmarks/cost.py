@@ -19,7 +19,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
-from costs import additivity, gpu_operators, memory, npu, pricing
+from costs import additivity, gpu_operators, host, memory, npu, pricing, static_trials
 from graphopt.errors import GraphoptError
 from graphopt.terminal import cache_folder
 
@@ -55,6 +55,8 @@ FIGURES: dict[str, Callable[[Path], dict[str, Any]]] = {
     "memory": memory_figures,
     "additivity": additivity_figures,
     "pricing": pricing_figures,
+    "host": lambda _: host.host_prediction_error(cache_folder(), _quietly),
+    "static": lambda _: static_trials.static_trials(),
 }
 
 

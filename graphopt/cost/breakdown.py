@@ -6,7 +6,7 @@ takes at least MACs / (peak / 2), and at least its compulsory bytes / DRAM bandw
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from itertools import groupby
 from typing import Any
@@ -74,13 +74,18 @@ def break_down(
 
 def by_block(model: onnx.ModelProto, target: Target, cache: CostCache) -> list[Part]:
     """The blocks of a canonical model in its order, each compiled alone. Blocks of one shape are priced once."""
-    graph = to_graph(model)
-    regions = Regions(graph)
     parts: dict[str, list[KernelCost]] = {}
-    for block, nodes in groupby(_blocks([node.name for node in graph.nodes]), key=lambda pair: pair[0]):
-        region = to_model(region_graph(regions, [name for _, name in nodes]))
+    for block, region in block_models(model):
         parts.setdefault(block, []).extend(network_cost(region, target, cache).kernels)
     return [_part(block, kernels, target) for block, kernels in parts.items()]
+
+
+def block_models(model: onnx.ModelProto) -> Iterator[tuple[str, onnx.ModelProto]]:
+    """The blocks of a canonical model as models of their own; one that others interrupt comes in pieces."""
+    graph = to_graph(model)
+    regions = Regions(graph)
+    for block, nodes in groupby(_blocks([node.name for node in graph.nodes]), key=lambda pair: pair[0]):
+        yield block, to_model(region_graph(regions, [name for _, name in nodes]))
 
 
 def _blocks(names: Sequence[str]) -> list[tuple[str, str]]:
