@@ -18,6 +18,7 @@ def verify(
     model: Annotated[str, typer.Argument(help="an ONNX file, a checkpoint, or the name of a shipped network")],
     target: Annotated[str, typer.Option(help="name of an OpenCL target, or the path of its YAML")],
     resolution: Annotated[tuple[int, int] | None, typer.Option(help="height and width of the image")] = None,
+    trials: Annotated[int, typer.Option(min=0, help="check the best of so many schedules that tuning draws")] = 0,
     as_json: JsonFlag = False,
 ) -> None:
     """Runs every OpenCL kernel of a network on this machine (PoCL needs no GPU), beside LLVM and onnxruntime."""
@@ -36,7 +37,7 @@ def verify(
     runner = Device()
     canonical, _ = load_source(path, resolution, cache_folder() / "exports")
     with progress(announce=False) as report:
-        kernels, whole = check_network(canonical, device, runner, partial(report, "verify"))
+        kernels, whole = check_network(canonical, device, runner, partial(report, "verify"), trials)
     if as_json:
         rows = [asdict(kernel) for kernel in kernels]
         content = {"target": device.name, "platform": runner.name, "difference": whole, "kernels": rows}

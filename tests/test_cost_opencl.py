@@ -94,6 +94,15 @@ def test_a_kernel_that_computes_something_else_is_named(monkeypatch: pytest.Monk
 
 
 @needs_platform
+@pytest.mark.parametrize("phone", PHONES)
+def test_schedules_that_tuning_draws_compute_the_same(phone: str) -> None:
+    default, _ = check_network(small(), load_target(phone), Device(), silent)
+    drawn, whole = check_network(small(), load_target(phone), Device(), silent, trials=8)
+    assert [check.name for check in drawn] == [check.name for check in default]
+    assert whole < 1e-5
+
+
+@needs_platform
 def test_the_command_prints_each_kernel(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("GRAPHOPT_CACHE", str(tmp_path / "cache"))
     onnx.save(small(), tmp_path / "small.onnx")

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,7 +15,10 @@ import tvm_ffi
 from numpy.typing import NDArray
 from tvm import relax, tirx
 
-from graphopt.cost.kernel_facts import kernel_kind, lower
+from graphopt.cost.cache import CostCache
+from graphopt.cost.jobs.records import Record
+from graphopt.cost.kernel_facts import kernel_kind
+from graphopt.cost.kernel_schedules import drawn_records, gpu_schedule
 from graphopt.cost.lowering import is_kernel, to_relax, tvm_target
 from graphopt.cost.opencl import Device, generate
 from graphopt.cost.target import Target
@@ -38,10 +43,10 @@ class KernelCheck:
 
 
 def check_kernels(
-    model: onnx.ModelProto, target: Target, image: NDArray[np.float32], device: Device, say: Progress
+    model: onnx.ModelProto, target: Target, image: NDArray[np.float32], device: Device, say: Progress, trials: int = 0
 ) -> tuple[list[KernelCheck], Array]:
-    """Runs the network on `image` (1, C, H, W), every kernel on the OpenCL device, under the schedules that the
-    target's prices are for, in fp32 (few OpenCL platforms for CPUs have fp16).
+    """Runs the network on `image` (1, C, H, W), every kernel on the OpenCL device, in fp32 (few OpenCL platforms for
+    CPUs have fp16): under TVM's default schedule, or the best of `trials` that static tuning draws.
 
     Returns the checks, and the network's output, to be compared with onnxruntime's.
 
@@ -49,7 +54,8 @@ def check_kernels(
         GraphoptError: a kernel that differs from its reference by more than TOLERANCE is named, with the difference.
     """
     target = target.model_copy(update={"dtype": "float32"})
-    made_for = tvm_target(target)
+    with tempfile.TemporaryDirectory() as folder:
+        records = drawn_records(model, target, trials, CostCache(Path(folder)), say) if trials else {}
     module = to_relax(model, target)
     main = module["main"]
     values = dict(zip(main.params, [image, *(weight.numpy() for weight in main.attrs["params"])], strict=True))
@@ -64,7 +70,7 @@ def check_kernels(
         name = str(call.args[0].name_hint)
         say(done / len(bindings), name)
         if name not in kernels:
-            kernels[name] = _Kernel(name, module[call.args[0]], made_for)
+            kernels[name] = _Kernel(name, module[call.args[0]], target, records)
         kernel = kernels[name]
         inputs = [_evaluate(argument, values) for argument in call.args[1].fields]
         outputs = kernel.run(inputs, device)
@@ -81,7 +87,7 @@ def check_kernels(
 
 
 def check_network(
-    model: onnx.ModelProto, target: Target, device: Device, say: Progress
+    model: onnx.ModelProto, target: Target, device: Device, say: Progress, trials: int = 0
 ) -> tuple[list[KernelCheck], float]:
     """The checks of all kernels on a random image, and how far the whole network is from onnxruntime, relative.
 
@@ -89,7 +95,7 @@ def check_network(
         GraphoptError: a kernel, or the whole network, differs by more than TOLERANCE.
     """
     image = np.random.default_rng(0).random(input_shape(model), dtype=np.float32)
-    checks, found = check_kernels(model, target, image, device, say)
+    checks, found = check_kernels(model, target, image, device, say, trials)
     whole = _largest_difference([found], [OnnxSession(model).run(image)])
     if not whole <= TOLERANCE:
         raise GraphoptError(
@@ -101,13 +107,13 @@ def check_network(
 class _Kernel:
     """A fused function as OpenCL C under its GPU schedule, and by LLVM without one, as the reference."""
 
-    def __init__(self, name: str, function: tirx.PrimFunc, target: Any):
+    def __init__(self, name: str, function: tirx.PrimFunc, target: Target, records: Mapping[str, Record]):
         self.kind = kernel_kind(function)
         self._names = [f"operand_{number}" for number in range(len(function.params))]  # TVM's own need not differ
         self.function = function = _renamed(function, self._names)
-        scheduled, _ = lower(name, function, self.kind, target)
-        self._program = generate(scheduled, target)
+        # first the reference: making a schedule changes the function that it is given
         self._reference = tvm.compile(tvm.IRModule({"main": function.with_attr("global_symbol", "main")}), "llvm")
+        self._program = generate(gpu_schedule(name, function, target, records), tvm_target(target))
 
     def run(self, inputs: Sequence[Array], device: Device) -> list[Array]:
         outputs = self._empty(len(inputs))
