@@ -7,7 +7,7 @@ import os
 import sys
 from functools import partial
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import typer
 
@@ -31,6 +31,9 @@ ModelOption = Annotated[
     str, typer.Option("--model", help="an ONNX file, a checkpoint, or the name of a shipped network")
 ]
 SigmaOption = Annotated[float, typer.Option(min=0, help="standard deviation of the noise, on the scale 0-255")]
+TileOption = Annotated[
+    int | None, typer.Option(min=16, help="larger images go through by overlapping tiles of this many pixels")
+]
 
 
 @app.command()
@@ -74,20 +77,34 @@ def evaluate(
     model: ModelOption,
     data: Annotated[Path, typer.Option(help="folder of clean photographs")],
     sigma: SigmaOption = 25,
+    channel: Annotated[Literal["rgb", "y"], typer.Option(help="compare all channels, or luma")] = "rgb",
+    border: Annotated[int, typer.Option(min=0, help="pixels at each edge that are left out")] = 0,
+    tile: TileOption = None,
     as_json: JsonFlag = False,
 ) -> None:
     """Measures PSNR (dB) and SSIM on photographs with Gaussian noise, the same noise each time."""
     from graphopt.models.source import find_model
+    from graphopt.train.metrics import View
     from graphopt.train.restorer import evaluate as judge
     from graphopt.train.restorer import open_restorer
 
-    path = find_model(model, Path())
+    path, view = find_model(model, Path()), View(channel, border)
     with progress(announce=False) as report:
-        found = judge(open_restorer(path), [data], sigma, partial(report, "evaluate"))
-        noisy = judge(lambda image: image, [data], sigma, lambda share, words: None)
+        found = judge(open_restorer(path, tile), [data], sigma, partial(report, "evaluate"), view)
+        noisy = judge(lambda image: image, [data], sigma, lambda share, words: None, view)
     if as_json:
-        content = {"model": model, "data": str(data), "sigma": sigma, "psnr": found.psnr, "ssim": found.ssim}
-        typer.echo(json.dumps({**content, "noisy": {"psnr": noisy.psnr, "ssim": noisy.ssim}, "provenance": "measured"}))
+        content = {"model": model, "data": str(data), "sigma": sigma, "channel": channel, "border": border}
+        typer.echo(
+            json.dumps(
+                {
+                    **content,
+                    "psnr": found.psnr,
+                    "ssim": found.ssim,
+                    "noisy": {"psnr": noisy.psnr, "ssim": noisy.ssim},
+                    "provenance": "measured",
+                }
+            )
+        )
     else:
         typer.echo(f"psnr {found.psnr:.3f} dB, ssim {found.ssim:.4f} (measured)")
         typer.echo(f"noisy input: psnr {noisy.psnr:.3f} dB, ssim {noisy.ssim:.4f}")
@@ -98,6 +115,7 @@ def denoise(
     source: Annotated[Path, typer.Argument(help="the noisy image")],
     destination: Annotated[Path, typer.Argument(help="where the restored image goes")],
     model: ModelOption = "nafnet-width8-sigma25",
+    tile: TileOption = None,
 ) -> None:
     """Restores an image file of any size."""
     from graphopt.models.source import find_model
@@ -107,7 +125,7 @@ def denoise(
     if destination.suffix.lower() not in (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp"):
         raise GraphoptError(f"cannot write {destination}: expected a name that ends in .png or .jpg")
     noisy = to_planes(read_image(source))
-    write_image(destination, open_restorer(find_model(model, Path()))(noisy))
+    write_image(destination, open_restorer(find_model(model, Path()), tile)(noisy))
     typer.echo(f"{destination}")
 
 

@@ -16,6 +16,7 @@ from graphopt.models.checkpoints import save_checkpoint
 from graphopt.models.nafnet import NAFNet, NAFNetConfig
 from graphopt.train.metrics import psnr, ssim
 from graphopt.train.restorer import OnnxRestorer, evaluate, noisy_pairs, open_restorer
+from graphopt.train.tiling import by_tiles
 
 WEIGHT = np.random.default_rng(0).normal(0, 0.2, (3, 3, 3, 3)).astype(np.float32)
 
@@ -201,3 +202,24 @@ def test_evaluate_gives_the_same_figures_twice(tmp_path: Path) -> None:
     assert runs[0].ssim == pytest.approx(np.mean([ssim(*pair) for pair in pairs]), abs=1e-9)
     assert runs[0].psnr == pytest.approx(20.17, abs=0.5)  # 20 log10(255 / 25), and clipping helps
     assert not np.array_equal(pairs[0][0] - pairs[0][1], pairs[1][0] - pairs[1][1])
+
+
+def test_large_images_of_a_checkpoint_go_by_tiles_when_asked(nafnet: tuple[NAFNet, Path]) -> None:
+    _, folder = nafnet
+    sizes: list[tuple[int, ...]] = []
+
+    def pointwise(tile: np.ndarray) -> np.ndarray:
+        sizes.append(tile.shape[1:])
+        return tile * np.float32(0.5)
+
+    picture = image(131, 90)
+    np.testing.assert_allclose(by_tiles(pointwise, picture, (64, 48), 16), picture * 0.5, rtol=0, atol=1e-6)
+    assert set(sizes) == {(64, 48)}
+    assert len(sizes) == 3 * 3
+    whole, tiled = open_restorer(folder / "tiny.safetensors"), open_restorer(folder / "tiny.safetensors", 96)
+    np.testing.assert_array_equal(tiled(picture[:, :96, :80]), whole(picture[:, :96, :80]))
+    assert tiled(picture).shape == picture.shape
+    np.testing.assert_array_equal(tiled(picture), by_tiles(whole, picture, (96, 90)))
+    assert np.abs(tiled(picture) - whole(picture)).max() > 1e-3  # the pools of the network saw tiles
+    with pytest.raises(GraphoptError, match="tiles of 8 pixels are too small; give 16 or more"):
+        open_restorer(folder / "tiny.safetensors", 8)

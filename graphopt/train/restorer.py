@@ -13,16 +13,34 @@ from graphopt.errors import GraphoptError
 from graphopt.ir.canonical import fix_shapes, input_shape, read_onnx
 from graphopt.ir.session import OnnxSession
 from graphopt.train.data import add_noise, list_images, read_image, to_planes
-from graphopt.train.metrics import Quality, quality
+from graphopt.train.metrics import WHOLE, Quality, View, quality
+from graphopt.train.tiling import by_tiles, pad
 
 Planes = NDArray[np.float32]
 Restore = Callable[[Planes], Planes]
 PADDING = 16  # NAFNet's stride; networks with a smaller one do not mind
-OVERLAP = 32
 
 
-def open_restorer(path: Path) -> Restore:
-    """A function from noisy to restored images, (3, H, W) in [0, 1], for an ONNX file or a NAFNet checkpoint."""
+def open_restorer(path: Path, tile: int | None = None) -> Restore:
+    """A function from noisy to restored images, (3, H, W) in [0, 1], for an ONNX file or a NAFNet checkpoint.
+
+    With `tile`, images with a side above that many pixels go through by overlapping tiles.
+    """
+    whole = _open_whole(path)
+    if tile is None:
+        return whole
+    if tile < PADDING:
+        raise GraphoptError(f"tiles of {tile} pixels are too small; give {PADDING} or more, e.g. 512")
+    side = tile
+
+    def restore(noisy: Planes) -> Planes:
+        size = (min(side, noisy.shape[1]), min(side, noisy.shape[2]))
+        return whole(noisy) if size == noisy.shape[1:] else by_tiles(whole, noisy, size)
+
+    return restore
+
+
+def _open_whole(path: Path) -> Restore:
     if path.suffix.lower() == ".onnx":
         return OnnxRestorer(read_onnx(path), str(path))
     import torch
@@ -66,7 +84,7 @@ class OnnxRestorer:
     def __call__(self, noisy: Planes) -> Planes:
         height, width = noisy.shape[1:]
         if self._tile is None:
-            padded = _pad(noisy, height + -height % PADDING, width + -width % PADDING)
+            padded = pad(noisy, height + -height % PADDING, width + -width % PADDING)
             try:
                 return self._run(padded)[:, :height, :width]
             except GraphoptError as error:
@@ -74,7 +92,7 @@ class OnnxRestorer:
                     size = f"{padded.shape[1]}x{padded.shape[2]}"
                     raise GraphoptError(f"{self._where} cannot be run on an image of {size}: {error}") from error
                 self._tile = self._own_size
-        return self._by_tiles(noisy, self._tile)
+        return by_tiles(self._run, noisy, self._tile)
 
     def _run(self, image: Planes) -> Planes:
         size = (image.shape[1], image.shape[2])
@@ -92,41 +110,10 @@ class OnnxRestorer:
             raise GraphoptError(f"{self._where}: turns {shapes}; expected a network that keeps the shape of its image")
         return restored
 
-    def _by_tiles(self, noisy: Planes, tile: tuple[int, int]) -> Planes:
-        channels, height, width = noisy.shape
-        image = _pad(noisy, max(height, tile[0]), max(width, tile[1]))
-        total, weight = np.zeros_like(image), np.zeros_like(image[:1])
-        for top in _starts(image.shape[1], tile[0]):
-            for left in _starts(image.shape[2], tile[1]):
-                place = (slice(None), slice(top, top + tile[0]), slice(left, left + tile[1]))
-                rows, columns = _ramp(top, tile[0], image.shape[1]), _ramp(left, tile[1], image.shape[2])
-                window = np.minimum.outer(rows, columns)[None]
-                total[place] += self._run(np.ascontiguousarray(image[place])) * window
-                weight[place] += window
-        return (total / weight)[:channels, :height, :width]
-
 
 def _check_channels(channels: int, where: str) -> None:
     if channels != 3:
         raise GraphoptError(f"{where}: expected a network for RGB images, found {channels} channels")
-
-
-def _pad(image: Planes, height: int, width: int) -> Planes:
-    missing = [(0, 0), (0, height - image.shape[1]), (0, width - image.shape[2])]
-    return np.pad(image, missing) if any(after for _, after in missing) else image
-
-
-def _starts(extent: int, tile: int) -> list[int]:
-    step = max(1, tile - OVERLAP)
-    return sorted({min(start, extent - tile) for start in range(0, max(extent - OVERLAP, 1), step)})
-
-
-def _ramp(start: int, tile: int, extent: int) -> Planes:
-    """The weight of a tile along one axis: it fades where another tile goes on, not at the border of the image."""
-    position = np.arange(tile)
-    before = position + 1 if start > 0 else np.full(tile, OVERLAP)
-    after = tile - position if start + tile < extent else np.full(tile, OVERLAP)
-    return np.minimum(np.minimum(before, after) / OVERLAP, 1).astype(np.float32)
 
 
 def noisy_pairs(folders: Sequence[Path], sigma: float, seed: int = 0) -> Iterator[tuple[Planes, Planes]]:
@@ -136,7 +123,9 @@ def noisy_pairs(folders: Sequence[Path], sigma: float, seed: int = 0) -> Iterato
         yield add_noise(clean, sigma, (seed, position)), clean
 
 
-def evaluate(restore: Restore, folders: Sequence[Path], sigma: float, report: Callable[[float, str], None]) -> Quality:
+def evaluate(
+    restore: Restore, folders: Sequence[Path], sigma: float, report: Callable[[float, str], None], view: View = WHOLE
+) -> Quality:
     """Mean PSNR and SSIM over the images of `folders` with Gaussian noise of `sigma`."""
     total = len(list_images(folders))
 
@@ -145,4 +134,4 @@ def evaluate(restore: Restore, folders: Sequence[Path], sigma: float, report: Ca
             yield pair
             report((done + 1) / total, f"image {done + 1}/{total}")
 
-    return quality(reported(), restore)
+    return quality(reported(), restore, view)
