@@ -30,7 +30,9 @@ app.add_typer(models_app, name="models")
 ModelOption = Annotated[
     str, typer.Option("--model", help="an ONNX file, a checkpoint, or the name of a shipped network")
 ]
-SigmaOption = Annotated[float, typer.Option(min=0, help="standard deviation of the noise, on the scale 0-255")]
+SigmaOption = Annotated[
+    float | None, typer.Option(min=0, help="standard deviation of the noise on the scale 0-255; 25, or the YAML file's")
+]
 TileOption = Annotated[
     int | None, typer.Option(min=16, help="larger images go through by overlapping tiles of this many pixels")
 ]
@@ -64,7 +66,7 @@ def pretrain(
 
     settings = read_config(config, PretrainConfig)
     changes = {key: value for key, value in (("images", images), ("output", output)) if value}
-    settings = settings.model_copy(update=changes)
+    settings = settings.model_copy(update={**changes, "data": None} if images else changes)
     from graphopt.train.commands import pretrain_to_file
 
     with progress(announce=False) as report:
@@ -75,25 +77,31 @@ def pretrain(
 @app.command()
 def evaluate(
     model: ModelOption,
-    data: Annotated[Path, typer.Option(help="folder of clean photographs")],
-    sigma: SigmaOption = 25,
+    data: Annotated[Path, typer.Option(help="folder of clean photographs, or a YAML file: judges on its data.test")],
+    sigma: SigmaOption = None,
     channel: Annotated[Literal["rgb", "y"], typer.Option(help="compare all channels, or luma")] = "rgb",
     border: Annotated[int, typer.Option(min=0, help="pixels at each edge that are left out")] = 0,
     tile: TileOption = None,
     as_json: JsonFlag = False,
 ) -> None:
-    """Measures PSNR (dB) and SSIM on photographs with Gaussian noise, the same noise each time."""
+    """Measures PSNR (dB) and SSIM on noisy photographs, with the same noise each time."""
+    from graphopt.config import EvaluationData, JudgeConfig, read_config
     from graphopt.models.source import find_model
     from graphopt.train.metrics import View
     from graphopt.train.restorer import evaluate as judge
     from graphopt.train.restorer import open_restorer
 
     path, view = find_model(model, Path()), View(channel, border)
+    judged: EvaluationData = EvaluationData(test=[data], sigma=25)
+    if data.suffix in (".yaml", ".yml"):
+        judged = read_config(data, JudgeConfig).data
+    if sigma is not None:
+        judged = EvaluationData(test=judged.test, sigma=sigma)
     with progress(announce=False) as report:
-        found = judge(open_restorer(path, tile), [data], sigma, partial(report, "evaluate"), view)
-        noisy = judge(lambda image: image, [data], sigma, lambda share, words: None, view)
+        found = judge(open_restorer(path, tile), judged, partial(report, "evaluate"), view)
+        noisy = judge(lambda image: image, judged, lambda share, words: None, view)
     if as_json:
-        content = {"model": model, "data": str(data), "sigma": sigma, "channel": channel, "border": border}
+        content = {"model": model, "data": str(data), "sigma": judged.sigma, "channel": channel, "border": border}
         typer.echo(
             json.dumps(
                 {

@@ -28,8 +28,8 @@ from graphopt.ir.passes import Pass, Stage
 from graphopt.ir.registry import load_pass
 from graphopt.ir.space import Space
 from graphopt.models.source import find_model, load_source
-from graphopt.stages import Stages, digest, file_digest, files_digest
-from graphopt.train.data import add_noise, list_images, read_image, to_planes
+from graphopt.stages import Stages, digest, file_digest
+from graphopt.train.data import calibration, noise_of, open_photographs, photographs_digest
 
 Report = Callable[[str, float, str], None]
 
@@ -50,8 +50,8 @@ class Pipeline:
             self.targets[target.name] = target
         self.npu_compilers = [compiler_version(target) for target in self.targets.values() if target.kind == "qnn"]
         self.weights = dict(zip(self.targets, config.targets.values(), strict=True))
-        self.train_images = list_images(config.data.train)
-        self.test_images = list_images(config.data.test)
+        self.train_images = open_photographs(config.data.train)
+        self.test_images = open_photographs(config.data.test, judged=True)
         self._check_names()
         self.stages = Stages(run_folder)
 
@@ -70,7 +70,8 @@ class Pipeline:
 
     def _run(self, last: str = "report") -> bool:
         config, data = self.config, self.config.data
-        images = [files_digest(self.train_images), data.sigma]
+        noise = data.model_dump(include={"sigma", "noise"})
+        images = [photographs_digest(self.train_images), noise]
         costs = [digest(t.model_dump()) for t in self.targets.values()] + [
             version("apache-tvm"),
             FORMULA,
@@ -86,11 +87,16 @@ class Pipeline:
             ("source", (file_digest(self.model), config.resolution), (), self._source),
             ("space", (offered, config.exclude, images, data.calibration_images), ("source",), self._space),
             ("cost", (costs, cleanups), ("space",), self._cost),
-            ("search", (config.search.model_dump(), self.weights, images, data.vary, threads), ("cost",), self._search),
+            (
+                "search",
+                (config.search.model_dump(), self.weights, images, data.vary, data.mixup, threads),
+                ("cost",),
+                self._search,
+            ),
             ("rewrite", (), ("search",), self._rewrite),
-            ("finetune", (*tuning, images, data.vary, threads), ("rewrite",), self._finetune),
+            ("finetune", (*tuning, images, data.vary, data.mixup, threads), ("rewrite",), self._finetune),
             ("deploy", (costs, cleanups), ("finetune",), self._deploy),
-            ("report", (files_digest(self.test_images), data.sigma, self.path.read_text()), ("deploy",), self._report),
+            ("report", (photographs_digest(self.test_images), noise, self.path.read_text()), ("deploy",), self._report),
         ):
             self.stages.run(name, inputs, after, partial(work, partial(self._say_working, name)))
             self._say(name, 1.0, f"{self.stages.seconds[name]:.1f} s" if name in self.stages.ran else "done already")
@@ -116,14 +122,8 @@ class Pipeline:
         return [(spec.model_dump(), _code_digest(rule)) for spec, rule in listed if rule.stage in stages]
 
     def _calibration(self) -> list[Any]:
-        count = self.config.data.calibration_images
-        chosen = self.train_images[:: max(1, len(self.train_images) // count)][:count]
-        shape = self._graph_shape()
-        noisy = []
-        for position, path in enumerate(chosen):
-            clean = _centre(to_planes(read_image(path)), shape[2], shape[3])
-            noisy.append(add_noise(clean, self.config.data.sigma, (99, position))[None])
-        return noisy
+        data, (height, width) = self.config.data, self._graph_shape()[2:]
+        return calibration(self.train_images, data.calibration_images, (height, width), noise_of(data))
 
     def _graph_shape(self) -> tuple[int, ...]:
         from graphopt.ir.canonical import input_shape
@@ -204,11 +204,11 @@ class Pipeline:
         searched = {name: weight / sum(searched.values()) for name, weight in searched.items()}
         goals = {name: self.config.search.latency * original[name]["latency_ms"] for name in searched}
         data = self.config.data
-        sampler = PatchSampler.of_folders(data.train, data.sigma, self.config.search.seed, data.vary)
+        sampler = PatchSampler.of_data(data, self.config.search.seed)
         teacher = teacher_of(load_graph(self.folder / "source" / "canonical.onnx"))
         supernet = Supernet(space).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         if not (place / "sensitivity.json").exists():
-            calibration = PatchSampler.of_folders(data.train, data.sigma, self.config.search.seed)
+            calibration = PatchSampler.of_data(data, self.config.search.seed, varied=False)
             _write_json(
                 place / "sensitivity.json",
                 measure(space, supernet, calibration, (8, 64), lambda share, words: say(share / 10, words)),
@@ -267,7 +267,7 @@ class Pipeline:
         form = training_graph(graph, space, selection, self.passes, self.config.exclude)
         network = TrainingModule(form)
         data, tuning = self.config.data, self.config.finetune
-        sampler = PatchSampler.of_folders(data.train, data.sigma, tuning.seed, data.vary)
+        sampler = PatchSampler.of_data(data, tuning.seed)
         history = finetune(network, teacher, sampler, tuning, place / "checkpoint.pt", say, network.advance)
         difference = collapse(network, graph, torch.from_numpy(sampler.batch(1, tuning.patches[1])[0]))
         save_graph(graph, place / "model.onnx")
@@ -322,18 +322,6 @@ def open_pipeline(path: Path, run_folder: Path | None, cache: Path, report: Repo
 def _code_digest(rule: Pass) -> str:
     """A hash of the file that holds a pass: an edited pass is another pass."""
     return file_digest(Path(type(rule).rewrite.__code__.co_filename))
-
-
-def _centre(image: Any, height: int, width: int) -> Any:
-    import numpy as np
-
-    missing = [
-        (0, 0),
-        *((0, max(0, size - extent)) for size, extent in zip((height, width), image.shape[1:], strict=True)),
-    ]
-    image = np.pad(image, missing, mode="symmetric")
-    top, left = (image.shape[1] - height) // 2, (image.shape[2] - width) // 2
-    return np.ascontiguousarray(image[:, top : top + height, left : left + width])
 
 
 def _cost_of(cost: Cost) -> dict[str, Any]:

@@ -26,8 +26,9 @@ from graphopt.report.data import (
     TargetRow,
     TunePoint,
 )  # fmt: skip
+from graphopt.train.data import noise_of, open_photographs, pairs_of
 from graphopt.train.metrics import Quality, psnr, quality
-from graphopt.train.restorer import OnnxRestorer, Restore, noisy_pairs
+from graphopt.train.restorer import OnnxRestorer, Restore
 
 Planes = NDArray[np.float32]
 Say = Callable[[float, str], None]
@@ -85,7 +86,7 @@ def gather(run: Run, place: Path, seconds: dict[str, float], say: Say) -> Report
 def _judge(run: Run, place: Path, say: Say) -> tuple[dict[str, Quality], list[CropRow]]:
     original = OnnxRestorer(onnx.load(run.folder / "source" / "canonical.onnx"), "the original")
     optimised = OnnxRestorer(onnx.load(run.folder / "model.onnx"), "model.onnx")
-    pairs = list(noisy_pairs(run.config.data.test, run.config.data.sigma))
+    pairs = list(pairs_of(open_photographs(run.config.data.test, judged=True), noise_of(run.config.data)))
     scores: dict[str, Quality] = {}
     restored: dict[str, list[Planes]] = {}
     ways: dict[str, Restore] = {"noisy": lambda image: image, "before": original, "after": optimised}

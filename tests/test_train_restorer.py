@@ -11,6 +11,7 @@ import torch
 from onnx import TensorProto, helper, numpy_helper
 from PIL import Image
 
+from graphopt.config import EvaluationData
 from graphopt.errors import GraphoptError
 from graphopt.models.checkpoints import save_checkpoint
 from graphopt.models.nafnet import NAFNet, NAFNetConfig
@@ -193,8 +194,8 @@ def test_evaluate_gives_the_same_figures_twice(tmp_path: Path) -> None:
     for position in range(2):
         pixels = (image(30, 24, position) * 255).astype(np.uint8).transpose(1, 2, 0)
         Image.fromarray(pixels).save(tmp_path / f"{position}.png")
-    said: list[tuple[float, str]] = []
-    runs = [evaluate(lambda noisy: noisy, [tmp_path], 25, lambda *words: said.append(words)) for _ in range(2)]
+    data, said = EvaluationData(test=[tmp_path], sigma=25), list[tuple[float, str]]()
+    runs = [evaluate(lambda noisy: noisy, data, lambda *words: said.append(words)) for _ in range(2)]
     assert runs[0] == runs[1]
     assert said[:2] == [(0.5, "image 1/2"), (1.0, "image 2/2")]
     pairs = list(noisy_pairs([tmp_path], 25))

@@ -43,7 +43,7 @@ def pretrain(network: nn.Module, config: PretrainConfig, state: Path, report: Re
         budget.spent, step = saved["seconds"], saved["step"]
         report(budget.progress(step), f"goes on at step {step}")
     first = step
-    sampler = PatchSampler.of_folders(config.images, config.sigma, config.seed + step)
+    sampler = PatchSampler.of_data(config.source, config.seed + step)
 
     def save() -> None:
         weights = {"network": network.state_dict(), "average": average.state_dict()}

@@ -9,10 +9,11 @@ import numpy as np
 import onnx
 from numpy.typing import NDArray
 
+from graphopt.config import EvaluationData
 from graphopt.errors import GraphoptError
 from graphopt.ir.canonical import fix_shapes, input_shape, read_onnx
 from graphopt.ir.session import OnnxSession
-from graphopt.train.data import add_noise, list_images, read_image, to_planes
+from graphopt.train.data import Gaussian, noise_of, open_photographs, pairs_of
 from graphopt.train.metrics import WHOLE, Quality, View, quality
 from graphopt.train.tiling import by_tiles, pad
 
@@ -118,19 +119,18 @@ def _check_channels(channels: int, where: str) -> None:
 
 def noisy_pairs(folders: Sequence[Path], sigma: float, seed: int = 0) -> Iterator[tuple[Planes, Planes]]:
     """(noisy, clean) for every image, noise seeded by (`seed`, position of the image): each run sees the same."""
-    for position, path in enumerate(list_images(folders)):
-        clean = to_planes(read_image(path))
-        yield add_noise(clean, sigma, (seed, position)), clean
+    return pairs_of(open_photographs(folders), Gaussian(sigma, sigma), seed)
 
 
 def evaluate(
-    restore: Restore, folders: Sequence[Path], sigma: float, report: Callable[[float, str], None], view: View = WHOLE
+    restore: Restore, data: EvaluationData, report: Callable[[float, str], None], view: View = WHOLE
 ) -> Quality:
-    """Mean PSNR and SSIM over the images of `folders` with Gaussian noise of `sigma`."""
-    total = len(list_images(folders))
+    """Mean PSNR and SSIM over what `data` names to judge by, with its noise where a photograph is clean."""
+    photographs = open_photographs(data.test, judged=True)
+    total = len(photographs)
 
     def reported() -> Iterator[tuple[Planes, Planes]]:
-        for done, pair in enumerate(noisy_pairs(folders, sigma)):
+        for done, pair in enumerate(pairs_of(photographs, noise_of(data))):
             yield pair
             report((done + 1) / total, f"image {done + 1}/{total}")
 
