@@ -70,8 +70,9 @@ def pretrain(
     from graphopt.train.commands import pretrain_to_file
 
     with progress(announce=False) as report:
-        pretrain_to_file(settings, partial(report, "pretrain"))
-    typer.echo(f"weights: {settings.output}")
+        speaks = pretrain_to_file(settings, partial(report, "pretrain"))
+    if speaks:
+        typer.echo(f"weights: {settings.output}")
 
 
 @app.command()

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Any, Literal, TypeVar, get_args
 
 import yaml
 from pydantic import (
+    AfterValidator,
     BaseModel,
     BeforeValidator,
     ConfigDict,
@@ -184,7 +185,32 @@ class JudgeConfig(Strict):
     data: JudgedData
 
 
-class PretrainConfig(Strict):
+Truth = Literal["psnr", "charbonnier", "l1", "l2", "ms-ssim"]
+Weight = Annotated[float, Field(ge=0)]
+
+
+class TrainingKeys(Strict):
+    """What every training takes: schedule, losses, and how it runs."""
+
+    learning_rate: float = Field(default=2e-3, gt=0)
+    warm_up: float = Field(default=0.02, ge=0, lt=1, description="share of the training in which the rate rises")
+    ema: float = Field(default=0.999, ge=0, lt=1, description="decay of the mean of the weights, which is the result")
+    clip_gradient: float = Field(default=1.0, gt=0)
+    accumulate: Positive = Field(default=1, description="parts of a batch that go through one after the other")
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    precision: Literal["fp32", "bf16"] = "fp32"
+    compile: bool = Field(default=False, description="torch.compile; needs a C++ compiler")
+    workers: Count = Field(default=0, description="processes that prepare patches ahead")
+    seed: Count = 0
+
+
+def _some_truth(losses: dict[Any, float]) -> dict[Any, float]:
+    if not any(weight for name, weight in losses.items() if name in get_args(Truth)):
+        raise ValueError(f"'losses' needs a weight above 0 for one of {', '.join(get_args(Truth))}")
+    return losses
+
+
+class PretrainConfig(TrainingKeys):
     """`graphopt pretrain`: the network, the photographs, and how long to train (`steps` or `minutes`).
 
     `images` and `sigma` are short for `data: {train: images, sigma: sigma, vary: false}`.
@@ -197,14 +223,10 @@ class PretrainConfig(Strict):
     sigma: float = Field(default=25, ge=0, description="standard deviation of the noise, on the scale 0-255")
     steps: int | None = Field(default=None, ge=1)
     minutes: float | None = Field(default=None, gt=0)
-    learning_rate: float = Field(default=2e-3, gt=0)
-    warm_up: float = Field(default=0.02, ge=0, lt=1)
+    losses: Annotated[dict[Truth, Weight], AfterValidator(_some_truth)] = {"psnr": 1}
     small: Patches = Field(default=(16, 64), description="patches in a batch, and their size")
     large: Patches = Field(default=(4, 128), description="the same for the last part of the training")
     large_share: float = Field(default=0.3, ge=0, le=1)
-    ema: float = Field(default=0.999, ge=0, lt=1)
-    clip_gradient: float = Field(default=1.0, gt=0)
-    seed: Count = 0
     threads: int | None = Field(default=None, ge=1)
     save_every: int = Field(default=500, ge=1)
 
@@ -266,16 +288,33 @@ class SearchConfig(Strict):
     seed: Count = 0
 
 
-class FinetuneConfig(Strict):
-    """Training of the chosen network, distilled from the original."""
+class FinetuneConfig(TrainingKeys):
+    """Training of the chosen network, distilled from the original.
+
+    `losses`: those against the clean image, `teacher` (the same against the original's output) and `features`;
+    `distillation: 0.5` is short for `losses: {psnr: 1, teacher: 0.5}`.
+    """
 
     steps: int = Field(default=800, ge=0)
     patches: Patches = (8, 64)
-    learning_rate: float = Field(default=2e-3, gt=0)
-    distillation: float = Field(default=0.5, ge=0, description="weight of the loss against the original's output")
+    losses: Annotated[dict[Truth | Literal["teacher", "features"], Weight], AfterValidator(_some_truth)] = {
+        "psnr": 1,
+        "teacher": 0.5,
+    }
+    warm_up: float = Field(default=0.03, ge=0, lt=1)
     ema: float = Field(default=0.99, ge=0, lt=1)
     record_every: int = Field(default=25, ge=1)
     seed: Count = 1
+
+    @model_validator(mode="before")
+    @classmethod
+    def _short_distillation(cls, value: Any) -> Any:
+        if not isinstance(value, dict) or "distillation" not in value:
+            return value
+        if "losses" in value:
+            raise ValueError("give either 'distillation' or 'losses' with a weight for 'teacher'")
+        rest = {key: content for key, content in value.items() if key != "distillation"}
+        return {**rest, "losses": {"psnr": 1, "teacher": value["distillation"]}}
 
 
 class PipelineConfig(Strict):

@@ -254,19 +254,21 @@ class Pipeline:
         from graphopt.ir.files import load_graph, save_graph
         from graphopt.ir.space_files import load_space
         from graphopt.ir.training import training_graph
+        from graphopt.nn.module import GraphModule
         from graphopt.nn.training import TrainingModule, collapse
-        from graphopt.search.entropy import teacher_of
         from graphopt.train.data import PatchSampler
-        from graphopt.train.finetune import finetune
+        from graphopt.train.features import shared_features
+        from graphopt.train.finetune import finetune, frozen
 
         self._set_threads()
         graph = load_graph(self.folder / "rewrite" / "model.onnx")
-        teacher = teacher_of(load_graph(self.folder / "source" / "canonical.onnx"))
+        original = load_graph(self.folder / "source" / "canonical.onnx")
         space = load_space(self.folder / "search" / "space")
         selection = _read_json(self.folder / "search" / "selection.json")["selection"]
         form = training_graph(graph, space, selection, self.passes, self.config.exclude)
-        network = TrainingModule(form)
         data, tuning = self.config.data, self.config.finetune
+        watch = shared_features(form.graph, original) if tuning.losses.get("features") else []
+        network, teacher = TrainingModule(form, watch), frozen(GraphModule(original, watch))
         sampler = PatchSampler.of_data(data, tuning.seed)
         history = finetune(network, teacher, sampler, tuning, place / "checkpoint.pt", say, network.advance)
         difference = collapse(network, graph, torch.from_numpy(sampler.batch(1, tuning.patches[1])[0]))

@@ -7,16 +7,19 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnx_graphsurgeon as gs
 import pytest
 import torch
 from torch import nn
 
-from graphopt.config import FinetuneConfig
+from graphopt.config import FinetuneConfig, validate
 from graphopt.errors import GraphoptError
 from graphopt.models.nafnet import NAFNet, NAFNetConfig
+from graphopt.nn.module import GraphModule
 from graphopt.train.data import PatchSampler
-from graphopt.train.finetune import TuneRecord, finetune
-from graphopt.train.losses import psnr_loss
+from graphopt.train.features import shared_features
+from graphopt.train.finetune import TuneRecord, finetune, frozen
+from graphopt.train.losses import feature_matching, psnr_loss
 
 TINY = NAFNetConfig(width=4, encoder_blocks=(1,), middle_blocks=1, decoder_blocks=(1,))
 
@@ -40,6 +43,13 @@ def network(seed: int) -> NAFNet:
 def config(**changes: Any) -> FinetuneConfig:
     content = {"steps": 40, "patches": (2, 16), "learning_rate": 3e-3, "ema": 0.8, "record_every": 10}
     return FinetuneConfig.model_validate({**content, **changes})
+
+
+def first_batch(count: int, size: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """That of step 0: patch k has the seed (config.seed, 0, k)."""
+    drawn = [sampler().seeded(1, 0, k).batch(1, size) for k in range(count)]
+    noisy, clean = (torch.from_numpy(np.concatenate(part)) for part in zip(*drawn, strict=True))
+    return noisy, clean
 
 
 def losses(model: nn.Module, teacher: nn.Module) -> tuple[float, float]:
@@ -80,7 +90,7 @@ def test_training_without_a_teacher_lowers_the_loss(tmp_path: Path) -> None:
 
 def test_the_loss_is_the_weighted_mean_of_both(tmp_path: Path) -> None:
     student, teacher = network(2), network(1).eval()
-    noisy, clean = (torch.from_numpy(array) for array in sampler().batch(2, 16))
+    noisy, clean = first_batch(2, 16)
     with torch.no_grad():
         restored = copy.deepcopy(student)(noisy)
         truth, distance = psnr_loss(restored, clean), psnr_loss(restored, teacher(noisy))
@@ -138,26 +148,89 @@ def test_a_killed_run_goes_on_at_its_last_checkpoint(tmp_path: Path) -> None:
         torch.testing.assert_close(first, second, rtol=0, atol=0)
 
 
-def test_a_run_that_goes_on_sees_new_patches(tmp_path: Path) -> None:
-    teacher, state = network(1).eval(), tmp_path / "s.pt"
+def test_a_run_that_was_killed_is_the_same_as_one_that_was_not(tmp_path: Path) -> None:
+    teacher, whole, parted = network(1).eval(), network(2), network(2)
+    expected = finetune(whole, teacher, sampler(), config(), tmp_path / "whole.pt", quiet)
 
     def kill(share: float, words: str) -> None:
-        if words.startswith("step 2/"):
+        if words.startswith(("step 17/", "step 33/")):
             raise Killed
 
-    class Recorder(PatchSampler):
-        def batch(self, count: int, size: int) -> tuple[Any, Any]:
-            seen.append(super().batch(count, size))
-            return seen[-1]
+    for seed in (2, 8):
+        with pytest.raises(Killed):
+            finetune(network(seed), teacher, sampler(), config(), tmp_path / "s.pt", kill)
+    assert finetune(parted, teacher, sampler(5), config(), tmp_path / "s.pt", quiet) == expected
+    for first, second in zip(whole.parameters(), parted.parameters(), strict=True):
+        torch.testing.assert_close(first, second, rtol=0, atol=0)
+    other = network(2)
+    assert finetune(other, teacher, sampler(), config(seed=7), tmp_path / "other.pt", quiet) != expected
 
-    seen: list[tuple[Any, Any]] = []
-    parts = (sampler().images, 25)
-    with pytest.raises(Killed):
-        finetune(network(2), teacher, Recorder(*parts, np.random.default_rng(0)), config(record_every=1), state, kill)
-    finetune(
-        network(2), teacher, Recorder(*parts, np.random.default_rng(0)), config(record_every=1, steps=3), state, quiet
-    )
-    assert len({noisy.tobytes() for noisy, _ in seen}) == len(seen) == 4
+
+@pytest.mark.parametrize(("name", "size"), [("charbonnier", 16), ("l1", 16), ("l2", 16), ("ms-ssim", 16)])
+def test_every_loss_trains(name: str, size: int, tmp_path: Path) -> None:
+    student = network(2)
+    before = losses(student, student)[0]
+    chosen = config(losses={name: 1}, patches=(2, size), steps=60)
+    history = finetune(student, network(1), sampler(), chosen, tmp_path / "s.pt", quiet)
+    assert losses(student, student)[0] < before - 0.3
+    assert history[-1].loss >= 0  # unlike minus a PSNR
+
+
+def test_losses_are_weighted_and_the_teacher_counts_by_the_same_ones(tmp_path: Path) -> None:
+    student, teacher = network(2), network(1).eval()
+    noisy, clean = first_batch(2, 16)
+    with torch.no_grad():
+        restored, expected = copy.deepcopy(student)(noisy), teacher(noisy)
+
+    def both(target: torch.Tensor) -> float:
+        return float(3 * (restored - target).abs().mean() + (restored - target).square().mean()) / 4
+
+    chosen = config(steps=1, losses={"l1": 3, "l2": 1, "teacher": 2})
+    (record,) = finetune(student, teacher, sampler(), chosen, tmp_path / "s.pt", quiet)
+    assert record.loss == pytest.approx((4 * both(clean) + 2 * both(expected)) / 6, rel=1e-5)
+    assert record.psnr == pytest.approx(-float(psnr_loss(restored, clean)), abs=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("changes", "expected"),
+    [
+        ({"losses": {"teacher": 1}}, "'losses' needs a weight above 0 for one of psnr, charbonnier, l1, l2, ms-ssim"),
+        ({"losses": {"psrn": 1}}, "losses.psrn"),
+        ({"losses": {"psnr": -1}}, "Input should be greater than or equal to 0, found -1"),
+        ({"losses": {"psnr": 1}, "distillation": 1}, "give either 'distillation' or 'losses' with a weight for"),
+        ({"precision": "fp16"}, "key 'precision': Input should be 'fp32' or 'bf16'"),
+    ],
+)
+def test_mistakes_in_the_options(changes: dict[str, Any], expected: str) -> None:
+    with pytest.raises(GraphoptError) as caught:
+        validate(changes, FinetuneConfig, Path("c.yaml"))
+    assert expected in str(caught.value)
+
+
+def test_features_of_the_teacher_are_learnt(nafnet_graph: gs.Graph, tmp_path: Path) -> None:
+    """Blocks of a network whose weights were shaken come nearer to those of the original."""
+    names = shared_features(nafnet_graph, nafnet_graph)
+    assert len(names) >= 4
+    teacher, student = frozen(GraphModule(nafnet_graph, names)), GraphModule(nafnet_graph, names)
+    generator = torch.Generator().manual_seed(3)
+    with torch.no_grad():
+        for parameter in student.parameters():
+            parameter.add_(0.05 * torch.randn(parameter.shape, generator=generator))
+    image = torch.from_numpy(sampler(9).batch(2, 16)[0])
+
+    def distance() -> float:
+        with torch.no_grad():
+            return float(feature_matching(student.watched(image)[1], teacher.watched(image)[1]))
+
+    torch.testing.assert_close(student.watched(image)[0], student(image), rtol=0, atol=0)
+    before = distance()
+    chosen = config(losses={"l2": 1e-3, "features": 10}, steps=40)
+    finetune(student, teacher, sampler(), chosen, tmp_path / "s.pt", quiet)
+    assert distance() < 0.7 * before
+    bare = nafnet_graph.copy()
+    bare.nodes[:] = [node for node in bare.nodes if node.op != "Add"]
+    with pytest.raises(GraphoptError, match="'features' needs residual sums that the network shares"):
+        shared_features(bare, nafnet_graph)
 
 
 def test_a_learning_rate_that_is_too_high_is_one_message(tmp_path: Path) -> None:

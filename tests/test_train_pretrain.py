@@ -104,6 +104,22 @@ def test_a_killed_run_goes_on_at_its_last_checkpoint(photographs: Path, tmp_path
     assert torch.load(state, weights_only=True)["step"] == 40
 
 
+def test_a_run_that_was_killed_is_the_same_as_one_that_was_not(photographs: Path, tmp_path: Path) -> None:
+    config = configured(photographs, tmp_path / "w.safetensors", losses={"charbonnier": 1, "ms-ssim": 0.2})
+    whole = pretrain(network(), config, tmp_path / "whole.pt", lambda share, words: None)
+
+    def kill(share: float, words: str) -> None:
+        if words.startswith(("step 20", "step 30")):
+            raise Killed
+
+    for _ in range(2):
+        with pytest.raises(Killed):
+            pretrain(network(), config, tmp_path / "state.pt", kill)
+    parted = pretrain(network(), config, tmp_path / "state.pt", lambda share, words: None)
+    for first, second in zip(whole.parameters(), parted.parameters(), strict=True):
+        torch.testing.assert_close(first, second, rtol=0, atol=0)
+
+
 def test_two_runs_with_one_seed_are_the_same(photographs: Path, tmp_path: Path) -> None:
     config = configured(photographs, tmp_path / "w.safetensors", steps=5)
     runs = [pretrain(network(), config, tmp_path / f"{name}.pt", lambda share, words: None) for name in "ab"]

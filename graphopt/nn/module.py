@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import onnx_graphsurgeon as gs
 from torch import Tensor, nn
 
@@ -42,22 +44,30 @@ class GraphModule(nn.Module):
     """Runs an ONNX graph. Inputs and outputs are those of the graph, in its order and layout.
 
     Other batch and image sizes than the traced ones work wherever the ops allow it. Runs well on channels-last
-    tensors. Raises GraphoptError for an op that torch cannot run.
+    tensors. Raises GraphoptError for an op that torch cannot run. `watch` names inner tensors that `watched` gives.
     """
 
-    def __init__(self, graph: gs.Graph):
+    def __init__(self, graph: gs.Graph, watch: Sequence[str] = ()):
         super().__init__()
         self.initialisers = base_initialisers(graph)
         self._inputs = [tensor.name for tensor in graph_inputs(graph)]
         self._outputs = [tensor.name for tensor in graph.outputs]
         position = {node.name: i for i, node in enumerate(graph.nodes)}
-        self._program = Program(node_steps(graph.nodes, self._outputs, graph.opset, position), self._outputs)
+        self._watch = tuple(watch)
+        results = [*self._outputs, *watch]
+        self._program = Program(node_steps(graph.nodes, results, graph.opset, position), results)
         self._program.check({*self._inputs, *self.initialisers.tensors()})
 
     def forward(self, *inputs: Tensor) -> Result:
         environment = feed(self._inputs, inputs, self.initialisers)
         self._program.run(environment, Routing())
         return collect(self._outputs, environment)
+
+    def watched(self, *inputs: Tensor) -> tuple[Result, dict[str, Tensor]]:
+        """As `forward`, and the watched tensors by name."""
+        environment = feed(self._inputs, inputs, self.initialisers)
+        self._program.run(environment, Routing())
+        return collect(self._outputs, environment), {name: environment[name] for name in self._watch}
 
     def named_initialisers(self) -> dict[str, nn.Parameter]:
         """The trained parameters by the names of their ONNX initialisers."""

@@ -24,8 +24,8 @@ CAST_TOLERANCE = 1e-4  # in fp32, where the network itself asks for that type
 class TrainingModule(GraphModule):
     """Runs a training graph. `advance` says how far the training has come; at the start every fade is 1."""
 
-    def __init__(self, form: TrainingGraph):
-        super().__init__(form.graph)
+    def __init__(self, form: TrainingGraph, watch: Sequence[str] = ()):
+        super().__init__(form.graph, watch)
         self._fades, self._computed = form.fades, form.weights
         results = tuple(dict.fromkeys(form.weights.values()))
         position = {node.name: i for i, node in enumerate(form.graph.nodes)}

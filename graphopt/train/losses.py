@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -80,7 +81,7 @@ LOSSES: Mapping[str, Loss] = {
 }
 
 
-def weighted(weights: Mapping[str, float]) -> Loss:
+def weighted(weights: Mapping[Any, float]) -> Loss:
     """The weighted mean of the losses that `weights` names; names that are not in LOSSES are passed over."""
     used = [(LOSSES[name], weight) for name, weight in weights.items() if name in LOSSES and weight > 0]
     total = sum(weight for _, weight in used)

@@ -1,0 +1,136 @@
+"""What every training does in a step: gradients on all devices, a check that they are finite, update, mean, checkpoint.
+
+Lightning Fabric (https://lightning.ai/docs/fabric) carries devices, precision, several processes and checkpoints.
+"""
+
+from __future__ import annotations
+
+import copy
+import os
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import Any
+
+import torch
+from lightning_fabric import Fabric
+from lightning_fabric.plugins.environments.lightning import LightningEnvironment
+from lightning_fabric.plugins.environments.torchelastic import TorchElasticEnvironment
+from torch import Tensor, nn
+
+from graphopt.config import TrainingKeys
+from graphopt.errors import GraphoptError
+from graphopt.train.data import PatchSampler
+from graphopt.train.loader import Batches, Share
+
+Objective = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]  # noisy, clean -> loss, PSNR in dB; means over images
+
+
+def start_fabric(keys: TrainingKeys) -> Fabric:
+    """Devices as `keys` and `torchrun` ask for. Without torchrun: one process, on the first GPU or the CPU."""
+    if keys.device == "cuda" and not torch.cuda.is_available():
+        raise GraphoptError("device: cuda, but torch finds no GPU; write device: cpu, or install torch with CUDA")
+    on_gpu = keys.device != "cpu" and torch.cuda.is_available()
+    if on_gpu:
+        torch.backends.cudnn.deterministic = True  # a seed gives the same weights each time
+    processes = int(os.environ.get("WORLD_SIZE", 1))
+    here = int(os.environ.get("LOCAL_WORLD_SIZE", processes))
+    fabric = Fabric(
+        accelerator="cuda" if on_gpu else "cpu",
+        devices=here,
+        num_nodes=processes // here,
+        strategy="ddp" if processes > 1 else "auto",
+        precision="bf16-mixed" if keys.precision == "bf16" else "32-true",
+        plugins=TorchElasticEnvironment() if processes > 1 else LightningEnvironment(),
+    )
+    fabric.launch()
+    return fabric
+
+
+class Trainer:
+    """The state of a training: a network, the mean of its weights, AdamW (betas 0.9, 0.9), and the step.
+
+    A step is `gradients`, perhaps `save`, then `update`: what is saved has just proved to be finite. A training that
+    goes on from `state` computes the same as one that was never stopped.
+    """
+
+    def __init__(
+        self, network: nn.Module, sampler: PatchSampler, keys: TrainingKeys, state: Path, stage: str, advice: str
+    ):
+        """`stage` begins the error messages, `advice` ends that of a loss that is not finite."""
+        torch.manual_seed(keys.seed)
+        self.fabric = start_fabric(keys)
+        self.network = network.to(self.fabric.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        forward = torch.compile(network) if keys.compile else network
+        self.module = self.fabric.setup_module(forward)  # type: ignore[arg-type]
+        self.average = copy.deepcopy(network).requires_grad_(False)
+        self.trained = [p for p in network.parameters() if p.requires_grad]
+        self.optimiser = torch.optim.AdamW(self.trained, keys.learning_rate, (0.9, 0.9), weight_decay=0, fused=True)
+        share = Share(keys.accumulate, self.fabric.global_rank, self.fabric.world_size)
+        self.batches = Batches(sampler, keys.seed, share, keys.workers, self.fabric.device)
+        self.keys, self.state, self.step = keys, state, 0
+        self._stage, self._advice = stage, advice
+
+    def resume(self) -> dict[str, Any]:
+        """Goes on from the checkpoint, and returns all that it holds; {} where there is none."""
+        if not self.state.exists():
+            return {}
+        saved = self.fabric.load(self.state, weights_only=True)
+        try:
+            self.network.load_state_dict(saved["network"])
+            self.average.load_state_dict(saved["average"])
+            self.optimiser.load_state_dict(saved["optimiser"])
+        except (RuntimeError, ValueError) as error:
+            raise GraphoptError(
+                f"{self._stage}: {self.state} is the checkpoint of another network; give another output, or delete it"
+            ) from error
+        self.step = saved["step"]
+        return saved
+
+    def save(self, **more: Any) -> None:
+        """Writes the checkpoint, with `more` in it: plain values. A kill leaves the old one or the new one."""
+        temporary = self.state.with_suffix(".tmp")
+        parts = {"network": self.network, "average": self.average, "optimiser": self.optimiser}
+        content = {name: part.state_dict() for name, part in parts.items()}
+        self.fabric.save(temporary, {**content, "step": self.step, **more})
+        if self.fabric.is_global_zero:
+            os.replace(temporary, self.state)
+        self.fabric.barrier()
+
+    def gradients(self, patches: tuple[int, int], rate: float, objective: Objective) -> tuple[float, float]:
+        """Leaves the gradients of a batch at the learning rate `rate`. Returns its loss and PSNR (dB)."""
+        for group in self.optimiser.param_groups:
+            group["lr"] = rate
+        self.optimiser.zero_grad()
+        parts = self.batches.of(self.step, patches)
+        found = torch.zeros(2, device=self.fabric.device)
+        for position, (noisy, clean) in enumerate(parts):
+            with self._unsynced(position < len(parts) - 1):
+                loss, psnr = objective(noisy, clean)
+                self.fabric.backward(loss / len(parts) if len(parts) > 1 else loss)
+            found += torch.stack([loss.detach(), psnr.detach()]) / len(parts)
+        found = self.fabric.all_reduce(found, reduce_op="mean")  # type: ignore[assignment]
+        length = nn.utils.clip_grad_norm_(self.trained, self.keys.clip_gradient)
+        loss_value, psnr_value, length_value = torch.cat([found, length[None]]).tolist()  # one wait for the device
+        if not (_is_finite(loss_value) and _is_finite(length_value)):
+            kept = (
+                f"the last good checkpoint is {self.state}" if self.state.exists() else "no checkpoint was written yet"
+            )
+            found_at = f"the loss became {loss_value} (its gradient {length_value}) at step {self.step}"
+            raise GraphoptError(f"{self._stage}: {found_at}; {kept}; {self._advice}")
+        return loss_value, psnr_value
+
+    @torch.no_grad()
+    def update(self) -> None:
+        """One step of the optimiser; the mean of the weights follows, at first faster."""
+        self.optimiser.step()
+        decay = min(self.keys.ema, self.step / (self.step + 10))
+        torch._foreach_lerp_(list(self.average.parameters()), list(self.network.parameters()), 1 - decay)
+        self.step += 1
+
+    def _unsynced(self, more_parts_follow: bool) -> AbstractContextManager[Any]:
+        return self.fabric.no_backward_sync(self.module, enabled=more_parts_follow)
+
+
+def _is_finite(value: float) -> bool:
+    return value - value == 0
