@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar, get_args
 
@@ -204,6 +205,15 @@ class TrainingKeys(Strict):
     seed: Count = 0
 
 
+def _check_batches(keys: TrainingKeys, losses: Iterable[str], *batches: Patches) -> None:
+    """What would otherwise be found wrong at the first step, which may come late."""
+    for count, size in batches:
+        if count % keys.accumulate:
+            raise ValueError(f"'accumulate': {count} patches cannot be parted into {keys.accumulate} equal parts")
+        if "ms-ssim" in losses and size < 11:
+            raise ValueError(f"'losses': ms-ssim needs patches of 11 pixels or more, found {size}")
+
+
 def _some_truth(losses: dict[Any, float]) -> dict[Any, float]:
     if not any(weight for name, weight in losses.items() if name in get_args(Truth)):
         raise ValueError(f"'losses' needs a weight above 0 for one of {', '.join(get_args(Truth))}")
@@ -234,6 +244,11 @@ class PretrainConfig(TrainingKeys):
     def _one_budget(self) -> PretrainConfig:
         if (self.steps is None) == (self.minutes is None):
             raise ValueError("give either 'steps' or 'minutes'")
+        return self
+
+    @model_validator(mode="after")
+    def _batches(self) -> PretrainConfig:
+        _check_batches(self, self.losses, self.small, self.large)
         return self
 
     @model_validator(mode="after")
@@ -305,6 +320,11 @@ class FinetuneConfig(TrainingKeys):
     ema: float = Field(default=0.99, ge=0, lt=1)
     record_every: int = Field(default=25, ge=1)
     seed: Count = 1
+
+    @model_validator(mode="after")
+    def _batches(self) -> FinetuneConfig:
+        _check_batches(self, self.losses, self.patches)
+        return self
 
     @model_validator(mode="before")
     @classmethod

@@ -198,6 +198,11 @@ def test_losses_are_weighted_and_the_teacher_counts_by_the_same_ones(tmp_path: P
         ({"losses": {"psrn": 1}}, "losses.psrn"),
         ({"losses": {"psnr": -1}}, "Input should be greater than or equal to 0, found -1"),
         ({"losses": {"psnr": 1}, "distillation": 1}, "give either 'distillation' or 'losses' with a weight for"),
+        ({"patches": [6, 64], "accumulate": 4}, "'accumulate': 6 patches cannot be parted into 4 equal parts"),
+        (
+            {"patches": [2, 8], "losses": {"ms-ssim": 1}},
+            "'losses': ms-ssim needs patches of 11 pixels or more, found 8",
+        ),
         ({"precision": "fp16"}, "key 'precision': Input should be 'fp32' or 'bf16'"),
     ],
 )

@@ -11,6 +11,7 @@ import h5py
 import numpy as np
 import onnx
 import pytest
+import yaml
 from conftest import Call
 from PIL import Image
 from scipy.io import savemat
@@ -295,3 +296,11 @@ def save_network(path: Path) -> None:
         ),
         path,
     )
+
+
+def test_the_example_of_the_documentation_is_valid(tmp_path: Path) -> None:
+    page = (Path(__file__).parents[1] / "docs" / "training.md").read_text()
+    (tmp_path / "c.yaml").write_text(page.split("```yaml\n")[1].split("```")[0])
+    found = validate(yaml.safe_load((tmp_path / "c.yaml").read_text())["data"], DataConfig, tmp_path / "c.yaml")
+    assert [type(source).__name__ for source in found.train[1:]] == ["PairFolders", "SiddFolder", "H5File"]
+    assert found.sigma == (0, 50)
