@@ -80,21 +80,16 @@ class Pipeline:
             config.trials,
             *(state for t in self.targets.values() if (state := tuning_state(self.cache / "costs" / "tuning", t))),
         ]
-        threads = config.threads
+        patches = [images, data.vary, data.mixup, config.threads]
         offered, cleanups = self._pass_keys(Stage.PREPARE, Stage.SEARCH), self._pass_keys(Stage.CLEANUP)
-        tuning = (config.finetune.model_dump(), self._pass_keys(Stage.TRAIN))
+        tuning = (config.finetune.model_dump(exclude={"workers"}), self._pass_keys(Stage.TRAIN))
         for name, inputs, after, work in (
             ("source", (file_digest(self.model), config.resolution), (), self._source),
             ("space", (offered, config.exclude, images, data.calibration_images), ("source",), self._space),
             ("cost", (costs, cleanups), ("space",), self._cost),
-            (
-                "search",
-                (config.search.model_dump(), self.weights, images, data.vary, data.mixup, threads),
-                ("cost",),
-                self._search,
-            ),
+            ("search", (config.search.model_dump(), self.weights, patches), ("cost",), self._search),
             ("rewrite", (), ("search",), self._rewrite),
-            ("finetune", (*tuning, images, data.vary, data.mixup, threads), ("rewrite",), self._finetune),
+            ("finetune", (*tuning, patches), ("rewrite",), self._finetune),
             ("deploy", (costs, cleanups), ("finetune",), self._deploy),
             ("report", (photographs_digest(self.test_images), noise, self.path.read_text()), ("deploy",), self._report),
         ):
