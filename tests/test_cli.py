@@ -18,7 +18,7 @@ from onnx import TensorProto, helper, numpy_helper
 from PIL import Image
 from skimage.metrics import peak_signal_noise_ratio
 
-from graphopt.train.restorer import noisy_pairs
+from graphopt.train.data import Gaussian, open_photographs, pairs_of
 
 
 @pytest.fixture
@@ -138,7 +138,8 @@ def test_evaluate_as_json(call: Call, halver: Path, photographs: Path) -> None:
     status, out, err = call("evaluate", "--model", halver, "--data", photographs, "--sigma", 10, "--json")
     assert (status, err) == (0, "")
     found = json.loads(out)
-    restored = [(0.5 * noisy + 0.25, clean) for noisy, clean in noisy_pairs([photographs], 10)]
+    pairs = pairs_of(open_photographs([photographs]), Gaussian(10, 10))
+    restored = [(0.5 * noisy + 0.25, clean) for noisy, clean in pairs]
     expected = np.mean([peak_signal_noise_ratio(clean, np.clip(r, 0, 1), data_range=1) for r, clean in restored])
     assert found["psnr"] == pytest.approx(expected, abs=1e-3)
     assert 0 < found["ssim"] < 1

@@ -15,8 +15,9 @@ from graphopt.config import EvaluationData
 from graphopt.errors import GraphoptError
 from graphopt.models.checkpoints import save_checkpoint
 from graphopt.models.nafnet import NAFNet, NAFNetConfig
+from graphopt.train.data import Gaussian, open_photographs, pairs_of
 from graphopt.train.metrics import psnr, ssim
-from graphopt.train.restorer import OnnxRestorer, evaluate, noisy_pairs, open_restorer
+from graphopt.train.restorer import OnnxRestorer, evaluate, open_restorer
 from graphopt.train.tiling import by_tiles
 
 WEIGHT = np.random.default_rng(0).normal(0, 0.2, (3, 3, 3, 3)).astype(np.float32)
@@ -198,7 +199,7 @@ def test_evaluate_gives_the_same_figures_twice(tmp_path: Path) -> None:
     runs = [evaluate(lambda noisy: noisy, data, lambda *words: said.append(words)) for _ in range(2)]
     assert runs[0] == runs[1]
     assert said[:2] == [(0.5, "image 1/2"), (1.0, "image 2/2")]
-    pairs = list(noisy_pairs([tmp_path], 25))
+    pairs = list(pairs_of(open_photographs([tmp_path]), Gaussian(25, 25)))
     assert runs[0].psnr == pytest.approx(np.mean([psnr(*pair) for pair in pairs]), abs=1e-9)
     assert runs[0].ssim == pytest.approx(np.mean([ssim(*pair) for pair in pairs]), abs=1e-9)
     assert runs[0].psnr == pytest.approx(20.17, abs=0.5)  # 20 log10(255 / 25), and clipping helps

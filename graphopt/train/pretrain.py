@@ -37,8 +37,11 @@ def pretrain(network: nn.Module, config: PretrainConfig, state: Path, report: Re
         restored = trainer.module(noisy)
         return truth(restored, clean), -psnr_loss(restored.detach(), clean)
 
-    # Clocks differ: the first process says how far all of them have come.
-    while (progress := fabric.broadcast(budget.progress(trainer.step))) < 1:
+    def progress_of_all() -> float:
+        own = budget.progress(trainer.step)
+        return own if config.minutes is None else fabric.broadcast(own)  # clocks differ: the first process decides
+
+    while (progress := progress_of_all()) < 1:
         large = progress >= 1 - config.large_share
         rate = cosine(progress, config.learning_rate, warm_up=config.warm_up)
         _, psnr = trainer.gradients(config.large if large else config.small, rate, objective)

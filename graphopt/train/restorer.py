@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +13,7 @@ from graphopt.config import EvaluationData
 from graphopt.errors import GraphoptError
 from graphopt.ir.canonical import fix_shapes, input_shape, read_onnx
 from graphopt.ir.session import OnnxSession
-from graphopt.train.data import Gaussian, noise_of, open_photographs, pairs_of
+from graphopt.train.data import noise_of, open_photographs, pairs_of
 from graphopt.train.metrics import WHOLE, Quality, View, quality
 from graphopt.train.tiling import by_tiles, pad
 
@@ -115,11 +115,6 @@ class OnnxRestorer:
 def _check_channels(channels: int, where: str) -> None:
     if channels != 3:
         raise GraphoptError(f"{where}: expected a network for RGB images, found {channels} channels")
-
-
-def noisy_pairs(folders: Sequence[Path], sigma: float, seed: int = 0) -> Iterator[tuple[Planes, Planes]]:
-    """(noisy, clean) for every image, noise seeded by (`seed`, position of the image): each run sees the same."""
-    return pairs_of(open_photographs(folders), Gaussian(sigma, sigma), seed)
 
 
 def evaluate(
