@@ -16,9 +16,9 @@ from graphopt.errors import GraphoptError, did_you_mean
 from graphopt.terminal import JsonFlag, cache_folder, print_table, progress
 
 if TYPE_CHECKING:
-    from graphopt.cost.jobs.engine import RunnerSpec
     from graphopt.cost.jobs.records import Loaded, Record
     from graphopt.cost.jobs.tune import Plan, Planned
+    from graphopt.cost.jobs.work import RunnerSpec
     from graphopt.cost.record import KernelCost
     from graphopt.cost.target import Target
     from graphopt.pipeline import Pipeline
@@ -70,7 +70,7 @@ def _target(pipeline: Pipeline, name: str) -> Target:
 
 def _spec(target: Target, runner: str | None, tracker: str | None, key: str | None, limit: int) -> RunnerSpec:
     """The runner that is asked for; otherwise rpc where there is a tracker, else what the target's kind has."""
-    from graphopt.cost.jobs.engine import RunnerSpec
+    from graphopt.cost.jobs.work import RunnerSpec
 
     if target.kind == "qnn":
         raise GraphoptError(f"target {target.name}: its own compiler schedules the network, there is nothing to tune")

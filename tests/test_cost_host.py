@@ -11,8 +11,9 @@ from onnx import numpy_helper
 
 from graphopt.cost import compiled
 from graphopt.cost.cache import CostCache
-from graphopt.cost.compiled import aarch64_linker, compile_network, run_library
+from graphopt.cost.compiled import compile_network, run_library
 from graphopt.cost.intrinsics import import_intrinsics
+from graphopt.cost.linker import aarch64_linker
 from graphopt.cost.network import network_cost
 from graphopt.cost.target import load_target
 from graphopt.errors import GraphoptError

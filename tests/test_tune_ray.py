@@ -13,9 +13,10 @@ from conftest import onnx_model
 
 from graphopt.cost.cache import CostCache
 from graphopt.cost.jobs.budget import Budget
-from graphopt.cost.jobs.engine import LocalEngine, RunnerSpec, find_engine
+from graphopt.cost.jobs.engine import LocalEngine, find_engine
 from graphopt.cost.jobs.records import Loaded, Record
 from graphopt.cost.jobs.tune import Plan, Planned, make_plan, open_database, tune
+from graphopt.cost.jobs.work import RunnerSpec
 from graphopt.cost.jobs.workload import network_workloads
 from graphopt.cost.target import load_target
 from graphopt.errors import GraphoptError

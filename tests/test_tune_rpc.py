@@ -21,12 +21,13 @@ from conftest import onnx_model
 from graphopt.cost.cache import CostCache
 from graphopt.cost.check import check_target
 from graphopt.cost.jobs.budget import Budget
-from graphopt.cost.jobs.engine import LocalEngine, RunnerSpec
+from graphopt.cost.jobs.engine import LocalEngine
 from graphopt.cost.jobs.records import Loaded, Record
 from graphopt.cost.jobs.rpc import RpcRunner
 from graphopt.cost.jobs.search import Job, run_job
 from graphopt.cost.jobs.tracker import NoTrackerError, devices
 from graphopt.cost.jobs.tune import Plan, Planned, make_plan, open_database, tune
+from graphopt.cost.jobs.work import RunnerSpec
 from graphopt.cost.jobs.workload import network_workloads
 from graphopt.cost.target import Target, load_target
 from graphopt.cost.tuned import TVM

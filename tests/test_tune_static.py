@@ -25,11 +25,12 @@ from graphopt.cost import kernel_facts
 from graphopt.cost.cache import CostCache
 from graphopt.cost.compiled import compile_network
 from graphopt.cost.jobs.budget import Budget
-from graphopt.cost.jobs.engine import LocalEngine, RunnerSpec
+from graphopt.cost.jobs.engine import LocalEngine
 from graphopt.cost.jobs.records import Loaded, Record
 from graphopt.cost.jobs.search import Job, run_job
 from graphopt.cost.jobs.static import StaticRunner
 from graphopt.cost.jobs.tune import Plan, Planned, make_plan, open_database, tune
+from graphopt.cost.jobs.work import RunnerSpec
 from graphopt.cost.jobs.workload import Workloads, network_workloads, space_workloads
 from graphopt.cost.kernel_model import KernelFacts, price
 from graphopt.cost.network import network_cost
@@ -144,8 +145,8 @@ def test_static_trials_are_the_kernel_models_price_of_what_is_launched(phone: Ta
 
 def test_a_trace_from_disk_gives_the_kernel_that_was_priced(phone: Target, shared: CostCache) -> None:
     from graphopt.cost.jobs.apply import scheduled_by
-    from graphopt.cost.jobs.workload import network_calls, workload_key
     from graphopt.cost.kernel_facts import launched
+    from graphopt.cost.lowered import network_calls, workload_key
     from graphopt.cost.lowering import tvm_target
 
     workload = next(w for w in network_workloads(network(), phone, shared).found if "conv" in w.name)

@@ -19,10 +19,10 @@ from packaging.version import Version
 from tvm.s_tir import dlight
 from tvm.s_tir import meta_schedule as ms
 
-from graphopt.cost.compiled import aarch64_linker
 from graphopt.cost.intrinsics import import_intrinsics
 from graphopt.cost.jobs.artefact import artefacts
 from graphopt.cost.kernel_facts import kernel_kind, lower
+from graphopt.cost.linker import aarch64_linker
 from graphopt.cost.lowering import kernel_calls, to_relax, tvm_target
 from graphopt.cost.schedules import gpu_rules
 from graphopt.cost.target import KernelKind, load_target

@@ -79,7 +79,7 @@ def _opencl_source() -> Check:
 
 
 def _linker() -> Check:
-    from graphopt.cost.compiled import aarch64_linker_command
+    from graphopt.cost.linker import aarch64_linker_command
 
     command = aarch64_linker_command()
     found = " ".join(command or ["none"])

@@ -2,12 +2,7 @@
 
 from __future__ import annotations
 
-import importlib.util
-import os
-import shutil
-import subprocess
-import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,11 +11,9 @@ import onnx
 from numpy.typing import NDArray
 
 from graphopt.cost.cache import CostCache
+from graphopt.cost.linker import aarch64_linker
 from graphopt.cost.target import Target
 from graphopt.errors import GraphoptError
-
-Link = Callable[..., None]
-_CROSS_COMPILER = "aarch64-linux-gnu-g++"
 
 
 def compile_network(model: onnx.ModelProto, target: Target, folder: Path, cache: CostCache) -> list[Path]:
@@ -70,36 +63,6 @@ def run_library(path: Path, inputs: Sequence[NDArray[np.float32]]) -> list[NDArr
     return [output.numpy() for output in outputs]
 
 
-def aarch64_linker() -> Link | None:
-    """What links for aarch64 here, None where there is nothing that does."""
-    command = aarch64_linker_command()
-    return None if command is None else _linker(command)
-
-
-def aarch64_linker_command() -> list[str] | None:
-    """The NDK's compiler (`TVM_NDK_CC`), the GNU cross compiler, or lld from the package `ziglang`."""
-    if os.environ.get("TVM_NDK_CC"):
-        return [os.environ["TVM_NDK_CC"], "-shared", "-fPIC"]
-    if shutil.which(_CROSS_COMPILER):
-        return [_CROSS_COMPILER, "-shared", "-fPIC"]
-    if importlib.util.find_spec("ziglang") is not None:
-        return [sys.executable, "-m", "ziglang", "ld.lld", "-shared"]
-    return None
-
-
-def _linker(command: list[str]) -> Link:
-    def link(output: str, objects: list[str], options: list[str] | None = None, **_: Any) -> None:
-        done = subprocess.run(
-            [*command, "-o", output, *objects, *(options or [])], capture_output=True, text=True, check=False
-        )
-        if done.returncode:
-            reason = " ".join(done.stderr.split())[-300:]
-            raise GraphoptError(f"linking {output} with {command[0]} failed: {reason}")
-
-    link.output_format = "so"  # type: ignore[attr-defined]  # TVM asks a linker what it makes
-    return link
-
-
 def _build_gpu(model: onnx.ModelProto, target: Target, cache: CostCache) -> Any:
     """Kernels under the schedules that a device has measured as the quickest, and TVM's default ones elsewhere: what
     was only estimated to be quicker is not built.
@@ -108,8 +71,8 @@ def _build_gpu(model: onnx.ModelProto, target: Target, cache: CostCache) -> Any:
     from tvm import relax
 
     from graphopt.cost.jobs.apply import scheduled_by
-    from graphopt.cost.jobs.workload import workload_key
     from graphopt.cost.kernel_facts import kernel_kind, lower
+    from graphopt.cost.lowered import workload_key
     from graphopt.cost.lowering import embed_weights, to_relax, tvm_target
     from graphopt.cost.tuned import tuned_kernels
 

@@ -13,9 +13,10 @@ from graphopt.cost.jobs.apply import scheduled_by
 from graphopt.cost.jobs.records import Loaded, Record
 from graphopt.cost.jobs.search import Job, run_job
 from graphopt.cost.jobs.static import StaticRunner
-from graphopt.cost.jobs.workload import network_workloads, workload_key
+from graphopt.cost.jobs.workload import network_workloads
 from graphopt.cost.kernel_facts import kernel_kind, lower
 from graphopt.cost.keys import target_key
+from graphopt.cost.lowered import workload_key
 from graphopt.cost.lowering import tvm_target
 from graphopt.cost.target import Target
 from graphopt.cost.tuned import TVM

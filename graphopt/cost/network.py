@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import partial
 from math import fsum
-from typing import Any
 
 import onnx
 
@@ -13,6 +12,7 @@ from graphopt.cost.cache import CostCache
 from graphopt.cost.count import macs_and_parameters
 from graphopt.cost.kernel_model import KernelFacts, price
 from graphopt.cost.keys import compile_key, price_key, target_key
+from graphopt.cost.lowered import activation_bytes, kernel_facts, network_calls, workload_key
 from graphopt.cost.memory import peak_memory
 from graphopt.cost.record import Basis, Cost, KernelCost, NetworkCost, Provenance
 from graphopt.cost.target import Target
@@ -60,8 +60,6 @@ def network_cost(
 
 
 def _planned(model: onnx.ModelProto, target: Target, cache: CostCache) -> int:
-    from graphopt.cost.jobs.workload import activation_bytes
-
     return activation_bytes(model, target, cache) if model.graph.node else 0
 
 
@@ -155,7 +153,6 @@ def network_kernels(
 
 
 def _kernels(model: onnx.ModelProto, target: Target, cache: CostCache, progress: Progress | None) -> list[_Kernel]:
-    from graphopt.cost.jobs.workload import network_calls, workload_key
     from graphopt.cost.lowering import kernel_parts
 
     calls = network_calls(model, target, cache)
@@ -174,21 +171,3 @@ def _kernels(model: onnx.ModelProto, target: Target, cache: CostCache, progress:
         if progress is not None:
             progress((done + 1) / len(calls), f"{target.name}: {call.name}")
     return kernels
-
-
-def kernel_facts(call: Any, target: Target, cache: CostCache) -> KernelFacts:
-    """The facts of a kernel (a `lowering.Call`) under TVM's default schedule.
-
-    Raises:
-        GraphoptError: no schedule rule carries the kernel.
-    """
-    from graphopt.cost.jobs.workload import workload_key
-    from graphopt.cost.kernel_facts import describe
-    from graphopt.cost.lowering import tvm_target
-
-    key = f"kernel:{target_key(target)}:{workload_key(call.function)}:{call.repeats}"
-    found = cache.get(key)
-    if found is None:
-        found = describe(call.name, call.function, call.repeats, tvm_target(target)).to_dict()
-        cache.put(key, found)
-    return KernelFacts.from_dict({**found, "name": call.name})

@@ -2,25 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-import onnx
-import onnx_graphsurgeon as gs
-
 from graphopt.cost.cache import CostCache
+from graphopt.cost.contexts import candidate_contexts
 from graphopt.cost.network import network_cost
 from graphopt.cost.npu_model import exchanged_ms
 from graphopt.cost.record import Cost, NetworkCost
 from graphopt.cost.target import Target
-from graphopt.ir.canonical import to_model
 from graphopt.ir.contract import Contract
 from graphopt.ir.passes import Pass
-from graphopt.ir.regions import region_graph
-from graphopt.ir.rewriting import rewrite_everywhere
-from graphopt.ir.space import KEEP, Choice, Selection, Space
-from graphopt.ir.view import GraphView
+from graphopt.ir.space import KEEP, Selection, Space
 
 Report = Callable[[float, str], None]
 
@@ -90,29 +84,17 @@ def build_table(
     before and after, so that an affine that vanishes into a convolution costs nothing. Contexts of one shape are
     priced once.
     """
-    view = GraphView(space.graph)
     deltas: dict[str, dict[str, dict[str, Delta]]] = {}
-    seen: dict[str, dict[str, Delta]] = {}
-    total = sum(len(choice.options) for choice in space.choices.values())
-    done = 0
-    for choice in space.choices.values():
-        context = view.regions.context(choice.site.nodes)
-        kept: dict[str, NetworkCost] | None = None
-        deltas[choice.name] = {}
-        for option in choice.options:
-            fragment = None if option == KEEP else choice.candidates[option].fragment
-            graph = region_graph(view.regions, context, fragment, choice.site.nodes if fragment else ())
-            key = f"{option}|{_context_key(view, context, choice)}"
-            done += 1
-            if key not in seen:
-                report(done / total, f"{option} at {choice.name}")
-                costs = _price(graph, targets, cleanups, cache)
-                kept = costs if option == KEEP else kept
-                if kept is None:
-                    bare = region_graph(view.regions, context)
-                    kept = _price(bare, targets, cleanups, cache)
-                seen[key] = {t.name: _difference(costs[t.name], kept[t.name], base[t.name], t) for t in targets}
-            deltas[choice.name][option] = seen[key]
+    priced: dict[str, dict[str, NetworkCost]] = {}
+    kept: dict[str, NetworkCost] = {}
+    for context in candidate_contexts(space, cleanups):
+        if context.key not in priced:
+            report(context.share, f"{context.option} at {context.choice}")
+            priced[context.key] = {target.name: network_cost(context.model, target, cache) for target in targets}
+        costs = priced[context.key]
+        kept = costs if context.option == KEEP else kept
+        found = {t.name: _difference(costs[t.name], kept[t.name], base[t.name], t) for t in targets}
+        deltas.setdefault(context.choice, {})[context.option] = found
     exact = {
         choice.name: [c.name for c in choice.candidates.values() if c.contract is Contract.EXACT]
         for choice in space.choices.values()
@@ -120,58 +102,8 @@ def build_table(
     return CostTable(dict(base), deltas, exact)
 
 
-def candidate_models(space: Space, cleanups: Sequence[Pass]) -> Iterator[tuple[float, str, onnx.ModelProto]]:
-    """What `build_table` prices: the share that is done, the option's name, and its context as a model, for every
-    option of every choice. Contexts of one shape are made once, and given as often as they occur.
-    """
-    view = GraphView(space.graph)
-    made: dict[str, onnx.ModelProto] = {}
-    total, done = sum(len(choice.options) for choice in space.choices.values()), 0
-    for choice in space.choices.values():
-        context = view.regions.context(choice.site.nodes)
-        alike = _context_key(view, context, choice)
-        for option in choice.options:
-            key = f"{option}|{alike}"
-            if key not in made:
-                fragment = None if option == KEEP else choice.candidates[option].fragment
-                graph = region_graph(view.regions, context, fragment, choice.site.nodes if fragment else ())
-                made[key] = _cleaned(graph, cleanups)
-            done += 1
-            yield done / total, option, made[key]
-
-
-def _price(
-    graph: gs.Graph, targets: Sequence[Target], cleanups: Sequence[Pass], cache: CostCache
-) -> dict[str, NetworkCost]:
-    model = _cleaned(graph, cleanups)
-    return {target.name: network_cost(model, target, cache) for target in targets}
-
-
-def _cleaned(graph: gs.Graph, cleanups: Sequence[Pass]) -> onnx.ModelProto:
-    graph.toposort()
-    rewrite_everywhere(graph, cleanups)
-    return to_model(graph)
-
-
 def _difference(cost: NetworkCost, kept: NetworkCost, whole: Cost, target: Target) -> Delta:
     latency = cost.latency_ms - kept.latency_ms
     if target.kind == "qnn" and isinstance(whole, NetworkCost):
         latency = exchanged_ms(whole, kept, cost, target)
     return Delta(latency, cost.macs - kept.macs, cost.parameters - kept.parameters)
-
-
-def _context_key(view: GraphView, context: Sequence[str], choice: Choice) -> str:
-    """Contexts of one shape and wiring have one key: kinds, attributes, shapes and connections, without names."""
-    numbers: dict[str, int] = {}
-    lines = []
-    inside = set(choice.site.nodes)
-    for name in context:
-        node = view.nodes[name]
-        operands = [
-            (numbers.setdefault(t.name, len(numbers)), str(t.shape), isinstance(t, gs.Constant)) for t in node.inputs
-        ]
-        results = [numbers.setdefault(t.name, len(numbers)) for t in node.outputs]
-        used_outside = [any(user.name not in context for user in t.outputs) for t in node.outputs]
-        attributes = sorted((key, str(value)) for key, value in node.attrs.items())
-        lines.append((node.op, attributes, operands, results, used_outside, name in inside))
-    return repr(lines)

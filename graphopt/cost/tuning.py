@@ -12,10 +12,12 @@ import onnx
 from graphopt.cost.cache import CostCache
 from graphopt.cost.jobs.apply import apply_best
 from graphopt.cost.jobs.budget import Budget
-from graphopt.cost.jobs.engine import LocalEngine, RunnerSpec
+from graphopt.cost.jobs.engine import LocalEngine
 from graphopt.cost.jobs.records import Loaded, Record
 from graphopt.cost.jobs.tune import Plan, Planned, make_plan, open_database, tune
-from graphopt.cost.jobs.workload import network_calls, network_workloads
+from graphopt.cost.jobs.work import RunnerSpec
+from graphopt.cost.jobs.workload import network_workloads
+from graphopt.cost.lowered import network_calls
 from graphopt.cost.target import Target, Tuning
 from graphopt.errors import GraphoptError
 

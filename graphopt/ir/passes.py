@@ -12,7 +12,7 @@ from graphopt.ir.contract import Contract
 if TYPE_CHECKING:
     from graphopt.ir.build import Build
     from graphopt.ir.sites import Site
-    from graphopt.ir.training import TrainingBuild
+    from graphopt.ir.training_build import TrainingBuild
     from graphopt.ir.view import GraphView
 
 

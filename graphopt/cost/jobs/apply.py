@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from graphopt.cost.jobs.records import Record
-from graphopt.cost.jobs.workload import workload_key
+from graphopt.cost.lowered import workload_key
 
 
 def scheduled_by(record: Record, function: Any) -> Any:

@@ -10,8 +10,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
-from graphopt.cost.jobs.engine import RunnerSpec, Work, past
 from graphopt.cost.jobs.search import Batch, run_job
+from graphopt.cost.jobs.work import RunnerSpec, Work, past
 from graphopt.cost.keys import figures_key
 from graphopt.errors import GraphoptError, last_line
 

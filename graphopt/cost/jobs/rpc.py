@@ -178,7 +178,7 @@ def _phone_linker(target: Target) -> Callable[..., None] | None:
     """What links for the device; a CPU like this one links for itself."""
     if target.kind == "llvm":
         return None
-    from graphopt.cost.compiled import aarch64_linker
+    from graphopt.cost.linker import aarch64_linker
 
     link = aarch64_linker()
     if link is None:

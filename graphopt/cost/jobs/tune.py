@@ -14,9 +14,10 @@ from typing import Any, Protocol
 from filelock import FileLock, Timeout
 
 from graphopt.cost.jobs.budget import Budget, split
-from graphopt.cost.jobs.engine import Engine, RunnerSpec, Work
+from graphopt.cost.jobs.engine import Engine
 from graphopt.cost.jobs.records import Database, Loaded, Record
 from graphopt.cost.jobs.search import Job
+from graphopt.cost.jobs.work import RunnerSpec, Work
 from graphopt.cost.jobs.workload import Workloads
 from graphopt.cost.record import Provenance
 from graphopt.cost.target import Target

@@ -10,7 +10,8 @@ from typing import Any
 import onnx
 
 from graphopt.cost.cache import CostCache
-from graphopt.cost.keys import graph_key
+from graphopt.cost.contexts import candidate_contexts
+from graphopt.cost.lowered import kernel_facts, network_calls, workload_key
 from graphopt.cost.target import Target
 from graphopt.errors import GraphoptError
 from graphopt.ir.passes import Pass
@@ -33,36 +34,6 @@ class Workload:
     facts: dict[str, Any] | None
 
 
-def network_calls(model: onnx.ModelProto, target: Target, cache: CostCache, module: Any = None) -> list[Any]:
-    """The calls (`lowering.Call`) of the model's kernels; a graph is lowered once for each dtype in one process.
-    `module` is the model as `to_relax` gives it, where it has been lowered already.
-    """
-    return _lowered(model, target, cache, module)[0]
-
-
-def activation_bytes(model: onnx.ModelProto, target: Target, cache: CostCache) -> int:
-    """What TVM sets aside for activations, results included, when it runs the model."""
-    return _lowered(model, target, cache)[1]
-
-
-def _lowered(model: onnx.ModelProto, target: Target, cache: CostCache, module: Any = None) -> tuple[list[Any], int]:
-    from graphopt.cost.lowering import kernel_calls, planned_bytes, to_relax
-
-    key = f"{graph_key(model)}:{target.dtype}:{target.kind}"
-    if key not in cache.lowered:
-        module = to_relax(model, target) if module is None else module
-        cache.lowered[key] = kernel_calls(module), planned_bytes(module)
-    found: tuple[list[Any], int] = cache.lowered[key]
-    return found
-
-
-def workload_key(function: Any) -> str:
-    """The structural hash of an unscheduled kernel: blind to names, not to shapes, dtypes and what it computes."""
-    import tvm_ffi
-
-    return f"{tvm_ffi.structural_hash(function):x}"
-
-
 @dataclass(frozen=True)
 class Workloads:
     """The heaviest first. `refused`: kernels that TVM cannot compile for the target, and why."""
@@ -79,7 +50,6 @@ def space_workloads(
     A kernel counts as often as the network calls it, or would call it where a candidate that needs it stood at all of
     that candidate's sites.
     """
-    from graphopt.cost.table import candidate_models
     from graphopt.ir.canonical import to_model
 
     base = network_calls(to_model(space.graph), target, cache)
@@ -87,10 +57,10 @@ def space_workloads(
     functions: dict[str, Any] = {}
     for call in base:
         _count(call, counts[""], functions)
-    for share, option, model in candidate_models(space, cleanups):
-        say(share, f"lowers {option}")
-        tally = counts.setdefault(option, Counter())
-        for call in network_calls(model, target, cache):
+    for context in candidate_contexts(space, cleanups):
+        say(context.share, f"lowers {context.option}")
+        tally = counts.setdefault(context.option, Counter())
+        for call in network_calls(context.model, target, cache):
             _count(call, tally, functions)
     most = {key: max(tally[key] for tally in counts.values()) for key in functions}
     return _workloads([(functions[key], most[key]) for key in functions], target, cache)
@@ -116,7 +86,6 @@ def _workloads(found: list[tuple[Any, int]], target: Target, cache: CostCache) -
     from tvm.s_tir import analysis
 
     from graphopt.cost.kernel_model import price
-    from graphopt.cost.network import kernel_facts
 
     made, refused = [], {}
     for call, calls in found:
