@@ -161,9 +161,12 @@ class Pipeline:
         from graphopt.cost.network import network_cost
         from graphopt.cost.table import build_table
         from graphopt.ir.canonical import to_model
+        from graphopt.ir.rewriting import apply_selection, rewrite_everywhere
         from graphopt.ir.space_files import load_space
 
         space = load_space(self.folder / "space")
+        kept = apply_selection(space, {})
+        rewrite_everywhere(kept, self.cleanups)  # they are applied to whatever is chosen
         original = onnx.load(self.folder / "source" / "canonical.onnx")
         cache = CostCache(self.cache / "costs")
         original_costs, base = {}, {}
@@ -173,7 +176,7 @@ class Pipeline:
             heard = say if target.kind == "llvm" else None
             original_costs[name] = network_cost(original, target, cache, trials=trials, progress=heard)
             if self.weights[name] > 0:
-                base[name] = network_cost(to_model(space.graph), target, cache, trials=trials, progress=heard)
+                base[name] = network_cost(to_model(kept), target, cache, trials=trials, progress=heard)
         searched = [target for name, target in self.targets.items() if self.weights[name] > 0]
         table = build_table(space, base, searched, self.cleanups, cache, say)
         _write_json(place / "table.json", table.to_dict())

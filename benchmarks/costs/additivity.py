@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import json
 import sys
-import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -47,12 +46,14 @@ def additivity(names: tuple[str, ...], cache: Path, say: Callable[[str], None]) 
     image = np.random.default_rng(0).random((1, 3, *RESOLUTION), dtype=np.float32)
     space = build_space(to_graph(model), passes, [image], [], lambda share, words: None)
     targets = [load_target(name) for name in names]
-    base = {target.name: network_cost(model, target, prices) for target in targets}
+    kept = apply_selection(space, {})
+    rewrite_everywhere(kept, cleanups)
+    base = {target.name: network_cost(to_model(kept), target, prices) for target in targets}
     say("prices the space")
     table = build_table(space, base, targets, cleanups, prices, lambda share, words: None)
     rows: dict[str, dict[str, float]] = {target.name: {} for target in targets}
     for target in targets:
-        parts = break_down(base[target.name], target, model, prices)
+        parts = break_down(network_cost(model, target, prices), target, model, prices)
         if parts is not None and parts.additivity is not None:
             rows[target.name]["original, block by block"] = parts.additivity
     everywhere: dict[str, Selection] = {
@@ -75,5 +76,6 @@ def additivity(names: tuple[str, ...], cache: Path, say: Callable[[str], None]) 
 
 
 if __name__ == "__main__":
-    with tempfile.TemporaryDirectory() as folder:
-        print(json.dumps(additivity(tuple(sys.argv[1:]) or TARGETS, Path(folder), print), indent=1))
+    from graphopt.terminal import cache_folder
+
+    print(json.dumps(additivity(tuple(sys.argv[1:]) or TARGETS, cache_folder(), print), indent=1))
