@@ -15,9 +15,9 @@ _ONE = 2e-7  # a sum this near to 1 is 1 in fp32
 def mix(probabilities: Tensor, branches: Sequence[Sequence[int]], values: Sequence[Tensor]) -> Tensor:
     """sum_k w_k * values[k], where w_k sums the probabilities (K,) of the options `branches[k]` that run as branch k.
 
-    Values of different shapes are broadcast.
+    Values of different shapes are broadcast. Options of no branch have no part in it, and no gradient.
     """
-    if len(values) == 1:
+    if len(values) == 1 and len(branches[0]) == len(probabilities):
         return values[0]
     if any(value.shape != values[0].shape for value in values):
         values = torch.broadcast_tensors(*values)
@@ -40,7 +40,8 @@ class _Mix(torch.autograd.Function):
                 total.add_(value, alpha=weight)
         ctx.weights = weights
         if ctx.needs_input_grad[0]:
-            ctx.branch_of = [k for i in range(len(shares)) for k, options in enumerate(branches) if i in options]
+            # Options that run as one branch have one gradient; those that no branch runs have none (-1).
+            ctx.branch_of = [next((k for k, b in enumerate(branches) if i in b), -1) for i in range(len(shares))]
             ctx.save_for_backward(*values)
         return total
 
@@ -50,9 +51,8 @@ class _Mix(torch.autograd.Function):
         asked = ctx.needs_input_grad
         share = None
         if asked[0]:
-            share = torch.stack([_inner(gradient, value) for value in ctx.saved_tensors])
-            if len(ctx.branch_of) != len(share):  # options that run as one branch have one gradient
-                share = share[ctx.branch_of]
+            inner = [_inner(gradient, value) for value in ctx.saved_tensors]
+            share = torch.stack([inner[k] if k >= 0 else torch.zeros_like(inner[0]) for k in ctx.branch_of])
         parts = [gradient * w if needed else None for w, needed in zip(ctx.weights, asked[2:], strict=True)]
         return (share, None, *parts)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import onnx_graphsurgeon as gs
@@ -16,7 +16,7 @@ from graphopt.ir.space import KEEP, Choice, Space
 from graphopt.nn.initialisers import Initialisers, attribute_name, is_trained
 from graphopt.nn.mixing import mix
 from graphopt.nn.module import Result, base_initialisers, collect, feed, graph_inputs
-from graphopt.nn.program import Environment, Program, Routing, Step, node_steps
+from graphopt.nn.program import Environment, Observer, Program, Routing, Step, node_steps
 
 
 @dataclass(frozen=True)
@@ -66,14 +66,24 @@ class ChoiceStep:
         if selected is not None:
             option = self.options.index(selected)
             branch = next(branch for branch in self.branches if option in branch.options)
-            environment.update(zip(self.writes, branch.run(environment, routing), strict=True))
+            expected = branch.run(environment, routing)
+            if routing.observe is not None:
+                with torch.enable_grad():
+                    for other in self.branches:
+                        if other is not branch:
+                            routing.observe(self.name, other.options, other.run(environment, routing), expected)
+            environment.update(zip(self.writes, expected, strict=True))
             return
         if self.name not in routing.probabilities:
             raise GraphoptError(
                 f"{self.label} is neither selected nor given probabilities; select one of {', '.join(self.options)}"
             )
-        groups = tuple(branch.options for branch in self.branches)
-        values = [branch.run(environment, routing) for branch in self.branches]
+        branches = self.branches
+        if self.name in routing.sampled:
+            sampled = routing.sampled[self.name]
+            branches = tuple(branch for branch in branches if any(i in sampled for i in branch.options))
+        groups = tuple(branch.options for branch in branches)
+        values = [branch.run(environment, routing) for branch in branches]
         for i, name in enumerate(self.writes):
             environment[name] = mix(routing.probabilities[self.name], groups, [value[i] for value in values])
 
@@ -107,19 +117,23 @@ class Supernet(nn.Module):
         *inputs: Tensor,
         probabilities: Mapping[str, Tensor] | None = None,
         selection: Mapping[str, str] | None = None,
+        sampled: Mapping[str, Collection[int]] | None = None,
+        observe: Observer | None = None,
     ) -> Result:
         """The outputs of the graph, in its order.
 
         A choice that `selection` names runs only its selected branch; the others are mixed by `probabilities`, one
         vector (K,) a choice in the order of its options. Without both, p is `self.probabilities()`. With a selection
-        alone, it must name every choice that runs (those inside a dropped site do not).
+        alone, it must name every choice that runs (those inside a dropped site do not). Of a choice that `sampled`
+        names, only the branches of the options at these positions are mixed. `observe` is shown what the branches that
+        are not selected would give.
         """
         self._check(probabilities or {}, selection or {})
         if probabilities is None:
             probabilities = self.probabilities() if selection is None else {}
         environment = feed(self._inputs, inputs, self.base)
         environment.update(self.fragments.tensors())
-        self._program.run(environment, Routing(probabilities, selection or {}))
+        self._program.run(environment, Routing(probabilities, selection or {}, sampled or {}, observe))
         return collect(self._outputs, environment)
 
     def _check(self, probabilities: Mapping[str, Tensor], selection: Mapping[str, str]) -> None:
@@ -136,6 +150,10 @@ class Supernet(nn.Module):
                     f"choice '{name}': probabilities of shape {tuple(values.shape)}, "
                     f"expected one for each of {', '.join(self._options[name])}"
                 )
+
+    def options(self, name: str) -> tuple[str, ...]:
+        """The options of a choice, `keep` first."""
+        return self._options[name]
 
     def logits(self, name: str) -> nn.Parameter:
         """alpha (K,) of a choice, in the order of its options."""
