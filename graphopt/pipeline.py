@@ -183,58 +183,24 @@ class Pipeline:
         _write_json(place / "original.json", {name: _cost_of(cost) for name, cost in original_costs.items()})
 
     def _search(self, say: Callable[[float, str], None], place: Path) -> None:
-        import torch
-
         from graphopt.cost.table import CostTable
         from graphopt.ir.files import load_graph
-        from graphopt.ir.space_files import load_space, save_space
-        from graphopt.nn.supernet import Supernet
-        from graphopt.search.entropy import EntropySearch, teacher_of
-        from graphopt.search.selection import decide, meet_goal, with_exact
-        from graphopt.search.sensitivity import measure
+        from graphopt.search.problem import teacher_of
+        from graphopt.search.stage import SearchStage
         from graphopt.train.data import PatchSampler
 
         self._set_threads()
-        space = load_space(self.folder / "space")
-        table = CostTable.from_dict(_read_json(self.folder / "cost" / "table.json"))
-        original = _read_json(self.folder / "cost" / "original.json")
-        searched = {name: weight for name, weight in self.weights.items() if weight > 0}
-        searched = {name: weight / sum(searched.values()) for name, weight in searched.items()}
-        goals = {name: self.config.search.latency * original[name]["latency_ms"] for name in searched}
         data = self.config.data
-        sampler = PatchSampler.of_data(data, self.config.search.seed)
-        teacher = teacher_of(load_graph(self.folder / "source" / "canonical.onnx"))
-        supernet = Supernet(space).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-        if not (place / "sensitivity.json").exists():
-            calibration = PatchSampler.of_data(data, self.config.search.seed, varied=False)
-            _write_json(
-                place / "sensitivity.json",
-                measure(space, supernet, calibration, (8, 64), lambda share, words: say(share / 10, words)),
-            )
-        sensitivity = _read_json(place / "sensitivity.json")
-        search = EntropySearch(
-            space, table, goals, searched, self.config.search, supernet, sensitivity, teacher, sampler,
-            place / "checkpoint.pt",
-        )  # fmt: skip
-        result = search.run(lambda share, words: say((1 + 9 * share) / 10, words))
-        decided = decide(space, result.probabilities)
-        met, turned = meet_goal(space, table, decided, result.probabilities, goals)
-        missed = [t for t, goal in goals.items() if table.expected_ms(space, met, t) > goal * (1 + 1e-9)]
-        search.supernet.write_back(space)
-        save_space(space, place / "space")
-        _write_json(place / "history.json", [asdict(record) for record in result.history])
-        selection = with_exact(space, table, met, searched, goals)
-        _write_json(
-            place / "selection.json",
-            {
-                "selection": selection,
-                "probabilities": result.probabilities,
-                "goals_ms": goals,
-                "missed": missed,
-                "turned": turned,
-                "sum_of_parts_ms": {name: table.expected_ms(space, selection, name) for name in goals},
-            },
+        stage = SearchStage(
+            self.config.search,
+            self.folder / "space",
+            CostTable.from_dict(_read_json(self.folder / "cost" / "table.json")),
+            _read_json(self.folder / "cost" / "original.json"),
+            self.weights,
+            teacher_of(load_graph(self.folder / "source" / "canonical.onnx")),
+            lambda seed, varied: PatchSampler.of_data(data, seed, varied=None if varied else False),
         )
+        stage.run(place, say)
 
     def _rewrite(self, say: Callable[[float, str], None], place: Path) -> None:
         from graphopt.ir.files import save_graph

@@ -88,6 +88,17 @@ def test_passes_in_their_short_forms(tmp_path: Path) -> None:
         ({"resolution": [8, 64]}, "key 'resolution.0': Input should be greater than or equal to 16, found 8"),
         ({"resolution": 64}, "key 'resolution': "),
         ({"resolution": [64, 64, 3]}, "key 'resolution"),
+        ({"search": {"method": "entrpy"}}, "key 'search.method': 'entrpy' is not known; did you mean 'entropy'?"),
+        ({"search": {"baselines": ["mlip"]}}, "key 'search.baselines': 'mlip' is not known; did you mean 'milp'?"),
+        ({"search": {"forward": "gumble"}}, "key 'search.forward': 'gumble' is not known; did you mean 'gumbel'?"),
+        (
+            {"search": {"objective": {"target": "mix"}}},
+            "unknown key 'search.objective.target'; did you mean 'targets'?",
+        ),
+        (
+            {"search": {"objective": {"targets": "best"}}},
+            "key 'search.objective.targets': Input should be 'mix' or 'worst'",
+        ),
         ({"search": {"latency": 1.5}}, "key 'search.latency': Input should be less than or equal to 1, found 1.5"),
         ({"search": {"learning_rate": float("nan")}}, "key 'search.learning_rate': "),
         ({"search": {"temperature": [1, 0]}}, "key 'search.temperature.1': Input should be greater than 0"),

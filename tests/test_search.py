@@ -3,119 +3,20 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
-from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar
 
 import numpy as np
-import onnx
 import pytest
 import torch
+from search_toys import TARGET, Drop, DropPair, Same, cost, hardware_of, search_of, table_of, toy_space
 
-from graphopt import Contract, GraphoptError, Pass, op, pattern, per_channel
-from graphopt.config import SearchConfig
-from graphopt.cost.record import Cost
+from graphopt import GraphoptError
 from graphopt.cost.table import CostTable, Delta
-from graphopt.ir.canonical import canonical, to_graph
-from graphopt.ir.space import Space
-from graphopt.ir.spaces import build_space
 from graphopt.nn.supernet import Supernet
-from graphopt.search.entropy import EntropySearch, teacher_of
 from graphopt.search.objective import Expectation, ExpectedLatency, entropy_weight, normalised_entropy, temperature
 from graphopt.search.selection import decide, meet_goal, with_exact
 from graphopt.search.sensitivity import MOST, measure
 from graphopt.train.data import PatchSampler
-
-TARGET = "phone"
-
-
-@pattern
-def scaled(x):
-    return op.Mul(x, per_channel("scale"))
-
-
-@pattern
-def scaled_twice(x):
-    return op.Mul(op.Mul(x, per_channel("first")), per_channel("second"))
-
-
-@dataclass(frozen=True)
-class Drop(Pass):
-    """x * s -> x"""
-
-    name: ClassVar[str] = "drop"
-    contract: ClassVar[Contract] = Contract.TUNED
-
-    def sites(self, graph) -> Iterable:
-        return graph.find(scaled, label="scale")
-
-    def rewrite(self, site, build):
-        return build.input("x")
-
-
-@dataclass(frozen=True)
-class DropPair(Pass):
-    """x * s * t -> x, around the last two scales"""
-
-    name: ClassVar[str] = "drop-pair"
-    contract: ClassVar[Contract] = Contract.TUNED
-
-    def sites(self, graph) -> Iterable:
-        return graph.find(scaled_twice, label="pair")
-
-    def rewrite(self, site, build):
-        return build.input("x")
-
-
-@dataclass(frozen=True)
-class Same(Pass):
-    """x * s -> s * x"""
-
-    name: ClassVar[str] = "same"
-    contract: ClassVar[Contract] = Contract.EXACT
-
-    def sites(self, graph) -> Iterable:
-        return graph.find(scaled, label="scale")
-
-    def rewrite(self, site, build):
-        return build.mul(build.parameter("scale", build.values("scale")), build.input("x"))
-
-
-def toy_space(*passes: Pass) -> Space:
-    """Scales 1, 0.5 and 1 for each channel, and a last factor 2: dropping the second one halves the image's range."""
-    model = onnx.parser.parse_model("""
-        <ir_version: 10, opset_import: ["" : 20]>
-        toy (float[1, 3, 16, 16] image) => (float[1, 3, 16, 16] restored)
-        <float[1, 3, 1, 1] one = {1, 1, 1}, float[1, 3, 1, 1] half = {0.5, 0.5, 0.5},
-         float[1, 3, 1, 1] other = {1, 1, 1}, float two = {2}>
-        {
-            [first] a = Mul(image, one)
-            [second] b = Mul(a, half)
-            [third] c = Mul(b, other)
-            [last] restored = Mul(c, two)
-        }
-    """)
-    for node, name in zip(model.graph.node, ("/first/Mul", "/second/Mul", "/third/Mul", "/last/Mul"), strict=True):
-        node.name = name
-    graph = to_graph(canonical(model, None, "toy"))
-    return build_space(graph, passes, [np.ones((1, 3, 16, 16), np.float32)], [], lambda share, words: None)
-
-
-def cost(ms: float) -> Cost:
-    return Cost(ms, ms, ms, "estimated", 0, 0, 0)
-
-
-def table_of(space: Space, saving: float = 1.0, exact: dict[str, float] | None = None) -> CostTable:
-    prices = exact or {}
-    deltas = {
-        name: {o: {TARGET: Delta(0.0 if o == "keep" else prices.get(o, -saving), 0, 0)} for o in choice.options}
-        for name, choice in space.choices.items()
-    }
-    known = {
-        n: [c.name for c in choice.candidates.values() if c.contract == "exact"] for n, choice in space.choices.items()
-    }
-    return CostTable({TARGET: cost(4.0)}, deltas, known)
 
 
 def test_expected_latency_of_disjoint_and_nested_choices() -> None:
@@ -179,28 +80,11 @@ def test_goal_is_met_by_the_least_improbable_choices() -> None:
     by_choice = {name: probabilities[name.split("/")[0]] for name in space.choices}
     decided = decide(space, by_choice)
     assert set(decided.values()) == {"keep"}
-    met, turned = meet_goal(space, table_of(space), decided, by_choice, {TARGET: 2.0})
+    met, turned = meet_goal(space, hardware_of(space, 2.0), decided, by_choice)
     assert [name.split("/")[0] for name in turned] == ["third", "first"]
     assert table_of(space).expected_ms(space, met, TARGET) == 2.0
-    nothing_left, _ = meet_goal(space, table_of(space), decided, by_choice, {TARGET: 0.1})
+    nothing_left, _ = meet_goal(space, hardware_of(space, 0.1), decided, by_choice)
     assert set(nothing_left.values()) == {"drop"}
-
-
-def search_of(space: Space, tmp_path: Path, **changes: object) -> EntropySearch:
-    config = SearchConfig(
-        **{
-            "steps": 80, "warm_up_steps": 5, "patches": (2, 16), "learning_rate": 1e-6, "choice_learning_rate": 0.1,
-            "distillation": 0.0, "record_every": 20, **changes,
-        }
-    )  # fmt: skip
-    images = [np.random.default_rng(0).integers(0, 255, (32, 32, 3), dtype=np.uint8)]
-    sampler = PatchSampler(images, 5.0, np.random.default_rng(1))
-    supernet, teacher = Supernet(space), teacher_of(space.graph)
-    sensitivity = {name: dict.fromkeys(choice.options, 0.0) for name, choice in space.choices.items()}
-    return EntropySearch(
-        space, table_of(space), {TARGET: 2.0}, {TARGET: 1.0}, config, supernet, sensitivity, teacher, sampler,
-        tmp_path / "state.pt",
-    )  # fmt: skip
 
 
 def test_sensitivity_is_the_quality_that_a_candidate_alone_loses() -> None:
@@ -220,10 +104,7 @@ def test_sensitivity_is_the_quality_that_a_candidate_alone_loses() -> None:
 def test_sensitivity_alone_decides_where_the_network_says_nothing(tmp_path: Path) -> None:
     """The first and the third scale are 1: dropping either changes nothing, and the goal needs one of them."""
     space = toy_space(Drop())
-    search = search_of(space, tmp_path)
-    costly = next(name for name in space.choices if name.startswith("third"))
-    lost = {name: [0.0, 1.0 if name == costly else 0.0] for name in space.choices}
-    search.sensitivity, search.goals = Expectation(space, lost), {TARGET: 3.0}
+    search = search_of(space, tmp_path, goal=3.0, lost={"third": 1.0})
     found = decide(space, search.run(lambda share, words: None).probabilities)
     assert {name.split("/")[0]: option for name, option in found.items()} == {
         "first": "drop", "second": "keep", "third": "keep",
@@ -265,6 +146,6 @@ def test_a_killed_search_goes_on(tmp_path: Path) -> None:
 def test_nan_stops_the_search_and_says_what_to_lower(tmp_path: Path) -> None:
     search = search_of(toy_space(Drop()), tmp_path)
     with torch.no_grad():
-        search.supernet.weight_parameters()[0].fill_(float("nan"))
+        search.problem.supernet.weight_parameters()[0].fill_(float("nan"))
     with pytest.raises(GraphoptError, match=r"search: the loss became nan at step 0.*lower search\.learning_rate"):
         search.run(lambda share, words: None)

@@ -8,10 +8,12 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import Tensor
 
-from graphopt.cost.table import CostTable
+from graphopt.cost.live import LiveBytes
+from graphopt.cost.table import CostTable, Delta
 from graphopt.ir.space import KEEP, Space
 
 Probabilities = Mapping[str, Tensor]
+SHARPNESS = 30.0  # of the smooth maximum: 100 equal places count as 15 % more than one
 
 
 class Expectation:
@@ -20,7 +22,7 @@ class Expectation:
     def __init__(self, space: Space, values: Mapping[str, Sequence[float]]):
         """`values[choice]` in the order of its options."""
         self._ancestors = {name: list(space.ancestors(name)) for name in space.choices}
-        self._values = {name: torch.tensor(values[name]) for name in space.choices}
+        self._values = {name: torch.tensor(values[name], dtype=torch.float32) for name in space.choices}
 
     def __call__(self, probabilities: Probabilities) -> Tensor:
         total = torch.zeros(())
@@ -32,25 +34,85 @@ class Expectation:
         return total
 
 
-class ExpectedLatency:
-    """E[lat] = base + E[delta], on one target, in ms.
+def option_deltas(space: Space, table: CostTable, target: str, figure: str) -> dict[str, list[float]]:
+    """`latency_ms` or `parameters` of every option against `keep`, in the order of the options.
 
-    `keep` counts at the price of the cheapest exact candidate beside it: they compute the same.
+    `keep` counts at the price of the exact candidate beside it whose latency is least: they compute the same.
     """
+    deltas = {}
+    for name, choice in space.choices.items():
+        as_keep = (KEEP, *table.exact[name])
+        rows: dict[str, Delta] = {option: row[target] for option, row in table.deltas[name].items()}
+        cheapest = min((rows[option] for option in as_keep), key=lambda delta: delta.latency_ms)
+        deltas[name] = [float(getattr(cheapest if o in as_keep else rows[o], figure)) for o in choice.options]
+    return deltas
+
+
+class ExpectedLatency:
+    """E[lat] = base + E[delta], on one target, in ms."""
 
     def __init__(self, space: Space, table: CostTable, target: str):
         self.target = target
         self.base = table.base[target].latency_ms
-        deltas = {}
-        for name, choice in space.choices.items():
-            rows = {option: row[target].latency_ms for option, row in table.deltas[name].items()}
-            as_keep = (KEEP, *table.exact[name])
-            cheapest = min(rows[option] for option in as_keep)
-            deltas[name] = [cheapest if option in as_keep else rows[option] for option in choice.options]
-        self._deltas = Expectation(space, deltas)
+        self._deltas = Expectation(space, option_deltas(space, table, target, "latency_ms"))
 
     def __call__(self, probabilities: Probabilities) -> Tensor:
         return self.base + self._deltas(probabilities)
+
+
+class ExpectedParameters:
+    """E[parameters] = base + E[delta]; the same on every target."""
+
+    def __init__(self, space: Space, table: CostTable):
+        target = next(iter(table.base))
+        self.base = table.base[target].parameters
+        self._deltas = Expectation(space, option_deltas(space, table, target, "parameters"))
+
+    def __call__(self, probabilities: Probabilities) -> Tensor:
+        return self.base + self._deltas(probabilities)
+
+
+class ExpectedPeak:
+    """The expected peak of memory, weights included, relative to that of the network with everything kept.
+
+    peak(site) = p_keep * max(its own nodes, peaks of the sites inside) + sum_k p_k * held while candidate k runs,
+    peak(network) = max(nodes in no site, peaks of the outermost sites) + E[bytes of weights].
+    The maximum is smooth, ln(sum exp(s x / m)) m / s with m the largest: a peak falls only where every place that
+    reaches it falls, so all of those must have a gradient. With one-hot probabilities, `exact` uses the plain one.
+    `kept_bytes` is the peak with everything kept, in fp32.
+    """
+
+    def __init__(self, space: Space, table: CostTable, live: LiveBytes):
+        self._space = space
+        self._parameters = ExpectedParameters(space, table)
+        self._outside = torch.tensor(float(live.outside))
+        self._inside = {}
+        for name, choice in space.choices.items():
+            held = [live.inside[name][KEEP if o in table.exact[name] else o] for o in choice.options]
+            self._inside[name] = torch.tensor(held, dtype=torch.float32)
+        kept = {name: torch.eye(len(held))[0] for name, held in self._inside.items()}
+        self._scale = {exact: float(self._bytes(kept, exact)) for exact in (False, True)}
+        self.kept_bytes = self._scale[True]
+
+    def __call__(self, probabilities: Probabilities, exact: bool = False) -> Tensor:
+        return self._bytes(probabilities, exact) / self._scale[exact]
+
+    def _bytes(self, probabilities: Probabilities, exact: bool) -> Tensor:
+        peaks = [self._peak(name, probabilities, exact) for name in self._space.children(None)]
+        return _largest([self._outside, *peaks], exact) + 4 * self._parameters(probabilities)
+
+    def _peak(self, name: str, probabilities: Probabilities, exact: bool) -> Tensor:
+        p, held = probabilities[name], self._inside[name]
+        inner = [self._peak(child, probabilities, exact) for child in self._space.children(name)]
+        return p[0] * _largest([held[0], *inner], exact) + (p[1:] * held[1:]).sum()
+
+
+def _largest(values: Sequence[Tensor], exact: bool) -> Tensor:
+    stacked = torch.stack(list(values))
+    if exact:
+        return stacked.max()
+    scale = stacked.detach().max().clamp_min(1.0) / SHARPNESS
+    return torch.logsumexp(stacked / scale, 0) * scale
 
 
 def normalised_entropy(probabilities: Probabilities, ways: Mapping[str, int]) -> Tensor:

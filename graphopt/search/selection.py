@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from graphopt.cost.table import CostTable
-from graphopt.ir.space import KEEP, Space
+from graphopt.ir.space import KEEP, Selection, Space
+from graphopt.search.hardware import Hardware
 
 
 def decide(space: Space, probabilities: Mapping[str, Sequence[float]]) -> dict[str, str]:
@@ -21,44 +22,39 @@ def decide(space: Space, probabilities: Mapping[str, Sequence[float]]) -> dict[s
 
 
 def meet_goal(
-    space: Space,
-    table: CostTable,
-    selection: dict[str, str],
-    probabilities: Mapping[str, Sequence[float]],
-    goals: Mapping[str, float],
+    space: Space, hardware: Hardware, selection: Selection, scores: Mapping[str, Sequence[float]]
 ) -> tuple[dict[str, str], list[str]]:
-    """Turns further choices, the least probable loss for each millisecond first, until every goal (ms) is met.
+    """Turns further choices, the least score lost for what is saved first, until every goal is met.
 
-    Returns the selection and the choices that were turned. The search aims at the goal with its expected latency;
-    rounding probabilities to one option can miss it by a few sites.
+    `scores[choice]` in the order of its options: probabilities, or what else is better the higher it is. Returns the
+    selection and the choices that were turned. The search aims at the goal with expected costs; rounding
+    probabilities to one option can miss it by a few sites.
     """
     turned: list[str] = []
     selection = dict(selection)
-    while True:
-        missed = {t: table.expected_ms(space, selection, t) - goal for t, goal in goals.items()}
-        missed = {target: excess for target, excess in missed.items() if excess > 1e-9}
-        if not missed:
-            return selection, turned
+    table = hardware.table
+    while over := hardware.missed(selection):
+        now = hardware.excess(selection, smooth=True)
+        missed = {term: now[term] if now[term] > 0 else excess for term, excess in over.items()}
         best: tuple[float, str, str] | None = None
         for name, choice in space.choices.items():
             if any(selection[outer] != KEEP for outer in space.ancestors(name)):
                 continue
-            now = selection[name]
-            share = dict(zip(choice.options, map(float, probabilities[name]), strict=True))
-            share |= dict.fromkeys(table.exact[name], share[KEEP])
+            score = dict(zip(choice.options, map(float, scores[name]), strict=True))
+            score |= dict.fromkeys(table.exact[name], score[KEEP])
             for option in choice.options:
-                trial = {**selection, name: option}
-                saved = sum(
-                    min(excess, table.expected_ms(space, selection, t) - table.expected_ms(space, trial, t)) / goals[t]
-                    for t, excess in missed.items()
-                )
-                if option != now and saved > 1e-12:
-                    regret = max(share[now] - share[option], 1e-6) / saved
+                if option == selection[name]:
+                    continue
+                trial = hardware.excess({**selection, name: option}, smooth=True)
+                saved = sum(min(excess, now[term] - trial[term]) for term, excess in missed.items())
+                if saved > 1e-9:
+                    regret = max(score[selection[name]] - score[option], 1e-6) / saved
                     best = min(best, (regret, name, option)) if best else (regret, name, option)
         if best is None:
             return selection, turned
         selection[best[1]] = best[2]
         turned.append(best[1])
+    return selection, turned
 
 
 def with_exact(

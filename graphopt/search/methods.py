@@ -1,0 +1,22 @@
+"""The methods by name. All choose in the same space, by the same table, from the same supernet, at one budget."""
+
+from __future__ import annotations
+
+from graphopt.search import greedy, milp, population
+from graphopt.search.discrete import Chooser, DiscreteSearch
+from graphopt.search.gradient import METHODS, GradientSearch
+from graphopt.search.problem import Problem
+
+CHOOSERS: dict[str, Chooser] = {
+    "milp": milp.choose,
+    "greedy": greedy.choose,
+    "evolution": population.choose_evolved,
+    "random": population.choose_random,
+}
+
+
+def search_by(method: str, problem: Problem) -> GradientSearch | DiscreteSearch:
+    """The search of a method named in `graphopt.config.METHODS`."""
+    if method in METHODS:
+        return GradientSearch(problem, METHODS[method])
+    return DiscreteSearch(problem, CHOOSERS[method])

@@ -1,0 +1,135 @@
+"""What every method of search is given, and the training of the supernet's weights that all of them share."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from graphopt.config import SearchConfig
+from graphopt.errors import GraphoptError
+from graphopt.ir.space import Space
+from graphopt.nn.module import GraphModule
+from graphopt.nn.supernet import Supernet
+from graphopt.search.hardware import Hardware
+from graphopt.search.sensitivity import Sensitivity
+from graphopt.train.data import PatchSampler
+from graphopt.train.losses import psnr_loss
+from graphopt.train.schedule import cosine
+
+Report = Callable[[float, str], None]
+
+
+@dataclass(frozen=True)
+class Record:
+    """The search at one step. Entropy is normalised: 1 undecided, 0 decided. Latencies are expected ones, in ms."""
+
+    step: int
+    phase: str
+    loss: float
+    entropy: float
+    temperature: float
+    expected_ms: dict[str, float]
+    probabilities: dict[str, list[float]]
+
+
+@dataclass
+class SearchResult:
+    """Final probabilities of every choice, and the history. The supernet holds the trained weights."""
+
+    probabilities: dict[str, list[float]]
+    history: list[Record] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class Problem:
+    """A space to choose in, and all that the choice is judged by. `sensitivity` is in dB, by choice and option.
+
+    `for_weights` and `for_choices` give disjoint patches. `state` is the file that a killed search goes on from;
+    `warm`, where given, one that holds the weights after the warm-up, or will.
+    """
+
+    space: Space
+    hardware: Hardware
+    config: SearchConfig
+    supernet: Supernet
+    sensitivity: Sensitivity
+    teacher: nn.Module
+    for_weights: PatchSampler
+    for_choices: PatchSampler
+    state: Path
+    warm: Path | None = None
+
+    def quality(self, sampler: PatchSampler, **routing: Any) -> Tensor:
+        """PSNR loss against the clean image, and a share of the same against the original network's output."""
+        noisy, clean = sampler.batch(*self.config.patches)
+        image = torch.from_numpy(noisy).to(memory_format=torch.channels_last)
+        restored = self.supernet(image, **routing)
+        assert isinstance(restored, Tensor)
+        loss = psnr_loss(restored, torch.from_numpy(clean))
+        share = self.config.distillation
+        if share:
+            with torch.no_grad():
+                expected = self.teacher(image)
+            loss = (loss + share * psnr_loss(restored, expected)) / (1 + share)
+        return loss
+
+    def check(self, loss: Tensor, step: int) -> None:
+        if not torch.isfinite(loss):
+            raise GraphoptError(
+                f"search: the loss became {loss.item()} at step {step}; the last good checkpoint is {self.state}; lower "  # noqa: E501
+                f"search.learning_rate (now {self.config.learning_rate:g}), and list bounded-gate among the passes"
+            )
+
+    def reseed(self, step: int) -> None:
+        """Other patches than those seen before `step`, the same whenever a search goes on there."""
+        self.for_weights.random = np.random.default_rng([self.config.seed, step])
+        self.for_choices.random = np.random.default_rng([self.config.seed, step, 1])
+
+    def generator(self, step: int, purpose: int) -> torch.Generator:
+        """Random numbers of one step, the same whether the search was killed before it or not."""
+        return torch.Generator().manual_seed((self.config.seed * 1_000_003 + step) * 7 + purpose)
+
+
+class WeightTraining:
+    """AdamW on the weights of a supernet: `steps` updates, the rate along a cosine."""
+
+    def __init__(self, problem: Problem, steps: int):
+        self.problem, self.steps = problem, steps
+        self.parameters = [p for p in problem.supernet.weight_parameters() if p.requires_grad]
+        self.optimiser = torch.optim.AdamW(
+            self.parameters, problem.config.learning_rate, (0.9, 0.9), weight_decay=0, fused=True
+        )
+
+    def update(self, step: int, **routing: Any) -> float:
+        """One step on one batch; the loss, in dB."""
+        rate = self.problem.config.learning_rate
+        for group in self.optimiser.param_groups:
+            group["lr"] = cosine(step / self.steps, rate, end=rate / 10, warm_up=0.05)
+        loss = self.problem.quality(self.problem.for_weights, **routing)
+        self.problem.check(loss, step)
+        self.optimiser.zero_grad()
+        if loss.requires_grad:  # a path may have no weights
+            loss.backward()
+        nn.utils.clip_grad_norm_(self.parameters, 1.0)
+        self.optimiser.step()
+        return loss.item()
+
+
+def save_state(path: Path, parts: Mapping[str, Any]) -> None:
+    """Whole or not at all."""
+    temporary = path.with_suffix(".tmp")
+    torch.save(dict(parts), temporary)
+    os.replace(temporary, path)
+
+
+def teacher_of(graph: Any) -> nn.Module:
+    """The original network, frozen."""
+    teacher = GraphModule(graph).to(memory_format=torch.channels_last).eval()  # type: ignore[call-overload]
+    return teacher.requires_grad_(False)

@@ -1,0 +1,205 @@
+"""The search stage: fair starts, sensitivities, the search for the goal, and a front of further goals and methods."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from graphopt.config import SearchConfig
+from graphopt.cost.live import LiveBytes, live_bytes
+from graphopt.cost.table import CostTable
+from graphopt.errors import GraphoptError
+from graphopt.ir.space import Space
+from graphopt.ir.space_files import load_space, save_space
+from graphopt.nn.supernet import Supernet
+from graphopt.search.data import disjoint
+from graphopt.search.gradient import METHODS
+from graphopt.search.hardware import Goals, Hardware
+from graphopt.search.matching import match
+from graphopt.search.methods import search_by
+from graphopt.search.milp import reachable
+from graphopt.search.problem import Problem, SearchResult, save_state
+from graphopt.search.selection import decide, meet_goal, with_exact
+from graphopt.search.sensitivity import Sensitivity, measure
+from graphopt.train.data import PatchSampler
+from graphopt.train.losses import psnr_loss
+
+Say = Callable[[float, str], None]
+SENSITIVITY_PATCHES = (8, 64)
+JUDGED = (16, 64)  # patches that every network of a front is judged on
+JUDGE = 4242  # the seed of these patches: the same for every method and seed of a search
+
+
+@dataclass(frozen=True)
+class SearchStage:
+    """What the stage reads. `original` holds the price of the original on each target, `weights` those of targets."""
+
+    config: SearchConfig
+    space: Path
+    table: CostTable
+    original: Mapping[str, Mapping[str, Any]]
+    weights: Mapping[str, float]
+    teacher: nn.Module
+    samplers: Callable[[int, bool], PatchSampler]  # seed, varied or as they are
+
+    def run(self, place: Path, say: Say) -> None:
+        """Writes `selection.json`, `history.json`, `front.json` and the trained space into `place`."""
+        config = self.config
+        wanted = [(config.method, config.latency)]
+        wanted += [(config.method, share) for share in sorted(set(config.pareto) - {config.latency})]
+        wanted += [(name, share) for name in config.baselines for share in sorted({config.latency, *config.pareto})]
+        wanted = list(dict.fromkeys(wanted))
+        space = load_space(self.space)
+        live = live_bytes(space) if config.objective.memory is not None else None
+        hardware = {share: self._hardware(space, live, share) for _, share in wanted}
+        for share, each in hardware.items():
+            _check_reachable(each, share)
+        sensitivity = self._prepare(space, place, lambda share, words: say(share / 10, words))
+        front = []
+        for number, (method, share) in enumerate(wanted):
+
+            def inside(done: float, words: str, number: int = number, head: str = f"{method} at {share:g}: ") -> None:
+                say(0.1 + 0.9 * (number + done) / len(wanted), (head if len(wanted) > 1 else "") + words)
+
+            main = number == 0
+            problem = self._problem(space, hardware[share], sensitivity, place, method, share)
+            found = self._search(method, problem, inside)
+            front.append({"method": method, "goal": share, **{k: found[k] for k in _SUMMARY}})
+            name = "selection.json" if main else f"selection.{_label(config, method, share)}.json"
+            _write_json(place / name, {key: value for key, value in found.items() if key != "history"})
+            if main:
+                _write_json(place / "history.json", found["history"])
+                problem.supernet.write_back(space)
+                save_space(space, place / "space")
+                space = load_space(self.space)  # the next search starts from the calibrated weights, too
+        _write_json(place / "front.json", front)
+
+    def _hardware(self, space: Space, live: LiveBytes | None, share: float) -> Hardware:
+        searched = {name: weight for name, weight in self.weights.items() if weight > 0}
+        weights = {name: weight / sum(searched.values()) for name, weight in searched.items()}
+        objective, original = self.config.objective, self.original
+        memory, parameters = objective.memory, objective.parameters
+        goals = Goals(
+            {name: share * original[name]["latency_ms"] for name in weights},
+            {} if memory is None else {name: memory * original[name]["peak_memory_bytes"] for name in weights},
+            None if parameters is None else parameters * original[next(iter(weights))]["parameters"],
+        )
+        return Hardware(space, self.table, live, goals, weights, self.config)
+
+    def _prepare(self, space: Space, place: Path, say: Say) -> Sensitivity:
+        """Matched candidates in `matched.pt`, and what each of them loses alone in `sensitivity.json`."""
+        config, seed = self.config, self.config.seed
+        matched, lost = place / "matched.pt", place / "sensitivity.json"
+        if not lost.exists():
+            supernet = _supernet(space)
+            errors = match(
+                space, supernet, disjoint(self.samplers(seed, True), config.held_out, seed)[0], config.patches,
+                config.matching_steps, config.matching_rate, lambda share, words: say(share / 2, words),
+            )  # fmt: skip
+            _write_json(place / "matching.json", errors)
+            save_state(matched, supernet.state_dict())
+            plain = self.samplers(seed, False)
+            found = measure(
+                space, supernet, plain, SENSITIVITY_PATCHES, lambda share, words: say((1 + share) / 2, words)
+            )
+            _write_json(lost, found)
+        content: Sensitivity = json.loads(lost.read_text())
+        return content
+
+    def _problem(
+        self, space: Space, hardware: Hardware, sensitivity: Sensitivity, place: Path, method: str, share: float
+    ) -> Problem:
+        config = self.config
+        supernet = _supernet(space)
+        supernet.load_state_dict(torch.load(place / "matched.pt", weights_only=True))
+        for_weights, for_choices = disjoint(self.samplers(config.seed, True), config.held_out, config.seed)
+        warm = place / "warm.pt" if method == config.method and method in METHODS and config.pareto else None
+        state = place / f"checkpoint.{_label(config, method, share)}.pt"
+        return Problem(
+            space, hardware, config, supernet, sensitivity, self.teacher, for_weights, for_choices, state, warm
+        )
+
+    def _search(self, method: str, problem: Problem, say: Say) -> dict[str, Any]:
+        """One search, its decision, and what it is worth."""
+        result: SearchResult = search_by(method, problem).run(say)
+        hardware, table, space = problem.hardware, self.table, problem.space
+        decided = decide(space, result.probabilities)
+        met, turned = meet_goal(space, hardware, decided, result.probabilities)
+        selection = with_exact(space, table, met, hardware.weights, hardware.goals.latency_ms)
+        return {
+            "selection": selection,
+            "probabilities": result.probabilities,
+            "goals_ms": dict(hardware.goals.latency_ms),
+            "missed": sorted(hardware.missed(selection)),
+            "turned": turned,
+            "sum_of_parts_ms": hardware.costs(selection),
+            **self._judge(problem, result.probabilities, selection),
+            **_decision(result, hardware),
+            "history": [asdict(record) for record in result.history],
+        }
+
+    @torch.no_grad()
+    def _judge(
+        self, problem: Problem, probabilities: Mapping[str, Sequence[float]], selection: Mapping[str, str]
+    ) -> dict[str, float]:
+        """PSNR (dB) on fixed held-out patches: of the soft network, and of the chosen one before fine-tuning."""
+        sampler = disjoint(self.samplers(JUDGE, False), self.config.held_out, JUDGE)[1]
+        noisy, clean = (torch.from_numpy(planes) for planes in sampler.batch(*JUDGED))
+        image = noisy.to(memory_format=torch.channels_last)
+        soft = {name: torch.tensor(values) for name, values in probabilities.items()}
+
+        def psnr(**routing: Any) -> float:
+            restored = problem.supernet(image, **routing)
+            assert isinstance(restored, Tensor)
+            return -float(psnr_loss(restored, clean))
+
+        return {"psnr_soft": psnr(probabilities=soft), "psnr": psnr(selection=selection)}
+
+
+_SUMMARY = ("sum_of_parts_ms", "missed", "psnr_soft", "psnr", "entropy", "decided")
+
+
+def _decision(result: SearchResult, hardware: Hardware) -> dict[str, float]:
+    """The entropy at the end, and the share of the choices whose largest probability exceeds 0.9."""
+    exact = hardware.table.exact
+    largest = []
+    for name, choice in hardware.space.choices.items():
+        p = dict(zip(choice.options, result.probabilities[name], strict=True))
+        p["keep"] += sum(p.pop(option) for option in exact[name])
+        if len(p) > 1:
+            largest.append(max(p.values()))
+    entropy = result.history[-1].entropy if result.history else 0.0
+    return {"entropy": entropy, "decided": sum(p > 0.9 for p in largest) / max(1, len(largest))}
+
+
+def _check_reachable(hardware: Hardware, share: float) -> None:
+    """GraphoptError with the cheapest that can be reached, before any training."""
+    selection, slack = reachable(hardware)
+    if slack <= 1e-6:
+        return
+    excess = hardware.excess(selection)
+    worst = "; ".join(f"{term} {value:+.1%}" for term, value in excess.items())
+    raise GraphoptError(
+        f"search: no selection meets every goal (search.latency {share:g} of the original); the cheapest reachable one "
+        f"misses them by {slack:.1%} ({worst} against its goal); give at least {share * (1 + slack):.3f}, ask less of "
+        "search.objective, or list more passes"
+    )
+
+
+def _label(config: SearchConfig, method: str, share: float) -> str:
+    return f"{share:g}" if method == config.method else f"{method}.{share:g}"
+
+
+def _supernet(space: Space) -> Supernet:
+    supernet: Supernet = Supernet(space).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    return supernet
+
+
+def _write_json(path: Path, content: Any) -> None:
+    path.write_text(json.dumps(content, indent=1))

@@ -1,0 +1,114 @@
+"""The search stage: its files, a front from one warm supernet, kill and resume, goals out of reach."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from search_toys import TARGET, Drop, table_of, toy_space
+
+from graphopt.config import SearchConfig
+from graphopt.errors import GraphoptError
+from graphopt.ir.space_files import load_space, save_space
+from graphopt.search.problem import teacher_of
+from graphopt.search.stage import SearchStage
+from graphopt.train.data import PatchSampler
+
+IMAGES = [np.random.default_rng(0).integers(0, 255, (32, 64, 3), dtype=np.uint8)]
+SETTINGS: dict[str, Any] = {
+    "latency": 0.5, "steps": 12, "warm_up_steps": 4, "patches": (2, 16), "learning_rate": 1e-5, "distillation": 0.0,
+    "record_every": 4, "matching_steps": 2,
+}  # fmt: skip
+
+
+def stage_of(folder: Path, **changes: Any) -> SearchStage:
+    space = toy_space(Drop())
+    if not (folder / "space").exists():
+        save_space(space, folder / "space")
+    original = {TARGET: {"latency_ms": 4.0, "peak_memory_bytes": 1000, "parameters": 100}}
+    return SearchStage(
+        SearchConfig(**{**SETTINGS, **changes}), folder / "space", table_of(space), original, {TARGET: 1.0},
+        teacher_of(space.graph),
+        lambda seed, varied: PatchSampler(IMAGES, 5.0, np.random.default_rng(seed), varied),
+    )  # fmt: skip
+
+
+def silent(share: float, words: str) -> None:
+    assert 0 <= share <= 1, words
+
+
+def read(path: Path) -> Any:
+    return json.loads(path.read_text())
+
+
+def test_a_front_comes_from_one_warm_supernet(tmp_path: Path) -> None:
+    words: list[str] = []
+    stage = stage_of(tmp_path, pareto=[0.25, 0.5, 0.75], baselines=["milp", "greedy"])
+    stage.run(tmp_path, lambda share, said: words.append(said))
+    front = read(tmp_path / "front.json")
+    assert [(row["method"], row["goal"]) for row in front] == [
+        ("entropy", 0.5), ("entropy", 0.25), ("entropy", 0.75),
+        *((method, goal) for method in ("milp", "greedy") for goal in (0.25, 0.5, 0.75)),
+    ]  # fmt: skip
+    for row in front:
+        assert row["sum_of_parts_ms"][TARGET] <= 4 * row["goal"] + 1e-6
+        assert row["missed"] == []
+        assert np.isfinite(row["psnr"])
+    assert sum("warm-up step" in said for said in words) == 4  # one warm-up for all of the front
+    assert sum("goes on at step 4" in said for said in words) == 2
+    main, other = read(tmp_path / "selection.json"), read(tmp_path / "selection.0.25.json")
+    assert main["goals_ms"] == {TARGET: 2.0}
+    assert other["goals_ms"] == {TARGET: 1.0}
+    assert set(other["selection"].values()) == {"drop"}
+    assert read(tmp_path / "selection.milp.0.5.json")["entropy"] == 0.0
+    assert front[0]["psnr"] == main["psnr"]
+    assert len(load_space(tmp_path / "space").choices) == 3
+
+
+def test_the_same_seed_gives_the_same_files(tmp_path: Path) -> None:
+    for name in ("one", "two"):
+        (tmp_path / name).mkdir()
+        stage_of(tmp_path / name, pareto=[0.75]).run(tmp_path / name, silent)
+    for name in ("selection.json", "selection.0.75.json", "front.json", "history.json", "matching.json"):
+        assert read(tmp_path / "one" / name) == read(tmp_path / "two" / name)
+
+
+def test_a_killed_front_goes_on_with_the_network_it_was_at(tmp_path: Path) -> None:
+    def stop(share: float, words: str) -> None:
+        if words.startswith("entropy at 0.75") and "step 10/" in words:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        stage_of(tmp_path, pareto=[0.75]).run(tmp_path, stop)
+    assert not (tmp_path / "front.json").exists()
+    words: list[str] = []
+    stage_of(tmp_path, pareto=[0.75]).run(tmp_path, lambda share, said: words.append(said))
+    assert not any("matches candidates" in said or "warm-up step" in said for said in words)
+    assert "entropy at 0.5: goes on at step 16" in words
+    assert "entropy at 0.75: goes on at step 9" in words
+    assert len(read(tmp_path / "front.json")) == 2
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"latency": 0.2}, r"search\.latency 0\.2 .*misses them by 25\.0% .*give at least 0\.250"),
+        ({"pareto": [0.125]}, r"search\.latency 0\.125 .*give at least 0\.250"),
+        ({"objective": {"parameters": 0.5}}, r"no selection meets every goal .*parameters \+82\.0% against its goal"),
+    ],
+)
+def test_a_goal_out_of_reach_says_what_can_be_reached(tmp_path: Path, changes: Any, message: str) -> None:
+    with pytest.raises(GraphoptError, match=message):
+        stage_of(tmp_path, **changes).run(tmp_path, silent)
+    assert not (tmp_path / "matched.pt").exists()
+
+
+def test_a_memory_goal_is_met(tmp_path: Path) -> None:
+    stage = stage_of(tmp_path, objective={"memory": 0.99, "targets": "worst"}, latency=1.0)
+    with pytest.raises(GraphoptError, match=r"memory on phone \+"):  # everything is computed in place here
+        stage.run(tmp_path, silent)
+    stage_of(tmp_path, objective={"memory": 1.0}, latency=1.0).run(tmp_path, silent)
+    assert read(tmp_path / "selection.json")["missed"] == []
