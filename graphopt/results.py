@@ -20,6 +20,7 @@ from graphopt.report.data import (
     CandidateRow,
     ChoiceRow,
     CropRow,
+    FrontPoint,
     HistoryPoint,
     RefusalRow,
     ReportData,
@@ -80,6 +81,14 @@ def gather(run: Run, place: Path, seconds: dict[str, float], say: Say) -> Report
         config_text=run.config_path.read_text(),
         latency_goal=f"{run.config.search.latency:g} of the original on each searched target ({goal}){missed}",
         files=[*deployed["files"], "report.html", "metrics.json"],
+        front=[_front_point(row, run.config.search.method) for row in _read(run, "search/front.json")],
+    )  # fmt: skip
+
+
+def _front_point(row: dict[str, Any], own: str) -> FrontPoint:
+    return FrontPoint(
+        row["method"], row["goal"], row["method"] == own, row["psnr"], row["sum_of_parts_ms"], row["entropy"],
+        row["decided"],
     )  # fmt: skip
 
 

@@ -15,11 +15,12 @@ import pytest
 from PIL import Image
 from rich.console import Console
 
-from graphopt.report import formats, view
+from graphopt.report import formats, plots, view
 from graphopt.report.data import (
     CandidateRow,
     ChoiceRow,
     CropRow,
+    FrontPoint,
     HistoryPoint,
     RefusalRow,
     ReportData,
@@ -160,6 +161,8 @@ def sample(folder: Path) -> ReportData:
         config_text="source: {checkpoint: nafnet.pth}\npasses:\n  - channel-affine\n  - static-attention\n",
         latency_goal="0.7 of the original's latency, weighted over the targets",
         files=["optimised_fp32.onnx", "optimised_fp16.onnx", "metrics.json", "report.html"],
+        front=[FrontPoint(method, goal, method == "entropy", 30 + goal + bonus, {t: 40 * goal for t in SCALES}, 0.05, 0.96)
+               for method, bonus in (("entropy", 0.2), ("milp", 0.0)) for goal in (0.3, 0.5)],
     )  # fmt: skip
 
 
@@ -292,6 +295,18 @@ def test_every_figure_of_the_metrics_is_on_the_page(data: ReportData, page: Page
     assert re.findall(r"<code>([^<]+)</code>", tables)[1:] == list(figures["choices"])  # the first is `keep`
 
 
+def test_front_has_a_plot_for_each_target_and_a_row_for_each_network(data: ReportData, page: Page) -> None:
+    section = page.raw[page.raw.index('<section id="front">') :]
+    section = section[: section.index("</section>")]
+    assert section.count("<svg") == 3
+    assert section.count("<tr") == 1 + 4
+    assert all(text in section for text in ("entropy", "milp", "30.50", "96"))
+    alone = plots.front("f", "label", [FrontPoint("a", 0.5, True, math.nan, {"t": 1.0}, 0, 1)], "t", {"a": "#112233"})
+    assert alone == ""
+    nowhere = plots.front("f", "label", data.front, "unknown", dict.fromkeys(("entropy", "milp"), "#112233"))
+    assert nowhere == ""
+
+
 def test_headline_says_what_was_gained_and_on_what_evidence(data: ReportData, page: Page) -> None:
     text = page.text
     assert "1.55× faster on Adreno 750 (GPU) (estimated) · PSNR −0.12 dB · MACs −33.1 % · parameters −32.2 %" in text
@@ -324,6 +339,11 @@ def test_names_are_escaped_everywhere(tmp_path: Path) -> None:
     assert page.text.count(evil) > 15
     assert evil in page.text.split("Probabilities")[-1]  # the labels of the plots, not set as mathematics
     Console(width=200, file=(tmp_path / "out").open("w")).print(summary_table(data))
+
+
+def test_one_network_is_no_front(data: ReportData, tmp_path: Path) -> None:
+    write_page(dataclasses.replace(data, front=data.front[:1]), tmp_path / "page.html")
+    assert 'id="front"' not in (tmp_path / "page.html").read_text()
 
 
 def test_empty_report_shows_no_nonsense(tmp_path: Path) -> None:

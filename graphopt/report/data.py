@@ -103,6 +103,22 @@ class TunePoint:
 
 
 @dataclass(frozen=True)
+class FrontPoint:
+    """A network that a search chose, before fine-tuning: PSNR (dB) on held-out patches, latency by the cost table.
+
+    `goal` is the share of the original's latency that was asked for; `own` where the run's own method chose it.
+    """
+
+    method: str
+    goal: float
+    own: bool
+    psnr: float
+    latency_ms: Mapping[str, float]
+    entropy: float
+    decided: float
+
+
+@dataclass(frozen=True)
 class ReportData:
     """Everything that a report shows. `choices` stand in network order; lists may be empty where a stage did not run.
 
@@ -126,3 +142,4 @@ class ReportData:
     config_text: str
     latency_goal: str
     files: Sequence[str]
+    front: Sequence[FrontPoint] = ()

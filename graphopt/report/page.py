@@ -11,7 +11,7 @@ from markupsafe import Markup
 
 from graphopt.report import formats, plots, view
 from graphopt.report.data import KEEP, ChoiceRow, ReportData
-from graphopt.report.palette import colours
+from graphopt.report.palette import COLOURS, colours
 
 FOLDER = Path(__file__).parent
 
@@ -54,6 +54,7 @@ def _content(data: ReportData) -> dict[str, Any]:
         "swallowed": {choice.site: view.swallowed_by(choice, by_site) for choice in data.choices},
         "colours": colours(data.choices),
         "maps": _maps(data),
+        "fronts": _fronts(data),
         "curves": _search_curves(data),
         "tuning": _tuning_curves(data),
         "refusals": view.grouped(data.refusals),
@@ -92,6 +93,21 @@ def _maps(data: ReportData) -> list[tuple[str, int, Markup]]:
         svg = plots.probability_map(f"map{number}", label, real, data.history, palette)
         if svg:
             found.append((kind, len(real), Markup(svg)))
+    return found
+
+
+def _fronts(data: ReportData) -> list[tuple[str, Markup]]:
+    """A plot for each target, where the search chose more than one network."""
+    if len(data.front) < 2:
+        return []
+    names = list(dict.fromkeys(point.method for point in data.front))
+    palette = {name: COLOURS[i % len(COLOURS)] for i, name in enumerate(names)}
+    found = []
+    for number, target in enumerate(data.targets):
+        label = f"PSNR over latency on {target.title}, a line for each method"
+        svg = plots.front(f"front{number}", label, data.front, target.name, palette)
+        if svg:
+            found.append((target.title, Markup(svg)))
     return found
 
 

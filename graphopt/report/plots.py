@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, NullFormatter, StrMethodFormatter
 from numpy.typing import NDArray
 
-from graphopt.report.data import ChoiceRow, HistoryPoint
+from graphopt.report.data import ChoiceRow, FrontPoint, HistoryPoint
 from graphopt.report.formats import known
 
 # Stand-ins that are replaced by the variables of the page's style, so that a plot follows light and dark.
@@ -72,6 +72,36 @@ def curve(
         axes.set_xlabel("step")
         axes.set_ylabel(unit)
         _steps(axes, steps[0], steps[-1], search_from)
+        return _svg(figure, name, label)
+
+
+def front(name: str, label: str, points: Sequence[FrontPoint], target: str, colours: Mapping[str, str]) -> str:
+    """PSNR over latency on one target: a line through the goals of each method, its name at its fastest network.
+
+    Points that are not finite are left out, and "" is returned where none is left.
+    """
+    by_method: dict[str, list[tuple[float, float]]] = {}
+    for point in points:
+        latency, psnr = known(point.latency_ms.get(target)), known(point.psnr)
+        if latency is not None and psnr is not None:
+            by_method.setdefault(point.method, []).append((latency, psnr))
+    if not by_method:
+        return ""
+    own = {point.method for point in points if point.own}
+    with rc_context({**STYLE, "svg.hashsalt": name}):
+        figure = Figure(figsize=(WIDTH, 2.4), layout="constrained")
+        axes = figure.add_subplot()
+        axes.grid(visible=True, axis="y")
+        for method, found in by_method.items():
+            latencies, values = zip(*sorted(found), strict=True)
+            width = 1.6 if method in own else 0.9
+            axes.plot(latencies, values, marker="o", markersize=4, linewidth=width, color=colours[method])
+            axes.annotate(
+                method, (latencies[0], values[0]), (3, 3), textcoords="offset points", fontsize=7, color=colours[method]
+            )
+        axes.margins(x=0.08, y=0.12)
+        axes.set_xlabel("ms, from the cost table")
+        axes.set_ylabel("dB")
         return _svg(figure, name, label)
 
 
