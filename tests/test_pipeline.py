@@ -44,7 +44,8 @@ def config_of(**changes: Any) -> dict[str, Any]:
             {str(EXAMPLES / "custom_pass" / "diagonal_attention.py"): {"gain": 1.0}},
         ],
         "targets": dict.fromkeys(TARGETS, 1),
-        "search": {"latency": 0.7, "warm_up_steps": 2, "steps": 6, "patches": [2, 32], "record_every": 2},
+        "search": {"latency": 0.7, "warm_up_steps": 2, "steps": 6, "patches": [2, 32], "record_every": 2,
+                   "pareto": [0.85], "matching_steps": 2},
         "finetune": {"steps": 6, "patches": [2, 32], "record_every": 2},
         **changes,
     }  # fmt: skip
@@ -108,6 +109,8 @@ def test_every_result_is_there_and_agrees(finished: Path) -> None:
     page = (finished / "report.html").read_text()
     assert "encoders.0.0/norm1" in page
     assert "diagonal-attention" in page
+    assert [row["goal"] for row in read(finished / "search" / "front.json")] == [0.7, 0.85]
+    assert page.count('aria-label="PSNR over latency') == len(TARGETS)
 
 
 def test_the_custom_pass_is_a_candidate_like_the_others(finished: Path) -> None:
