@@ -81,22 +81,26 @@ def test_expected_peak_is_a_maximum_over_nested_sites() -> None:
     peak = ExpectedPeak(space, table_of(space), LiveBytes(600, held))
     weights = 4 * 100
 
-    def share(**p: float) -> float:
-        """The exact peak in bytes; p is the probability of each candidate."""
-        given = {outer: p.get("outer", 0.0), first: p.get("first", 0.0), second: p.get("second", 0.0),
-                 alone: p.get("alone", 0.0)}  # fmt: skip
-        tensors = {name: torch.tensor([1 - value, value]) for name, value in given.items()}
-        fewer = 3 * (given[alone] + given[outer] + (1 - given[outer]) * (given[first] + given[second]))
-        return float(peak(tensors, exact=True)) * peak.kept_bytes + 4 * fewer
+    def bytes_of(*dropped: str) -> float:
+        """Weights of the candidates aside, which are 3 fewer each."""
+        selection = {name: space.choices[name].options[name in dropped] for name in space.choices}
+        gone = [name for name in dropped if name not in (first, second) or outer not in dropped]
+        hot = {name: torch.eye(2)[int(name in dropped)] for name in space.choices}
+        smooth = peak.of(selection, smooth=True)
+        assert float(peak(hot)) == pytest.approx(smooth, rel=1e-5)  # the expectation of a certain choice
+        assert smooth == pytest.approx(peak.of(selection), rel=0.05)
+        return peak.of(selection) * peak.kept_bytes + 4 * 3 * len(gone)
 
     assert peak.kept_bytes == 9000 + weights
-    assert share(alone=1.0) == pytest.approx(9000 + weights)  # the peak is elsewhere
-    assert share(first=1.0) == pytest.approx(8000 + weights)  # now the second one is the peak
-    assert share(first=1.0, second=1.0) == pytest.approx(7000 + weights)
-    assert share(first=0.5) == pytest.approx(8000 + weights)  # (9000 + 1000) / 2 is less than 8000
-    assert share(outer=0.5) == pytest.approx(9000 / 2 + 300 / 2 + weights)
-    assert share(outer=1.0) == pytest.approx(2000 + weights)
-    assert share(outer=1.0, alone=1.0) == pytest.approx(600 + weights)
+    assert bytes_of(alone) == pytest.approx(9000 + weights)  # the peak is elsewhere
+    assert bytes_of(first) == pytest.approx(8000 + weights)  # now the second one is the peak
+    assert bytes_of(first, second) == pytest.approx(7000 + weights)
+    assert bytes_of(outer) == pytest.approx(2000 + weights)
+    assert bytes_of(outer, first) == pytest.approx(2000 + weights)
+    assert bytes_of(outer, alone) == pytest.approx(600 + weights)
+    half = {name: torch.tensor([0.5, 0.5] if name == outer else [1.0, 0.0]) for name in space.choices}
+    smooth = float(peak(half)) * peak.kept_bytes
+    assert smooth == pytest.approx(9000 / 2 + 300 / 2 + weights, rel=0.03)
 
 
 def test_the_smooth_peak_pulls_at_all_sites_that_reach_it() -> None:

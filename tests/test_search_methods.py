@@ -8,18 +8,20 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from search_toys import Drop, DropPair, Same, hardware_of, problem_of, search_of, table_of, toy_space
+from search_toys import Drop, DropPair, Same, cost, hardware_of, problem_of, search_of, table_of, toy_space
 
 from graphopt.config import METHODS, SearchConfig
 from graphopt.cost.live import LiveBytes
+from graphopt.cost.table import CostTable, Delta
 from graphopt.errors import GraphoptError
 from graphopt.ir.space import KEEP
 from graphopt.nn.supernet import Supernet
 from graphopt.search import milp
+from graphopt.search.hardware import Goals, Hardware
 from graphopt.search.milp import reachable
 from graphopt.search.problem import WeightTraining
 from graphopt.search.sampling import routing
-from graphopt.search.selection import decide
+from graphopt.search.selection import decide, meet_goal
 
 RIGHT = {"first": "drop", "second": "keep", "third": "drop"}
 LOST = {"first": 0.1, "second": 10.0, "third": 0.2}
@@ -140,6 +142,22 @@ def test_the_cheapest_reachable_is_found() -> None:
     assert reachable(hardware_of(space, 1.0))[1] == pytest.approx(0.0, abs=1e-9)
     with pytest.raises(GraphoptError, match="no selection meets every goal"):
         milp.solve(hardware_of(space, 0.5), {n: dict.fromkeys(c.options, 0.0) for n, c in space.choices.items()})
+
+
+def test_turning_ends_where_targets_want_the_opposite() -> None:
+    """Dropping saves on the one and costs on the other: turned to and fro, neither would ever be met."""
+    space = toy_space(Drop())
+    price = {"keep": (0.0, 0.0), "drop": (-1.0, 0.9)}
+    deltas = {
+        name: {o: {t: Delta(ms, 0, 0) for t, ms in zip("ab", price[o], strict=True)} for o in choice.options}
+        for name, choice in space.choices.items()
+    }
+    table = CostTable({t: cost(4.0) for t in "ab"}, deltas, {name: [] for name in space.choices})
+    hardware = Hardware(space, table, None, Goals({"a": 2.5, "b": 4.0}), {"a": 0.5, "b": 0.5}, SearchConfig())
+    scores = {name: [1.0, 0.0] for name in space.choices}
+    met, turned = meet_goal(space, hardware, dict.fromkeys(space.choices, KEEP), scores)
+    assert hardware.missed(met)
+    assert len(turned) <= 3
 
 
 def test_two_sampled_options_run_and_have_gradients() -> None:

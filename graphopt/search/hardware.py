@@ -11,7 +11,7 @@ from torch import Tensor
 from graphopt.config import SearchConfig
 from graphopt.cost.live import LiveBytes
 from graphopt.cost.table import CostTable
-from graphopt.ir.space import KEEP, Selection, Space
+from graphopt.ir.space import Selection, Space
 from graphopt.search.objective import ExpectedLatency, ExpectedParameters, ExpectedPeak, Probabilities
 
 
@@ -62,36 +62,35 @@ class Hardware:
             return torch.stack(list(excess.values())).max().clamp_min(0)
         return torch.stack([self.weights[target] * value.clamp_min(0) for target, value in excess.items()]).sum()
 
-    def excess(self, selection: Selection, smooth: bool = False) -> dict[str, float]:
-        """By term, how far a selection is above its goal, relative; at or below 0 it is met. Sums of parts.
-
-        With a `smooth` peak of memory, one site of many at the peak shows when it is made smaller.
-        """
+    def excess(self, selection: Selection) -> dict[str, float]:
+        """By term, how far a selection is above its goal, relative; at or below 0 it is met. Sums of parts."""
         found = {
             f"latency on {target}": self.table.expected_ms(self.space, selection, target) / goal - 1
             for target, goal in self.goals.latency_ms.items()
         }
-        if self.goals.memory_bytes:
-            assert self.peak is not None
-            share = float(self.peak(self._one_hot(selection), exact=not smooth))
-            for target, goal in self.goals.memory_bytes.items():
-                found[f"memory on {target}"] = share * self.table.base[target].peak_memory_bytes / goal - 1
         if self.goals.parameters is not None:
-            found["parameters"] = float(self.parameters(self._one_hot(selection))) / self.goals.parameters - 1
-        return found
+            found["parameters"] = self.parameters.of(selection) / self.goals.parameters - 1
+        return found | self._memory(selection, smooth=False)
+
+    def _memory(self, selection: Selection, smooth: bool) -> dict[str, float]:
+        if not self.goals.memory_bytes:
+            return {}
+        assert self.peak is not None
+        share = self.peak.of(selection, smooth)
+        base = {target: self.table.base[target].peak_memory_bytes for target in self.goals.memory_bytes}
+        return {f"memory on {t}": share * base[t] / goal - 1 for t, goal in self.goals.memory_bytes.items()}
+
+    def violation(self, selection: Selection) -> float:
+        """The sum of all excess above 0: what a turn must lower, or turns could follow each other for ever.
+
+        Memory counts with its smooth peak, too: one site of many at the peak shows when it is made smaller.
+        """
+        terms = [*self.excess(selection).values(), *self._memory(selection, smooth=True).values()]
+        return sum(max(0.0, value) for value in terms)
 
     def missed(self, selection: Selection) -> dict[str, float]:
         """The terms whose goals a selection misses, and by how much."""
         return {name: value for name, value in self.excess(selection).items() if value > 1e-6}
-
-    def _one_hot(self, selection: Selection) -> dict[str, Tensor]:
-        """Exact candidates count as `keep`, which they stand for."""
-        found = {}
-        for name, choice in self.space.choices.items():
-            option = selection.get(name, KEEP)
-            counted = KEEP if option in self.table.exact[name] else option
-            found[name] = torch.eye(len(choice.options))[choice.options.index(counted)]
-        return found
 
     def costs(self, selection: Selection) -> dict[str, float]:
         """The sum of parts on every searched target, in ms."""

@@ -19,6 +19,9 @@ from graphopt.search.hardware import Hardware
 from graphopt.search.objective import option_deltas
 from graphopt.search.problem import Problem, Report
 
+GAP = 1e-3  # relative, to the best sum that is possible
+NODES = 2000  # of the branch and bound; a tight goal could take minutes for the last per mille
+
 
 def choose(problem: Problem, report: Report) -> tuple[dict[str, str], int]:
     """The selection with the least sum of sensitivities that meets every goal. No training steps."""
@@ -107,7 +110,8 @@ class Programme:
         integral[self.slack] = 0
         found = milp(
             objective, integrality=integral, bounds=Bounds(np.zeros(count), upper),
-            constraints=LinearConstraint(matrix, self._low, self._high), options={"mip_rel_gap": 1e-4},
+            constraints=LinearConstraint(matrix, self._low, self._high),
+            options={"mip_rel_gap": GAP, "node_limit": NODES},  # no limit of time: the same on every machine
         )  # fmt: skip
         if found.x is None:
             return None

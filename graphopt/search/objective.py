@@ -10,7 +10,7 @@ from torch import Tensor
 
 from graphopt.cost.live import LiveBytes
 from graphopt.cost.table import CostTable, Delta
-from graphopt.ir.space import KEEP, Space
+from graphopt.ir.space import KEEP, Selection, Space
 
 Probabilities = Mapping[str, Tensor]
 SHARPNESS = 30.0  # of the smooth maximum: 100 equal places count as 15 % more than one
@@ -66,10 +66,19 @@ class ExpectedParameters:
     def __init__(self, space: Space, table: CostTable):
         target = next(iter(table.base))
         self.base = table.base[target].parameters
-        self._deltas = Expectation(space, option_deltas(space, table, target, "parameters"))
+        deltas = option_deltas(space, table, target, "parameters")
+        self._deltas = Expectation(space, deltas)
+        self._space = space
+        self._rows = {n: dict(zip(c.options, deltas[n], strict=True)) for n, c in space.choices.items()}
 
     def __call__(self, probabilities: Probabilities) -> Tensor:
         return self.base + self._deltas(probabilities)
+
+    def of(self, selection: Selection) -> float:
+        """The parameters of a selection; what lies inside a replaced site counts nothing."""
+        changed = {name: option for name, option in selection.items() if option != KEEP}
+        gone = {name for name in changed if any(outer in changed for outer in self._space.ancestors(name))}
+        return self.base + sum(self._rows[name][option] for name, option in changed.items() if name not in gone)
 
 
 class ExpectedPeak:
@@ -78,41 +87,63 @@ class ExpectedPeak:
     peak(site) = p_keep * max(its own nodes, peaks of the sites inside) + sum_k p_k * held while candidate k runs,
     peak(network) = max(nodes in no site, peaks of the outermost sites) + E[bytes of weights].
     The maximum is smooth, ln(sum exp(s x / m)) m / s with m the largest: a peak falls only where every place that
-    reaches it falls, so all of those must have a gradient. With one-hot probabilities, `exact` uses the plain one.
+    reaches it falls, so all of those must have a gradient. `of` takes a selection, and either maximum.
     `kept_bytes` is the peak with everything kept, in fp32.
     """
 
     def __init__(self, space: Space, table: CostTable, live: LiveBytes):
         self._space = space
+        self._children = {name: space.children(name) for name in (None, *space.choices)}
+        self._outside = float(live.outside)
+        self._held = {
+            name: {o: float(live.inside[name][KEEP if o in table.exact[name] else o]) for o in choice.options}
+            for name, choice in space.choices.items()
+        }
+        self._inside = {name: torch.tensor(list(held.values())) for name, held in self._held.items()}
+        self._exact = {name: {KEEP, *names} for name, names in table.exact.items()}
         self._parameters = ExpectedParameters(space, table)
-        self._outside = torch.tensor(float(live.outside))
-        self._inside = {}
-        for name, choice in space.choices.items():
-            held = [live.inside[name][KEEP if o in table.exact[name] else o] for o in choice.options]
-            self._inside[name] = torch.tensor(held, dtype=torch.float32)
-        kept = {name: torch.eye(len(held))[0] for name, held in self._inside.items()}
-        self._scale = {exact: float(self._bytes(kept, exact)) for exact in (False, True)}
-        self.kept_bytes = self._scale[True]
+        kept = dict.fromkeys(space.choices, KEEP)
+        self._kept = {smooth: self._bytes_of(kept, smooth) for smooth in (False, True)}
+        self.kept_bytes = self._kept[False]
 
-    def __call__(self, probabilities: Probabilities, exact: bool = False) -> Tensor:
-        return self._bytes(probabilities, exact) / self._scale[exact]
+    def __call__(self, probabilities: Probabilities) -> Tensor:
+        peaks = [self._peak(name, probabilities) for name in self._children[None]]
+        activations = _smooth_max([torch.tensor(self._outside), *peaks])
+        return (activations + 4 * self._parameters(probabilities)) / self._kept[True]
 
-    def _bytes(self, probabilities: Probabilities, exact: bool) -> Tensor:
-        peaks = [self._peak(name, probabilities, exact) for name in self._space.children(None)]
-        return _largest([self._outside, *peaks], exact) + 4 * self._parameters(probabilities)
-
-    def _peak(self, name: str, probabilities: Probabilities, exact: bool) -> Tensor:
+    def _peak(self, name: str, probabilities: Probabilities) -> Tensor:
         p, held = probabilities[name], self._inside[name]
-        inner = [self._peak(child, probabilities, exact) for child in self._space.children(name)]
-        return p[0] * _largest([held[0], *inner], exact) + (p[1:] * held[1:]).sum()
+        inner = [self._peak(child, probabilities) for child in self._children[name]]
+        return p[0] * _smooth_max([held[0], *inner]) + (p[1:] * held[1:]).sum()
+
+    def of(self, selection: Selection, smooth: bool = False) -> float:
+        """The peak of a selection, relative to that of the network with everything kept."""
+        return self._bytes_of(selection, smooth) / self._kept[smooth]
+
+    def _bytes_of(self, selection: Selection, smooth: bool) -> float:
+        peaks = [self._peak_of(name, selection, smooth) for name in self._children[None]]
+        return _largest([self._outside, *peaks], smooth) + 4 * self._parameters.of(selection)
+
+    def _peak_of(self, name: str, selection: Selection, smooth: bool) -> float:
+        option = selection.get(name, KEEP)
+        if option not in self._exact[name]:
+            return self._held[name][option]
+        inner = [self._peak_of(child, selection, smooth) for child in self._children[name]]
+        return _largest([self._held[name][KEEP], *inner], smooth)
 
 
-def _largest(values: Sequence[Tensor], exact: bool) -> Tensor:
+def _smooth_max(values: Sequence[Tensor]) -> Tensor:
     stacked = torch.stack(list(values))
-    if exact:
-        return stacked.max()
     scale = stacked.detach().max().clamp_min(1.0) / SHARPNESS
     return torch.logsumexp(stacked / scale, 0) * scale
+
+
+def _largest(values: Sequence[float], smooth: bool) -> float:
+    largest = max(values)
+    if not smooth:
+        return largest
+    scale = max(largest, 1.0) / SHARPNESS
+    return largest + scale * math.log(sum(math.exp((value - largest) / scale) for value in values))
 
 
 def normalised_entropy(probabilities: Probabilities, ways: Mapping[str, int]) -> Tensor:

@@ -33,9 +33,8 @@ def meet_goal(
     turned: list[str] = []
     selection = dict(selection)
     table = hardware.table
-    while over := hardware.missed(selection):
-        now = hardware.excess(selection, smooth=True)
-        missed = {term: now[term] if now[term] > 0 else excess for term, excess in over.items()}
+    while hardware.missed(selection):
+        now = hardware.violation(selection)
         best: tuple[float, str, str] | None = None
         for name, choice in space.choices.items():
             if any(selection[outer] != KEEP for outer in space.ancestors(name)):
@@ -45,8 +44,7 @@ def meet_goal(
             for option in choice.options:
                 if option == selection[name]:
                     continue
-                trial = hardware.excess({**selection, name: option}, smooth=True)
-                saved = sum(min(excess, now[term] - trial[term]) for term, excess in missed.items())
+                saved = now - hardware.violation({**selection, name: option})
                 if saved > 1e-9:
                     regret = max(score[selection[name]] - score[option], 1e-6) / saved
                     best = min(best, (regret, name, option)) if best else (regret, name, option)
