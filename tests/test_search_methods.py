@@ -17,11 +17,13 @@ from graphopt.errors import GraphoptError
 from graphopt.ir.space import KEEP
 from graphopt.nn.supernet import Supernet
 from graphopt.search import milp
+from graphopt.search.data import disjoint
 from graphopt.search.hardware import Goals, Hardware
 from graphopt.search.milp import reachable
 from graphopt.search.problem import WeightTraining
 from graphopt.search.sampling import routing
 from graphopt.search.selection import decide, meet_goal
+from graphopt.train.data import PatchSampler, Photograph
 
 RIGHT = {"first": "drop", "second": "keep", "third": "drop"}
 LOST = {"first": 0.1, "second": 10.0, "third": 0.2}
@@ -204,3 +206,14 @@ def test_weights_and_choices_see_disjoint_patches(tmp_path: Path) -> None:
     (left,), (right,) = problem.for_weights.images, problem.for_choices.images
     assert left.shape == right.shape == (32, 32, 3)
     assert not np.array_equal(left, right)
+
+
+def test_pairs_are_cut_alike_and_read_when_they_are_needed() -> None:
+    clean = np.random.default_rng(0).integers(0, 255, (20, 40, 3), dtype=np.uint8)
+    pair = Photograph("pair", (), lambda: (clean, 255 - clean))
+    left, right = disjoint(PatchSampler([pair], 5.0, np.random.default_rng(1)), 0.25, 0)
+    for sampler, part in ((left, clean[:, :30]), (right, clean[:, 30:])):
+        found, noisy = sampler.images[0].read()
+        np.testing.assert_array_equal(found, part)
+        np.testing.assert_array_equal(noisy, 255 - part)
+    assert left.shelf is not right.shelf
