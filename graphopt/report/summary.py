@@ -20,11 +20,12 @@ def summary_table(data: ReportData) -> Table:
         old, new = target.before, target.after
         kinds = dict.fromkeys((view.evidence(old.get("provenance")), view.evidence(new.get("provenance"))))
         provenance = " → ".join(kinds)
-        for name, key, form in (
-            ("latency", "latency_ms", formats.milliseconds), ("peak memory", "peak_memory_bytes", formats.memory)
-        ):  # fmt: skip
+        for name, key, form, evidence in (
+            ("latency", "latency_ms", formats.milliseconds, provenance),
+            ("peak memory", "peak_memory_bytes", formats.memory, "estimated"),  # planned, never measured
+        ):
             change = formats.percent(formats.change(old.get(key), new.get(key)))
-            table.add_row(escape(f"{target.title}: {name}"), form(old.get(key)), form(new.get(key)), change, provenance)
+            table.add_row(escape(f"{target.title}: {name}"), form(old.get(key)), form(new.get(key)), change, evidence)
     for name, key, digits, unit in (("PSNR", "psnr", 2, "dB"), ("SSIM", "ssim", 4, "")):
         before, after = (formats.known(data.quality.get(when, {}).get(key)) for when in ("before", "after"))
         difference = None if before is None or after is None else after - before
