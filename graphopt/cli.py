@@ -7,13 +7,13 @@ import os
 import sys
 from functools import partial
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 import typer
 
-from graphopt import cli_cost, cli_passes, cli_tune, cli_verify
+from graphopt import cli_cost, cli_leaderboard, cli_models, cli_passes, cli_tune, cli_verify
 from graphopt.errors import GraphoptError
-from graphopt.terminal import JsonFlag, cache_folder, print_table, progress
+from graphopt.terminal import JsonFlag, cache_folder, print_rows, progress
 
 app = typer.Typer(
     help="Makes image-restoration networks faster by changing the network itself.",
@@ -22,10 +22,9 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 targets_app = typer.Typer(help="The devices that networks are priced for.", no_args_is_help=True)
-models_app = typer.Typer(help="The pretrained networks that ship with graphopt.", no_args_is_help=True)
 app.add_typer(cli_passes.app, name="passes")
 app.add_typer(targets_app, name="targets")
-app.add_typer(models_app, name="models")
+app.add_typer(cli_models.app, name="models")
 
 ModelOption = Annotated[
     str, typer.Option("--model", help="an ONNX file, a checkpoint, or the name of a shipped network")
@@ -141,6 +140,7 @@ def denoise(
 
 
 app.command()(cli_cost.cost)
+app.command()(cli_leaderboard.leaderboard)
 app.command()(cli_passes.explain)
 app.command()(cli_verify.verify)
 app.command()(cli_tune.tune)
@@ -155,26 +155,10 @@ def list_targets(as_json: JsonFlag = False) -> None:
         {"name": t.name, "title": t.title, "kind": t.kind, "dtype": t.dtype, "provenance": t.provenance}
         for t in built_in()
     ]
-    _print_rows(rows, ("name", "title", "dtype", "provenance"), as_json)
+    print_rows(rows, ("name", "title", "dtype", "provenance"), as_json)
 
 
 targets_app.command("check")(cli_tune.check_target)
-
-
-@models_app.command("list")
-def list_models(as_json: JsonFlag = False) -> None:
-    """Lists the pretrained networks that come with graphopt."""
-    from graphopt.models.shipped import SHIPPED
-
-    rows = [{"name": m.name, "title": m.title, "sigma": m.sigma, "path": str(m.path)} for m in SHIPPED.values()]
-    _print_rows(rows, ("name", "title", "sigma"), as_json)
-
-
-def _print_rows(rows: list[dict[str, Any]], columns: tuple[str, ...], as_json: bool) -> None:
-    if as_json:
-        typer.echo(json.dumps(rows, indent=1))
-    else:
-        print_table(rows, columns)
 
 
 def main() -> None:

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 STEP = 0.0999  # share of a stage, after which a log has a line; a tenth, but for rounding
 SILENCE = 15.0  # seconds without a line at most, and twenty times as long as that into a stage, a twentieth of it
 BREATH = 2.0  # seconds between two lines of one stage at least
+WIDEST = 400  # columns of a table in a log
 
 JsonFlag = Annotated[bool, typer.Option("--json", help="print JSON")]
 
@@ -94,7 +95,7 @@ def cache_folder() -> Path:
 
 
 def print_table(rows: Sequence[dict[str, Any]], columns: Sequence[str]) -> None:
-    """The `columns` of `rows`, aligned."""
+    """The `columns` of `rows`, aligned; cells are cut at a terminal that is too narrow, and in no file or pipe."""
     from rich.console import Console
     from rich.markup import escape
     from rich.table import Table
@@ -103,4 +104,15 @@ def print_table(rows: Sequence[dict[str, Any]], columns: Sequence[str]) -> None:
     for row in rows:
         value = {key: json.dumps(cell) if isinstance(cell, dict) else str(cell) for key, cell in row.items()}
         table.add_row(*(escape(value[column]) for column in columns))
-    Console().print(table)
+    console = Console()
+    if not console.is_terminal:
+        console.width = WIDEST
+    console.print(table)
+
+
+def print_rows(rows: Sequence[dict[str, Any]], columns: Sequence[str], as_json: bool) -> None:
+    """`rows` as JSON, or the `columns` of them as a table."""
+    if as_json:
+        typer.echo(json.dumps(rows, indent=1))
+    else:
+        print_table(rows, columns)

@@ -86,6 +86,7 @@ def _grouped(model: onnx.ModelProto, target: Target) -> tvm.IRModule:
     prepared = onnx.ModelProto()
     prepared.CopyFrom(model)
     _square_by_product(prepared)
+    _resize_to_sizes(prepared)
     if target.dtype == "float16":
         with warnings.catch_warnings():  # one for each weight below 6e-8, which rounds to nearly nothing
             warnings.simplefilter("ignore")
@@ -206,6 +207,20 @@ def _square_by_product(model: onnx.ModelProto) -> None:
         if node.op_type == "Pow" and node.input[1] in twos:
             node.op_type = "Mul"
             node.input[1] = node.input[0]
+
+
+def _resize_to_sizes(model: onnx.ModelProto) -> None:
+    """Resize by scales -> Resize to the sizes that result: the conversion to float16 would cast the scales."""
+    shapes = {value.name: value.type.tensor_type.shape.dim for value in (*model.graph.value_info, *model.graph.output)}
+    for node in model.graph.node:
+        if node.op_type == "Resize" and len(node.input) == 3 and node.output[0] in shapes:
+            sizes = np.array([dim.dim_value for dim in shapes[node.output[0]]], np.int64)
+            model.graph.initializer.append(numpy_helper.from_array(sizes, f"{node.output[0]}_sizes"))
+            node.input[2] = ""
+            node.input.append(f"{node.output[0]}_sizes")
+    read = {name for node in model.graph.node for name in node.input}
+    for tensor in [tensor for tensor in model.graph.initializer if tensor.name not in read]:
+        model.graph.initializer.remove(tensor)
 
 
 @relax.expr_functor.mutator

@@ -1,44 +1,82 @@
-"""Networks from files: official NAFNet checkpoints, safetensors, and the networks that ship with graphopt."""
+"""Networks from files: official NAFNet checkpoints, and safetensors of every network that graphopt can build."""
 
 from __future__ import annotations
 
+import json
 import re
 import warnings
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import torch
+from safetensors import safe_open
 from safetensors.torch import load_file, save_file
-from torch import Tensor
+from torch import Tensor, nn
 
 from graphopt.errors import GraphoptError
 from graphopt.models.nafnet import NAFNet, NAFNetConfig
+from graphopt.models.zoo import build, describe
+
+if TYPE_CHECKING:
+    from graphopt.models.zoo import Network
 
 
-def load_checkpoint(path: Path) -> NAFNet:
-    """A NAFNet with the weights of a file; width and depths follow from the weights.
+def load_checkpoint(path: Path) -> Network:
+    """The network of a file with its weights: what `save_checkpoint` wrote, or a NAFNet.
 
-    Takes the official layout (`params` or `state_dict` around the weights) and plain state dicts, unchanged, with
-    `weights_only`. Raises GraphoptError for a file that is missing, unreadable or another network's.
+    A NAFNet's file needs to say nothing: width and depths follow from the weights. Takes the official layout (`params`
+    or `state_dict` around the weights) and plain state dicts, unchanged, with `weights_only`. Raises GraphoptError for
+    a file that is missing, unreadable or another network's.
     """
     weights = _read(path)
-    network = NAFNet(_config_of(weights, path))
-    expected = network.state_dict()
+    said = _said(path)
+    network = build(said["network"], said["options"]) if said else NAFNet(_config_of(weights, path))
+    load_weights(network, weights, path)
+    return network.eval()
+
+
+def load_weights(network: nn.Module, weights: dict[str, Tensor] | None, path: Path) -> None:
+    """Puts the weights of a file into `network`, in place; GraphoptError names the keys that differ."""
+    weights = _read(path) if weights is None else weights
+    kind, expected = type(network).__name__, network.state_dict()
     missing, unknown = sorted(expected.keys() - weights.keys()), sorted(weights.keys() - expected.keys())
     if missing or unknown:
         raise GraphoptError(
-            f"checkpoint {path} is not a NAFNet of this form: missing {_some(missing)}; unknown {_some(unknown)}"
+            f"checkpoint {path} is not a {kind} of this form: missing {_some(missing)}; unknown {_some(unknown)}"
         )
     wrong = [key for key in expected if expected[key].shape != weights[key].shape]
     if wrong:
         found = f"{wrong[0]} has the shape {tuple(weights[wrong[0]].shape)}"
         raise GraphoptError(f"checkpoint {path}: {found}, expected {tuple(expected[wrong[0]].shape)}")
     network.load_state_dict(weights)
-    return network.eval()
 
 
-def save_checkpoint(network: NAFNet, path: Path) -> None:
+def save_checkpoint(network: Network, path: Path) -> None:
+    """Writes safetensors; the file of anything but a NAFNet says which network it is, and with which options."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    save_file({key: value.contiguous() for key, value in network.state_dict().items()}, path)
+    weights = {key: value.contiguous() for key, value in network.state_dict().items()}
+    said = None
+    if not isinstance(network, NAFNet):
+        name, options = describe(network)
+        said = {"graphopt": json.dumps({"network": name, "options": options})}
+    save_file(weights, path, said)
+
+
+def _said(path: Path) -> dict[str, Any] | None:
+    """The name and options of the network that a safetensors file holds, where it says so."""
+    if path.suffix.lower() != ".safetensors":
+        return None
+    with safe_open(path, "pt") as content:
+        text = (content.metadata() or {}).get("graphopt")
+    try:
+        said: dict[str, Any] | None = json.loads(text) if text else None
+        if said is not None and not (isinstance(said["network"], str) and isinstance(said["options"], dict)):
+            raise TypeError
+    except (ValueError, KeyError, TypeError) as error:
+        raise GraphoptError(
+            f"checkpoint {path}: its metadata 'graphopt' names no network and options; write it with graphopt"
+        ) from error
+    return said
 
 
 def _read(path: Path) -> dict[str, Tensor]:

@@ -5,14 +5,22 @@ from __future__ import annotations
 import hashlib
 import logging
 import os
+import re
 import warnings
 from pathlib import Path
+from typing import TYPE_CHECKING
 
+import numpy as np
 import onnx
 
 from graphopt.errors import GraphoptError, did_you_mean
-from graphopt.ir.canonical import canonical, check_same, fix_shapes, read_onnx
+from graphopt.ir.canonical import canonical, check_same, fix_shapes, input_shape, read_onnx
+from graphopt.ir.session import OnnxSession
 from graphopt.models.shipped import SHIPPED
+from graphopt.models.zoo import NETWORKS
+
+if TYPE_CHECKING:
+    from graphopt.models.zoo import Network
 
 DEFAULT_RESOLUTION = (256, 256)
 SMALLEST = 16
@@ -27,6 +35,11 @@ def find_model(name: str, folder: Path) -> Path:
         if not path.is_file():
             raise GraphoptError(f"model {path} does not exist; {did_you_mean(name, SHIPPED)} (shipped networks)")
         return path
+    if name in NETWORKS:
+        raise GraphoptError(
+            f"network '{name}' comes without weights; write it with `graphopt models export {name} {name}.onnx`, or "
+            f"train it with `graphopt pretrain`, and give the path of that file"
+        )
     hint = did_you_mean(name, SHIPPED)
     raise GraphoptError(f"unknown model '{name}'; {hint} (or give a path that ends in .onnx, .pth or .safetensors)")
 
@@ -51,9 +64,7 @@ def load_source(path: Path, resolution: tuple[int, int] | None, cache: Path) -> 
 def _exported(path: Path, resolution: tuple[int, int] | None, cache: Path) -> onnx.ModelProto:
     height, width = resolution or DEFAULT_RESOLUTION
     digest = hashlib.sha256(path.read_bytes()).hexdigest()[:16] if path.is_file() else "missing"
-    exporter = Path(__file__).with_name("nafnet.py").read_bytes()
-    code = hashlib.sha256(exporter + onnx.__version__.encode()).hexdigest()[:8]
-    kept = cache / f"{path.stem}-{digest}-{code}-{height}x{width}.onnx"
+    kept = cache / f"{path.stem}-{digest}-{code_hash()}-{height}x{width}.onnx"
     if kept.exists():
         return read_onnx(kept)
     model = export(path, (height, width))
@@ -64,13 +75,24 @@ def _exported(path: Path, resolution: tuple[int, int] | None, cache: Path) -> on
     return model
 
 
+def code_hash() -> str:
+    """Of all that says what a network's export is."""
+    sources = sorted(Path(__file__).parent.glob("*.py"))
+    return hashlib.sha256(b"".join(path.read_bytes() for path in sources) + onnx.__version__.encode()).hexdigest()[:8]
+
+
 def export(path: Path, resolution: tuple[int, int]) -> onnx.ModelProto:
     """A checkpoint as ONNX, by torch's exporter."""
-    import torch
-
     from graphopt.models.checkpoints import load_checkpoint
 
-    network = load_checkpoint(path)
+    return export_network(load_checkpoint(path), resolution)
+
+
+def export_network(network: Network, resolution: tuple[int, int]) -> onnx.ModelProto:
+    """A network with its weights as ONNX, by torch's exporter."""
+    import torch
+
+    network.eval()
     image = torch.zeros(1, network.config.image_channels, *resolution)
     logging.getLogger("torch.onnx").setLevel(logging.ERROR)
     with warnings.catch_warnings():
@@ -81,3 +103,25 @@ def export(path: Path, resolution: tuple[int, int]) -> onnx.ModelProto:
     assert program is not None
     model: onnx.ModelProto = program.model_proto
     return model
+
+
+def check_export(network: Network, model: onnx.ModelProto, where: str, tolerance: float = 1e-5) -> float:
+    """The largest difference of ONNX and torch on one random image, relative to the largest value of the result."""
+    import torch
+
+    image = np.random.default_rng(0).random(input_shape(model), dtype=np.float32)
+    with torch.inference_mode():
+        expected = network.eval()(torch.from_numpy(image)).numpy()
+    found = OnnxSession(model).run(image)
+    difference = float(np.abs(found - expected).max() / max(float(np.abs(expected).max()), 1e-12))
+    if not difference <= tolerance:
+        raise GraphoptError(f"{where}: the export differs from torch by {difference:.2e} (allowed {tolerance:g})")
+    return difference
+
+
+def parse_size(text: str) -> tuple[int, int]:
+    """`WIDTHxHEIGHT` -> (height, width)."""
+    found = re.fullmatch(r"(\d+)x(\d+)", text.strip().lower())
+    if not found or min(int(found[1]), int(found[2])) < SMALLEST:
+        raise GraphoptError(f"size '{text}': expected WIDTHxHEIGHT, each {SMALLEST} or more, for example 720x480")
+    return int(found[2]), int(found[1])

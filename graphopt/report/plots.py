@@ -72,7 +72,7 @@ def curve(
         axes.set_xlabel("step")
         axes.set_ylabel(unit)
         _steps(axes, steps[0], steps[-1], search_from)
-        return _svg(figure, name, label)
+        return svg_text(figure, name, label)
 
 
 def front(name: str, label: str, points: Sequence[FrontPoint], target: str, colours: Mapping[str, str]) -> str:
@@ -133,7 +133,7 @@ def probability_map(name: str, label: str, choices: Sequence[ChoiceRow], history
         axes.set_xlabel("step")
         search = next((point.step for point in history if point.phase == "search"), None)
         _steps(axes, first, last, search)
-        return _svg(figure, name, label)
+        return svg_text(figure, name, label)
 
 
 def _pixel(names: Sequence[str], probabilities: Sequence[float], colours: Mapping[str, str]) -> NDArray[np.uint8]:
@@ -159,7 +159,7 @@ def _steps(axes: Any, first: int, last: int, search_from: int | None) -> None:
                       textcoords="offset points", fontsize=7, color=MUTED)  # fmt: skip
 
 
-def _svg(figure: Figure, name: str, label: str) -> str:
+def svg_text(figure: Figure, name: str, label: str) -> str:
     """The `<svg>` element alone: no header, no metadata, no addresses, ids made unique by `name`."""
     stream = io.StringIO()
     figure.savefig(stream, format="svg", transparent=True, metadata={"Date": None, "Creator": None})

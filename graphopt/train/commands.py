@@ -3,14 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 import torch
 
-from graphopt.config import PretrainConfig
+from graphopt.config import ModelConfig, PretrainConfig
 from graphopt.errors import GraphoptError
+from graphopt.models.branches import add_branches, fuse_branches
 from graphopt.models.checkpoints import save_checkpoint
 from graphopt.models.nafnet import NAFNet, NAFNetConfig
+from graphopt.models.restoration import RestorationNet
+from graphopt.models.zoo import build
 from graphopt.train.pretrain import pretrain
+
+if TYPE_CHECKING:
+    from graphopt.models.zoo import Network
 
 
 def pretrain_to_file(config: PretrainConfig, report: Callable[[float, str], None]) -> bool:
@@ -23,10 +30,18 @@ def pretrain_to_file(config: PretrainConfig, report: Callable[[float, str], None
     if config.threads:
         torch.set_num_threads(config.threads)
     torch.manual_seed(config.seed)
-    network = NAFNet(NAFNetConfig(**config.model.model_dump()))
+    network = build_model(config.model)
+    if network.config.image_channels != 3:
+        raise GraphoptError(
+            f"model {config.model.network}: expected a network for RGB images, found {network.config.image_channels} "
+            "channels; give `image_channels: 3`"
+        )
+    if config.branches:
+        add_branches(network)
     config.output.parent.mkdir(parents=True, exist_ok=True)
     trained = pretrain(network, config, config.output.with_suffix(".checkpoint.pt"), report)
-    assert isinstance(trained, NAFNet)
+    assert isinstance(trained, NAFNet | RestorationNet)
+    fuse_branches(trained)
     if not torch.distributed.is_initialized():
         save_checkpoint(trained, config.output)
         return True
@@ -35,3 +50,10 @@ def pretrain_to_file(config: PretrainConfig, report: Callable[[float, str], None
         save_checkpoint(trained, config.output)
     torch.distributed.destroy_process_group()
     return is_first
+
+
+def build_model(config: ModelConfig) -> Network:
+    """The network that a configuration asks for, with random weights from torch's seed."""
+    if config.network != "nafnet":
+        return build(config.network, config.options)
+    return NAFNet(NAFNetConfig(**config.model_dump(exclude={"network", "options"})))

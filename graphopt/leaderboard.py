@@ -1,0 +1,186 @@
+"""The published denoisers on one table: price on a target, beside what their authors published."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import onnx
+
+from graphopt.cost.cache import CostCache
+from graphopt.cost.network import network_cost
+from graphopt.cost.target import Target
+from graphopt.errors import GraphoptError
+from graphopt.ir.canonical import canonical, read_onnx
+from graphopt.models.zoo import NETWORKS, Entry, Published, build
+
+if TYPE_CHECKING:
+    from graphopt.models.zoo import Network
+
+CHALLENGE_TARGET = "exynos2100-mali-g78"
+CHALLENGE_SIZE = (480, 720)
+BYTES_PER_WEIGHT = 4  # the published files fit float32 where the parameters are known (NOAHTCV)
+PADDINGS = (16, 32, 64)  # tried in turn for an ONNX file that does not compute at the size
+
+
+@dataclass(frozen=True)
+class Row:
+    """A network: what is published of it, what its price here is, and what follows. None where there is nothing."""
+
+    name: str
+    title: str
+    source: str
+    reading: str
+    parameters: int
+    macs: int
+    kb: float
+    published_kb: float | None
+    psnr: float | None
+    published_ms: float | None
+    latency_ms: float
+    low_ms: float
+    high_ms: float
+    provenance: str
+    ratio: float | None
+    published_score: float | None
+    score: float | None
+    note: str = ""
+
+
+@dataclass(frozen=True)
+class Agreement:
+    """How the prices agree with what was published: Spearman's rank correlation, and estimate / published."""
+
+    networks: int
+    spearman: float
+    p_value: float
+    ratios: tuple[float, float, float]  # smallest, geometric mean, largest
+
+
+def challenge_constant() -> float:
+    """C of score = 2^(2 PSNR) / (C ms), from the published scores: their geometric mean."""
+    from statistics import geometric_mean
+
+    found = [entry.published for entry in NETWORKS.values() if entry.published is not None]
+    return geometric_mean([2 ** (2 * p.psnr) / (p.score * p.latency_ms) for p in found])
+
+
+def score(psnr: float, latency_ms: float) -> float:
+    """The challenge's: 2^(2 PSNR) / (C ms), PSNR in dB on its own test images."""
+    return float(2 ** (2 * psnr) / (challenge_constant() * latency_ms))
+
+
+def price_entry(
+    entry: Entry, size: tuple[int, int], target: Target, cache: CostCache, say: Callable[[float, str], None]
+) -> Row:
+    """The row of a published network, built with random weights, at `size` (height, width) of the image."""
+    say(0.0, f"{entry.name}: building")
+    height, width = (extent // 2 if entry.is_raw else extent for extent in size)
+    model = _built(entry, (height, width), cache.folder.parent / "exports")
+    network = _unfilled(entry)
+    stride = network.config.stride
+    notes = [f"RAW: 4 channels of {width}x{height}"] if entry.is_raw else []
+    if height % stride or width % stride:
+        notes.append(f"padded to {width + -width % stride}x{height + -height % stride}, its stride being {stride}")
+    compared = target.name == CHALLENGE_TARGET and size == CHALLENGE_SIZE
+    row = _row(entry, model, target, cache, entry.published, compared, "; ".join(notes), say)
+    parameters = sum(parameter.numel() for parameter in network.parameters())
+    return replace(row, parameters=parameters, kb=parameters * BYTES_PER_WEIGHT / 1000)
+
+
+def price_file(
+    path: Path, psnr: float | None, size: tuple[int, int], target: Target, cache: CostCache,
+    say: Callable[[float, str], None],
+) -> Row:  # fmt: skip
+    """The row of an ONNX file, at `size`, or at the next multiple of 16, 32 or 64 where it does not compute there."""
+    original = read_onnx(path)
+    sizes = dict.fromkeys([size, *((size[0] + -size[0] % n, size[1] + -size[1] % n) for n in PADDINGS)])
+    failures = []
+    for height, width in sizes:
+        try:
+            model = canonical(original, (height, width), str(path))
+            break
+        except GraphoptError as error:
+            failures.append(error)
+    else:
+        raise failures[0]
+    entry = Entry(path.stem, str(path), "", "", "", "")
+    note = "" if not failures else f"padded to {width}x{height}: it does not compute at {size[1]}x{size[0]}"
+    row = _row(entry, model, target, cache, None, False, note, say)
+    return row if psnr is None else replace(row, psnr=psnr, score=score(psnr, row.latency_ms))
+
+
+def agreement(rows: Sequence[Row]) -> Agreement | None:
+    """None for fewer than three networks whose published latency can be compared."""
+    from statistics import geometric_mean
+
+    from scipy.stats import spearmanr
+
+    pairs = [(row.published_ms, row.latency_ms, row.ratio) for row in rows if row.ratio is not None]
+    if len(pairs) < 3:
+        return None
+    found = spearmanr([published for published, _, _ in pairs], [estimated for _, estimated, _ in pairs])
+    ratios = [ratio for _, _, ratio in pairs if ratio is not None]
+    spread = (min(ratios), geometric_mean(ratios), max(ratios))
+    return Agreement(len(pairs), float(found.statistic), float(found.pvalue), spread)
+
+
+def _unfilled(entry: Entry) -> Network:
+    """The network without memory for its weights."""
+    import torch
+
+    with torch.device("meta"):
+        return build(entry.name)
+
+
+def _built(entry: Entry, size: tuple[int, int], folder: Path) -> onnx.ModelProto:
+    """The canonical model with random weights; exports are kept in `folder`."""
+    import torch
+
+    from graphopt.models.source import code_hash, export_network
+
+    kept = folder / f"{entry.name}-{code_hash()}-{size[0]}x{size[1]}.onnx"
+    if kept.exists():
+        return read_onnx(kept)
+    torch.manual_seed(0)
+    model = canonical(export_network(build(entry.name), size), None, entry.name)
+    folder.mkdir(parents=True, exist_ok=True)
+    temporary = kept.with_suffix(f".{os.getpid()}.tmp")
+    onnx.save(model, temporary)
+    os.replace(temporary, kept)
+    return model
+
+
+def _row(
+    entry: Entry, model: onnx.ModelProto, target: Target, cache: CostCache, published: Published | None,
+    compared: bool, note: str, say: Callable[[float, str], None],
+) -> Row:  # fmt: skip
+    price = network_cost(model, target, cache, progress=lambda share, words: say(share, f"{entry.name}: {words}"))
+    facts: dict[str, Any] = {"psnr": None, "published_ms": None, "published_kb": None, "published_score": None}
+    if published is not None:
+        facts = {
+            "psnr": published.psnr,
+            "published_ms": published.latency_ms,
+            "published_kb": published.size_kb,
+            "published_score": published.score,
+        }
+    return Row(
+        name=entry.name,
+        title=entry.title,
+        source=entry.source,
+        reading=entry.reading,
+        parameters=price.parameters,
+        macs=price.macs,
+        kb=price.parameters * BYTES_PER_WEIGHT / 1000,
+        latency_ms=price.latency_ms,
+        low_ms=price.low_ms,
+        high_ms=price.high_ms,
+        provenance=price.provenance,
+        ratio=price.latency_ms / published.latency_ms if published and compared else None,
+        score=score(published.psnr, price.latency_ms) if published and compared else None,
+        note=note,
+        **facts,
+    )
