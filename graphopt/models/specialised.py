@@ -1,8 +1,8 @@
 """Networks specialised by noise range, and the tiny network that chooses among them (FAN, arXiv 2103.01524).
 
 Published: models specialised on sub-ranges of noise trade memory for compute. Our reading of how one is chosen: a
-network of two strided convolutions and a global mean reads the image's details; deployed, it runs first, and then one of
-the specialised networks.
+network of two strided convolutions and a global mean reads the image's details; deployed, it runs first, and then
+one of the specialised networks.
 """
 
 from __future__ import annotations
