@@ -406,6 +406,16 @@ class FinetuneConfig(TrainingKeys):
         return {**rest, "losses": {"psnr": 1, "teacher": value["distillation"]}}
 
 
+class PublishedConfig(Strict):
+    """A paper's ratios of after to before, which the report sets beside those that a run finds."""
+
+    source: str = Field(min_length=1)
+    latency: float | None = Field(default=None, gt=0)
+    memory: float | None = Field(default=None, gt=0)
+    parameters: float | None = Field(default=None, gt=0)
+    psnr: float | None = Field(default=None, gt=0)
+
+
 class PipelineConfig(Strict):
     """`graphopt run`: from a pretrained network to a faster one. Relative paths are relative to the file."""
 
@@ -424,6 +434,7 @@ class PipelineConfig(Strict):
     threads: int | None = Field(default=None, ge=1)
     search: SearchConfig = SearchConfig()
     finetune: FinetuneConfig = FinetuneConfig()
+    published: PublishedConfig | None = Field(default=None, description="a paper's ratios, for the report")
 
     @model_validator(mode="after")
     def _some_target(self) -> PipelineConfig:

@@ -27,6 +27,7 @@ from graphopt.report.data import (
     TargetRow,
     TunePoint,
 )  # fmt: skip
+from graphopt.report.published import Comparison, Option, Place, compare
 from graphopt.train.data import noise_of, open_photographs, pairs_of
 from graphopt.train.metrics import Quality, psnr, quality
 from graphopt.train.restorer import OnnxRestorer, Restore
@@ -81,6 +82,7 @@ def gather(run: Run, place: Path, seconds: dict[str, float], say: Say) -> Report
         config_text=run.config_path.read_text(),
         latency_goal=f"{run.config.search.latency:g} of the original on each searched target ({goal}){missed}",
         files=[*deployed["files"], "report.html", "metrics.json"],
+        comparison=_comparison(run, space, found, table, before, after, scores),
         front=[_front_point(row, run.config.search.method) for row in _read(run, "search/front.json")],
     )  # fmt: skip
 
@@ -157,6 +159,31 @@ def _choices(space: Space, found: dict[str, Any], table: dict[str, Any]) -> list
             )
         rows.append(ChoiceRow(choice.name, _block(choice.name), choice.parent, candidates))
     return rows
+
+
+def _comparison(
+    run: Run, space: Space, found: dict[str, Any], table: dict[str, Any], before: dict[str, Any], after: dict[str, Any],
+    scores: dict[str, Quality],
+) -> Comparison | None:  # fmt: skip
+    """Beside a paper's ratios, on the searched target of the largest weight."""
+    if run.config.published is None:
+        return None
+    target = max(run.weights, key=lambda name: run.weights[name])
+
+    def facts(cost: dict[str, Any], score: Quality) -> dict[str, float]:
+        sizes = {"memory": cost["peak_memory_bytes"], "parameters": cost["parameters"]}
+        return {"latency": cost["latency_ms"], **sizes, "psnr": score.psnr}
+
+    places = []
+    for choice in space.choices.values():
+        deltas = table["deltas"][choice.name]
+        options = {o: Option(deltas[o][target]["latency_ms"], deltas[o][target]["parameters"]) for o in choice.options}
+        places.append(Place(choice.name, choice.parent, found["selection"][choice.name], options))
+    published = run.config.published.model_dump()
+    return compare(
+        f"{published.pop('source')}; here {run.targets[target].title}", published,
+        facts(before[target], scores["before"]), facts(after[target], scores["after"]), places,
+    )  # fmt: skip
 
 
 def _block(site: str) -> str:

@@ -5,7 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
+
+if TYPE_CHECKING:
+    from graphopt.report.published import Comparison
 
 KEEP = "keep"  # the same word as in `graphopt.ir.space`, which the report does not import: it reads data only
 
@@ -143,3 +146,4 @@ class ReportData:
     latency_goal: str
     files: Sequence[str]
     front: Sequence[FrontPoint] = ()
+    comparison: Comparison | None = None

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from graphopt.report.data import ReportData
+from graphopt.report.published import Comparison
 
 PRICE_KEYS = ("latency_ms", "low_ms", "high_ms", "provenance", "peak_memory_bytes")
 
@@ -24,6 +25,7 @@ def metrics(data: ReportData) -> dict[str, Any]:
         "parameters": _pick(data.parameters, ("before", "after")),
         "macs": _pick(data.macs, ("before", "after")),
         "choices": {choice.site: choice.chosen.name for choice in data.choices if choice.chosen is not None},
+        **({"published": _published(data.comparison)} if data.comparison else {}),
         "seconds": _pick(data.seconds, tuple(data.seconds)),
     }
 
@@ -32,6 +34,22 @@ def write_metrics(data: ReportData, path: Path) -> None:
     """Writes `metrics.json`: standard JSON, UTF-8, the keys in the order of the report."""
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps(metrics(data), indent=2, ensure_ascii=False, allow_nan=False) + "\n", encoding="utf-8")
+
+
+def _published(comparison: Comparison) -> dict[str, Any]:
+    return {
+        "source": comparison.source,
+        "ratios": {
+            ratio.name: {
+                "published": ratio.published,
+                "found": ratio.found,
+                "least": ratio.least,
+                "parts": dict(ratio.parts),
+                "verdict": ratio.verdict,
+            }
+            for ratio in comparison.ratios
+        },
+    }
 
 
 def _pick(row: Mapping[str, Any], keys: tuple[str, ...]) -> dict[str, Any]:

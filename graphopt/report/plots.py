@@ -102,7 +102,7 @@ def front(name: str, label: str, points: Sequence[FrontPoint], target: str, colo
         axes.margins(x=0.08, y=0.12)
         axes.set_xlabel("ms, from the cost table")
         axes.set_ylabel("dB")
-        return _svg(figure, name, label)
+        return svg_text(figure, name, label)
 
 
 def probability_map(name: str, label: str, choices: Sequence[ChoiceRow], history: Sequence[HistoryPoint],
