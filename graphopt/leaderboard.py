@@ -81,14 +81,28 @@ def price_entry(
     height, width = (extent // 2 if entry.is_raw else extent for extent in size)
     model = _built(entry, (height, width), cache.folder.parent / "exports")
     network = _unfilled(entry)
-    stride = network.config.stride
+    compared = target.name == CHALLENGE_TARGET and size == CHALLENGE_SIZE
+    row = _row(
+        entry,
+        model,
+        target,
+        cache,
+        entry.published,
+        compared,
+        size_note(entry, (height, width), network.config.stride),
+        say,
+    )
+    parameters = sum(parameter.numel() for parameter in network.parameters())
+    return replace(row, parameters=parameters, kb=parameters * BYTES_PER_WEIGHT / 1000)
+
+
+def size_note(entry: Entry, size: tuple[int, int], stride: int) -> str:
+    """What the network makes of images of `size` (height, width), where that is not plain."""
+    height, width = size
     notes = [f"RAW: 4 channels of {width}x{height}"] if entry.is_raw else []
     if height % stride or width % stride:
         notes.append(f"padded to {width + -width % stride}x{height + -height % stride}, its stride being {stride}")
-    compared = target.name == CHALLENGE_TARGET and size == CHALLENGE_SIZE
-    row = _row(entry, model, target, cache, entry.published, compared, "; ".join(notes), say)
-    parameters = sum(parameter.numel() for parameter in network.parameters())
-    return replace(row, parameters=parameters, kb=parameters * BYTES_PER_WEIGHT / 1000)
+    return "; ".join(notes)
 
 
 def price_file(

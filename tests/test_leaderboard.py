@@ -10,7 +10,7 @@ import onnx
 import pytest
 from conftest import Call, onnx_model
 
-from graphopt.leaderboard import Row, agreement, challenge_constant, score
+from graphopt.leaderboard import Row, agreement, challenge_constant, score, size_note
 from graphopt.models.zoo import NETWORKS
 from graphopt.report.leaderboard import quality_plot
 
@@ -94,11 +94,11 @@ def test_a_published_network_and_a_file_of_mine(call: Call, mine: Path, tmp_path
     assert "No rank correlation" in out
 
 
-def test_what_fits_is_not_padded_and_raw_is_half_the_size(call: Call) -> None:
-    status, out, _ = call("leaderboard", "--only", "enerzai", "--only", "feature-align", "--size", "32x32", "--json")
-    assert status == 0
-    notes = {row["name"]: row["note"] for row in json.loads(out)["networks"]}
-    assert notes == {"enerzai": "", "feature-align": "RAW: 4 channels of 16x16"}
+def test_what_fits_is_not_padded_and_raw_is_said() -> None:
+    assert size_note(NETWORKS["dncnn"], (31, 33), 1) == ""
+    assert size_note(NETWORKS["megvii"], (480, 720), 16) == ""
+    raw = "RAW: 4 channels of 36x20; padded to 40x24, its stride being 8"
+    assert size_note(NETWORKS["feature-align"], (20, 36), 8) == raw
 
 
 def test_the_plot_shows_what_has_a_quality() -> None:
