@@ -49,6 +49,12 @@ def test_each_ratio_its_parts_and_its_limit(found: Comparison) -> None:
     assert psnr.found == pytest.approx(30.9 / 31)
 
 
+def test_what_was_reached_is_never_below_the_limit() -> None:
+    """Affines fold across sites when the whole network is cleaned up: no single site's candidate shows that."""
+    folded = compare("a paper", PUBLISHED, BEFORE, {**AFTER, "parameters": 900.0}, PLACES)
+    assert folded.ratios[2].least == folded.ratios[2].found == 0.9
+
+
 def test_verdicts(found: Comparison) -> None:
     latency, memory, parameters, psnr = (ratio.verdict for ratio in found.ratios)
     assert (latency, memory, psnr) == ("reached", "not reached", "reached")

@@ -77,6 +77,7 @@ def compare(
             parts = {kind: value / before[key] for kind, value in sums.items()}
             roots = [place for place in known.values() if place.parent is None]
             least = 1 + sum(_least(place, known, key) for place in roots) / before[key]
+            least = min(least, after[key] / before[key])  # what folds across sites is in the network, in no part
         ratios.append(Ratio(name, published.get(key), after[key] / before[key], least, parts))
     return Comparison(source, ratios)
 
