@@ -241,6 +241,9 @@ class PretrainConfig(TrainingKeys):
     """
 
     model: ModelConfig = ModelConfig()
+    joint: bool = Field(
+        default=False, description="trains a super-network on the same trunk too, detached in the end (ENERZAi)"
+    )
     branches: bool = Field(
         default=False, description="1x3 and 3x1 beside each 3x3 convolution, fused in the end (Mier)"
     )

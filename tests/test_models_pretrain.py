@@ -32,11 +32,9 @@ def _folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     Image.fromarray(pixels).save(tmp_path / "photographs" / "a.png")
 
 
-@pytest.mark.parametrize("branches", [False, True])
-def test_a_network_by_name_with_its_options(branches: bool, call: Call, tmp_path: Path) -> None:
-    (tmp_path / "train.yaml").write_text(
-        f"model: {{network: enerzai-2, widths: [4, 8], growth: 2}}\nbranches: {str(branches).lower()}\n{TAIL}"
-    )
+@pytest.mark.parametrize("recipe", ["", "branches: true", "joint: true", "joint: true\nbranches: true"])
+def test_a_network_by_name_with_its_options(recipe: str, call: Call, tmp_path: Path) -> None:
+    (tmp_path / "train.yaml").write_text(f"model: {{network: enerzai-2, widths: [4, 8], growth: 2}}\n{recipe}\n{TAIL}")
     status, out, err = call("pretrain", "train.yaml")
     assert (status, out.strip()) == (0, "weights: w.safetensors"), err
     loaded = load_checkpoint(tmp_path / "w.safetensors")
@@ -68,6 +66,13 @@ def test_mistakes(model: str, expected: str, call: Call, tmp_path: Path) -> None
     assert expected in err
     assert err.count("\n") == 1
     assert not (tmp_path / "w.safetensors").exists()
+
+
+def test_a_trunk_that_is_smaller_than_the_image_cannot_be_trained_jointly(call: Call, tmp_path: Path) -> None:
+    (tmp_path / "train.yaml").write_text(f"model: {{network: mier, width: 4, blocks: 1}}\njoint: true\n{TAIL}")
+    status, _, err = call("pretrain", "train.yaml")
+    assert status == 1
+    assert "error: joint training: convolution 'blocks.0.conv2' reads features of (4, 4); expected the size of" in err
 
 
 def test_options_of_a_network_stand_beside_its_name() -> None:

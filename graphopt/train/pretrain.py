@@ -34,8 +34,12 @@ def pretrain(network: nn.Module, config: PretrainConfig, state: Path, report: Re
     truth = weighted(config.losses)
 
     def objective(noisy: Tensor, clean: Tensor) -> tuple[Tensor, Tensor]:
-        restored = trainer.module(noisy)
-        return truth(restored, clean), -psnr_loss(restored.detach(), clean)
+        found = trainer.module(noisy)
+        restored, *others = found if isinstance(found, tuple) else (found,)  # others: a super-network's
+        loss = truth(restored, clean)
+        for other in others:
+            loss = loss + truth(other, clean)
+        return loss, -psnr_loss(restored.detach(), clean)
 
     def progress_of_all() -> float:
         own = budget.progress(trainer.step)
