@@ -14,6 +14,7 @@ from safetensors.torch import save_file
 from graphopt.errors import GraphoptError
 from graphopt.ir.canonical import canonical
 from graphopt.models.checkpoints import load_checkpoint, load_weights, save_checkpoint
+from graphopt.models.mfdnet import Haar
 from graphopt.models.nafnet import NAFNet
 from graphopt.models.source import check_export, export_network, find_model, parse_size
 from graphopt.models.swinir import roll_mask
@@ -102,6 +103,16 @@ def test_swinir_has_the_published_size_and_macs() -> None:
     with FlopCounterMode(display=False) as counter, torch.no_grad():
         network(torch.zeros(1, 3, 64, 64, device="meta"))
     assert counter.get_total_flops() / 2 / 64**2 * 256**2 == pytest.approx(800e9, rel=0.01)
+
+
+def test_the_haar_transform_keeps_lengths_and_comes_back() -> None:
+    torch.manual_seed(0)
+    haar, x = Haar(3), torch.randn(2, 3, 8, 6)
+    y = haar(x)
+    assert y.shape == (2, 12, 4, 3)
+    torch.testing.assert_close(y.norm(), x.norm())
+    torch.testing.assert_close(y[:, 4], x[:, 1].unfold(1, 2, 2).unfold(2, 2, 2).sum((-1, -2)) / 2)  # the means
+    torch.testing.assert_close(haar.inverse(y), x, rtol=0, atol=1e-5)
 
 
 def test_rolled_windows_attend_only_within_what_was_together() -> None:

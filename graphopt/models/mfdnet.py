@@ -34,7 +34,7 @@ class MfdConfig:
 
 
 class Haar(nn.Module):
-    """(N, C, 2H, 2W) -> (N, 4C, H, W), orthonormal: a grouped convolution of fixed weights, and its transpose."""
+    """(N, C, 2H, 2W) -> (N, 4C, H, W), orthonormal: a grouped convolution of fixed weights; and back."""
 
     def __init__(self, channels: int):
         super().__init__()
@@ -46,7 +46,9 @@ class Haar(nn.Module):
         return F.conv2d(x, self.get_buffer("kernel"), stride=2, groups=self.channels)
 
     def inverse(self, x: Tensor) -> Tensor:
-        return F.conv_transpose2d(x, self.get_buffer("kernel"), stride=2, groups=self.channels)
+        """As a 1x1 convolution and PixelShuffle: NPUs refuse transposed convolutions in groups."""
+        mix = self.get_buffer("kernel").reshape(self.channels, 4, 4).transpose(1, 2).reshape(-1, 4, 1, 1)
+        return F.pixel_shuffle(F.conv2d(x, mix, groups=self.channels), 2)
 
 
 class MobileAttention(nn.Module):
