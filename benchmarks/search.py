@@ -31,7 +31,7 @@ from graphopt.passes.skip_block import SkipBlock
 from graphopt.passes.skip_feed_forward import SkipFeedForward
 from graphopt.passes.static_attention import StaticAttention
 
-from graphopt.config import METHODS, SearchConfig
+from graphopt.config.search import METHODS, SearchConfig
 from graphopt.cost.cache import CostCache
 from graphopt.cost.network import network_cost
 from graphopt.cost.table import CostTable, build_table

@@ -63,7 +63,8 @@ def pretrain(
     output: Annotated[Path | None, typer.Option(help="where the weights go, in place of the file's")] = None,
 ) -> None:
     """Trains a denoiser from scratch. Goes on where it was stopped."""
-    from graphopt.config import PretrainConfig, read_config
+    from graphopt.config.reading import read_config
+    from graphopt.config.training import PretrainConfig
 
     settings = read_config(config, PretrainConfig)
     changes = {key: value for key, value in (("images", images), ("output", output)) if value}
@@ -87,7 +88,8 @@ def evaluate(
     as_json: JsonFlag = False,
 ) -> None:
     """Measures PSNR (dB) and SSIM on noisy photographs, with the same noise each time."""
-    from graphopt.config import EvaluationData, JudgeConfig, read_config
+    from graphopt.config.data import EvaluationData, JudgeConfig
+    from graphopt.config.reading import read_config
     from graphopt.models.source import find_model
     from graphopt.train.metrics import View
     from graphopt.train.restorer import evaluate as judge

@@ -16,7 +16,7 @@ from typing import Any
 
 import onnx
 
-from graphopt.config import PipelineConfig
+from graphopt.config.pipeline import PipelineConfig
 from graphopt.cost.kernel_model import FORMULA
 from graphopt.cost.npu_compile import compiler_version
 from graphopt.cost.npu_model import FORMULA as NPU_FORMULA
@@ -279,7 +279,7 @@ class Pipeline:
 
 def open_pipeline(path: Path, run_folder: Path | None, cache: Path, report: Report) -> Pipeline:
     """Reads a YAML file and finds all that it names. The run folder is runs/NAME unless the file or the call says."""
-    from graphopt.config import read_config
+    from graphopt.config.reading import read_config
 
     config = read_config(path, PipelineConfig)
     return Pipeline(config, path, run_folder or config.run or Path("runs") / path.stem, cache, report)

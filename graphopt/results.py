@@ -12,7 +12,7 @@ import numpy as np
 import onnx
 from numpy.typing import NDArray
 
-from graphopt.config import PipelineConfig
+from graphopt.config.pipeline import PipelineConfig
 from graphopt.cost.target import Target
 from graphopt.ir.space import KEEP, Space
 from graphopt.ir.space_files import load_space

@@ -11,7 +11,7 @@ import numpy as np
 import onnx
 
 from graphopt import Contract, Pass, op, pattern, per_channel
-from graphopt.config import SearchConfig
+from graphopt.config.search import SearchConfig
 from graphopt.cost.live import LiveBytes
 from graphopt.cost.record import Cost
 from graphopt.cost.table import CostTable, Delta

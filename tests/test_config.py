@@ -8,7 +8,11 @@ from typing import Any
 import pytest
 import yaml
 
-from graphopt.config import ModelConfig, PassSpec, PipelineConfig, PretrainConfig, Strict, read_config
+from graphopt.config.keys import Strict
+from graphopt.config.model import ModelConfig
+from graphopt.config.pipeline import PassSpec, PipelineConfig
+from graphopt.config.reading import read_config
+from graphopt.config.training import PretrainConfig
 from graphopt.errors import GraphoptError
 
 PIPELINE: dict[str, Any] = {

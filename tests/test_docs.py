@@ -13,7 +13,7 @@ import pytest
 import yaml
 from conftest import Call
 
-from graphopt.config import PassSpec
+from graphopt.config.pipeline import PassSpec
 from graphopt.ir.registry import load_pass
 from graphopt.passcheck import check_pass, random_images
 

@@ -10,7 +10,8 @@ import torch
 from conftest import Call
 from PIL import Image
 
-from graphopt.config import ModelConfig, PretrainConfig
+from graphopt.config.model import ModelConfig
+from graphopt.config.training import PretrainConfig
 from graphopt.errors import GraphoptError
 from graphopt.ir.canonical import canonical, to_graph
 from graphopt.ir.passes import Stage

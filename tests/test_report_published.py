@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from graphopt.config import PipelineConfig, read_config
+from graphopt.config.pipeline import PipelineConfig
+from graphopt.config.reading import read_config
 from graphopt.report.data import ReportData
 from graphopt.report.metrics import metrics
 from graphopt.report.page import write_page

@@ -9,7 +9,7 @@ import pytest
 import torch
 from search_toys import TARGET, Drop, DropPair, Same, cost, hardware_of, table_of, toy_space
 
-from graphopt.config import SearchConfig
+from graphopt.config.search import SearchConfig
 from graphopt.cost.live import LiveBytes, live_bytes
 from graphopt.cost.table import CostTable, Delta
 from graphopt.ir.contract import Contract

@@ -10,7 +10,7 @@ import pytest
 import torch
 from search_toys import Drop, DropPair, Same, cost, hardware_of, problem_of, search_of, table_of, toy_space
 
-from graphopt.config import METHODS, SearchConfig
+from graphopt.config.search import METHODS, SearchConfig
 from graphopt.cost.live import LiveBytes
 from graphopt.cost.table import CostTable, Delta
 from graphopt.errors import GraphoptError

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from search_toys import TARGET, Drop, table_of, toy_space
 
-from graphopt.config import SearchConfig
+from graphopt.config.search import SearchConfig
 from graphopt.errors import GraphoptError
 from graphopt.ir.space_files import load_space, save_space
 from graphopt.search.problem import teacher_of

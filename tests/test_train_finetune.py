@@ -12,7 +12,8 @@ import pytest
 import torch
 from torch import nn
 
-from graphopt.config import FinetuneConfig, validate
+from graphopt.config.reading import validate
+from graphopt.config.training import FinetuneConfig
 from graphopt.errors import GraphoptError
 from graphopt.models.nafnet import NAFNet, NAFNetConfig
 from graphopt.nn.module import GraphModule

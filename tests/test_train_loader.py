@@ -16,7 +16,7 @@ import torch
 import yaml
 from PIL import Image
 
-from graphopt.config import PretrainConfig
+from graphopt.config.training import PretrainConfig
 from graphopt.errors import GraphoptError
 from graphopt.models.checkpoints import load_checkpoint
 from graphopt.models.nafnet import NAFNet, NAFNetConfig

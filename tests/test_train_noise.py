@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from graphopt.config import EvaluationData
+from graphopt.config.data import EvaluationData
 from graphopt.train.data import Gaussian, PatchSampler, noise_of
 from graphopt.train.data.unprocess import Camera, RawNoise, demosaic, mosaic
 

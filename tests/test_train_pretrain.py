@@ -10,7 +10,7 @@ import pytest
 import torch
 from PIL import Image
 
-from graphopt.config import PretrainConfig
+from graphopt.config.training import PretrainConfig
 from graphopt.errors import GraphoptError
 from graphopt.models.checkpoints import load_checkpoint
 from graphopt.models.nafnet import NAFNet, NAFNetConfig

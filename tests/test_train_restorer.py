@@ -11,7 +11,7 @@ import torch
 from onnx import TensorProto, helper, numpy_helper
 from PIL import Image
 
-from graphopt.config import EvaluationData
+from graphopt.config.data import EvaluationData
 from graphopt.errors import GraphoptError
 from graphopt.models.checkpoints import save_checkpoint
 from graphopt.models.nafnet import NAFNet, NAFNetConfig

@@ -16,7 +16,9 @@ from conftest import Call
 from PIL import Image
 from scipy.io import savemat
 
-from graphopt.config import DataConfig, JudgeConfig, PretrainConfig, TrainData, read_config, validate
+from graphopt.config.data import DataConfig, JudgeConfig, TrainData
+from graphopt.config.reading import read_config, validate
+from graphopt.config.training import PretrainConfig
 from graphopt.errors import GraphoptError
 from graphopt.train.data import (
     Gaussian,

@@ -15,7 +15,7 @@ from conftest import difference, network, random_image, run
 from test_train_finetune import sampler
 
 from graphopt import Contract, GraphoptError, Pass, Stage, const, op, pattern
-from graphopt.config import FinetuneConfig
+from graphopt.config.training import FinetuneConfig
 from graphopt.ir.canonical import to_graph, to_model
 from graphopt.ir.explain import explain
 from graphopt.ir.registry import load_pass

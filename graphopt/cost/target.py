@@ -8,7 +8,8 @@ from typing import Literal, get_args
 
 from pydantic import Field, model_validator
 
-from graphopt.config import Strict, read_config
+from graphopt.config.keys import Strict
+from graphopt.config.reading import read_config
 from graphopt.errors import GraphoptError, did_you_mean
 
 KernelKind = Literal["conv", "pointwise", "depthwise", "transform", "reduction", "elementwise"]

@@ -14,7 +14,7 @@ from typing import Annotated
 from pydantic import Field
 from torch import Tensor, nn
 
-from graphopt.config import Positive
+from graphopt.config.keys import Positive
 from graphopt.models.lahiri import ConvKind, make_conv
 from graphopt.models.restoration import RestorationNet, conv3
 

@@ -16,7 +16,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from graphopt.config import Count, Positive
+from graphopt.config.keys import Count, Positive
 from graphopt.models.restoration import RestorationNet, conv1, conv3, resized
 
 

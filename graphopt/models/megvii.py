@@ -14,7 +14,7 @@ from itertools import pairwise
 import torch
 from torch import Tensor, nn
 
-from graphopt.config import Positive
+from graphopt.config.keys import Positive
 from graphopt.models.restoration import RestorationNet, conv3, resized
 
 

@@ -14,7 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from graphopt.config import Positive
+from graphopt.config.keys import Positive
 from graphopt.models.mier import PlainResidualBlock
 from graphopt.models.restoration import RestorationNet, conv3, resized
 

@@ -13,7 +13,7 @@ from itertools import pairwise
 import torch
 from torch import Tensor, nn
 
-from graphopt.config import Positive
+from graphopt.config.keys import Positive
 from graphopt.models.lahiri import ConvKind, DilatedConv, Gsat, make_conv
 from graphopt.models.restoration import RestorationNet, conv3, resized, up3
 

@@ -10,8 +10,6 @@ from typing import TYPE_CHECKING, Any, Literal
 if TYPE_CHECKING:
     from graphopt.report.published import Comparison
 
-KEEP = "keep"  # the same word as in `graphopt.ir.space`, which the report does not import: it reads data only
-
 
 @dataclass(frozen=True)
 class TargetRow:

@@ -10,7 +10,8 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from graphopt.report import formats, plots, view
-from graphopt.report.data import KEEP, ChoiceRow, ReportData
+from graphopt.report.data import ChoiceRow, ReportData
+from graphopt.report.keep import KEEP
 from graphopt.report.palette import COLOURS, colours
 
 FOLDER = Path(__file__).parent

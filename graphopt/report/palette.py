@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from graphopt.report.data import KEEP, ChoiceRow
+from graphopt.report.data import ChoiceRow
+from graphopt.report.keep import KEEP
 
 NEUTRAL = "#8a919b"
 # Mid tones that are told apart on a light and on a dark page, and by most colour-blind readers in this order.

@@ -6,7 +6,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
-from graphopt.report.data import KEEP
+from graphopt.report.keep import KEEP
 
 QUANTITIES = {"latency": "latency", "memory": "peak memory", "parameters": "parameters", "psnr": "PSNR"}
 

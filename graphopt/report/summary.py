@@ -6,7 +6,8 @@ from rich.markup import escape
 from rich.table import Table
 
 from graphopt.report import formats, view
-from graphopt.report.data import KEEP, ReportData
+from graphopt.report.data import ReportData
+from graphopt.report.keep import KEEP
 
 
 def summary_table(data: ReportData) -> Table:

@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from graphopt.report import formats
-from graphopt.report.data import KEEP, CandidateRow, ChoiceRow, RefusalRow, ReportData, TargetRow
+from graphopt.report.data import CandidateRow, ChoiceRow, RefusalRow, ReportData, TargetRow
+from graphopt.report.keep import KEEP
 
 PARTS_TOLERANCE = 5  # percent: how far the sum of parts may lie from the compiled whole before the page warns
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from graphopt.config import SearchConfig
+from graphopt.config.search import SearchConfig
 from graphopt.cost.live import LiveBytes
 from graphopt.cost.table import CostTable
 from graphopt.ir.space import Selection, Space

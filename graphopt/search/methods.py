@@ -16,7 +16,7 @@ CHOOSERS: dict[str, Chooser] = {
 
 
 def search_by(method: str, problem: Problem) -> GradientSearch | DiscreteSearch:
-    """The search of a method named in `graphopt.config.METHODS`."""
+    """The search of a method named in `graphopt.config.search.METHODS`."""
     if method in METHODS:
         return GradientSearch(problem, METHODS[method])
     return DiscreteSearch(problem, CHOOSERS[method])

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from graphopt.config import SearchConfig
+from graphopt.config.search import SearchConfig
 from graphopt.errors import GraphoptError
 from graphopt.ir.space import Space
 from graphopt.nn.module import GraphModule

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from graphopt.config import SearchConfig
+from graphopt.config.search import SearchConfig
 from graphopt.cost.live import LiveBytes, live_bytes
 from graphopt.cost.table import CostTable
 from graphopt.errors import GraphoptError

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from graphopt.config import ModelConfig, PretrainConfig
+from graphopt.config.model import ModelConfig
+from graphopt.config.training import PretrainConfig
 from graphopt.errors import GraphoptError
 from graphopt.models.branches import add_branches, fuse_branches
 from graphopt.models.checkpoints import save_checkpoint

@@ -9,7 +9,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from graphopt.config import FinetuneConfig
+from graphopt.config.training import FinetuneConfig
 from graphopt.train.data import PatchSampler
 from graphopt.train.losses import feature_matching, psnr_loss, weighted
 from graphopt.train.schedule import cosine

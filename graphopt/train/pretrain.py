@@ -7,7 +7,7 @@ from pathlib import Path
 
 from torch import Tensor, nn
 
-from graphopt.config import PretrainConfig
+from graphopt.config.training import PretrainConfig
 from graphopt.train.data import PatchSampler
 from graphopt.train.losses import psnr_loss, weighted
 from graphopt.train.schedule import Budget, cosine

@@ -9,7 +9,7 @@ import numpy as np
 import onnx
 from numpy.typing import NDArray
 
-from graphopt.config import EvaluationData
+from graphopt.config.data import EvaluationData
 from graphopt.errors import GraphoptError
 from graphopt.ir.canonical import fix_shapes, input_shape, read_onnx
 from graphopt.ir.session import OnnxSession

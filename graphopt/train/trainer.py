@@ -18,7 +18,7 @@ from lightning_fabric.plugins.environments.lightning import LightningEnvironment
 from lightning_fabric.plugins.environments.torchelastic import TorchElasticEnvironment
 from torch import Tensor, nn
 
-from graphopt.config import TrainingKeys
+from graphopt.config.training import TrainingKeys
 from graphopt.errors import GraphoptError
 from graphopt.train.data import PatchSampler
 from graphopt.train.loader import Batches, Share

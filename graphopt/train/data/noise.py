@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from graphopt.config import NoiseKeys
+from graphopt.config.data import NoiseKeys
 from graphopt.train.data.unprocess import RawNoise
 
 Planes = NDArray[np.float32]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import partial
 from pathlib import Path
 
-from graphopt.config import PairFolders
+from graphopt.config.data import PairFolders
 from graphopt.errors import GraphoptError
 from graphopt.train.data.images import list_images, read_image
 from graphopt.train.data.photographs import Photograph, Views, check_pair

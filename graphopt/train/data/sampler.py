@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from graphopt.config import H5File, PairFolders, SiddFolder, TrainData
+from graphopt.config.data import H5File, PairFolders, SiddFolder, TrainData
 from graphopt.train.data.images import Pixels, list_images, read_image, to_planes
 from graphopt.train.data.noise import Gaussian, Noise, noise_of
 from graphopt.train.data.photographs import Photograph, Shelf

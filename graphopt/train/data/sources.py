@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from graphopt.config import H5File, PairFolders, SiddFolder, Source
+from graphopt.config.data import H5File, PairFolders, SiddFolder, Source
 from graphopt.train.data.h5 import h5_patches
 from graphopt.train.data.images import Pixels, list_images, read_image, to_planes
 from graphopt.train.data.noise import Noise

@@ -1,0 +1,89 @@
+"""YAML files as strict models; errors name the file, the key and the nearest known key."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, TypeVar
+
+import yaml
+from pydantic import (
+    BaseModel,
+    ValidationError,
+)
+
+from graphopt.config.keys import Strict
+from graphopt.errors import GraphoptError, did_you_mean
+
+ConfigT = TypeVar("ConfigT", bound=Strict)
+
+
+class _UniqueKeys(yaml.SafeLoader):
+    """Refuses a key that is given twice: PyYAML would keep the last one, and say nothing."""
+
+    def compose_mapping_node(self, anchor: dict[Any, yaml.Node]) -> yaml.MappingNode:
+        node = super().compose_mapping_node(anchor)
+        lines: dict[tuple[str, str], int] = {}
+        for key, _ in node.value:
+            if isinstance(key, yaml.ScalarNode):
+                line, name = key.start_mark.line + 1, (key.tag, key.value)
+                if name in lines:
+                    twice = f"key '{key.value}' is given twice, here and in line {lines[name]}"
+                    raise GraphoptError(f"line {line}: {twice}; keep one of them")
+                lines[name] = line
+        return node
+
+
+def read_config(path: Path, kind: type[ConfigT]) -> ConfigT:
+    """Reads and checks a YAML file; every mistake in it becomes one message."""
+    try:
+        content = yaml.load(path.read_text(), _UniqueKeys)
+    except FileNotFoundError as error:
+        raise GraphoptError(f"config {path} does not exist") from error
+    except OSError as error:
+        raise GraphoptError(f"config {path} cannot be read: {error.strerror}; expected a YAML file") from error
+    except GraphoptError as error:
+        raise GraphoptError(f"config {path}, {error}") from error
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise GraphoptError(f"config {path} is not valid YAML: {' '.join(str(error).split())}") from error
+    if not isinstance(content, dict):
+        raise GraphoptError(f"config {path}: expected keys and values, found {type(content).__name__}")
+    return validate(content, kind, path)
+
+
+def validate(content: dict[str, Any], kind: type[ConfigT], path: Path) -> ConfigT:
+    """`content` as a `kind`; relative paths are taken relative to the folder of `path`."""
+    try:
+        return kind.model_validate(content, context={"folder": path.parent})
+    except ValidationError as error:
+        lines = "; ".join(_explain(detail, kind) for detail in error.errors())
+        raise GraphoptError(f"config {path}: {lines}") from error
+
+
+def _explain(detail: Any, kind: type[BaseModel]) -> str:
+    location = [part for part in detail["loc"] if isinstance(part, str | int)]
+    where = ".".join(str(part) for part in location) or "top level"
+    if detail["type"] == "extra_forbidden":
+        known = _keys_at(kind, location[:-1])
+        return f"unknown key '{where}'; {did_you_mean(str(location[-1]), known)}"
+    if detail["type"] == "missing":
+        return f"key '{where}' is missing"
+    message = detail["msg"].removeprefix("Value error, ")
+    if detail["type"] == "value_error" and isinstance(detail["input"], dict):  # about keys together, which it names
+        return message if not location else f"key '{where}': {message}"
+    return f"key '{where}': {message}, found {detail['input']!r}"
+
+
+def _keys_at(kind: type[BaseModel], location: list[str | int]) -> list[str]:
+    """The keys that `kind` allows at a nested location."""
+    model: Any = kind
+    for part in location:
+        field = model.model_fields.get(part) if isinstance(part, str) else None
+        nested = _classes(field.annotation) if field is not None else [model]
+        model = next((a for a in nested if issubclass(a, BaseModel)), model)
+    return list(model.model_fields)
+
+
+def _classes(annotation: Any) -> list[type]:
+    if isinstance(annotation, type):
+        return [annotation]
+    return [found for part in getattr(annotation, "__args__", ()) for found in _classes(part)]

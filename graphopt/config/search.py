@@ -1,0 +1,82 @@
+"""`search:` of a pipeline."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import (
+    Field,
+    field_validator,
+)
+
+from graphopt.config.keys import Count, Patches, Strict
+from graphopt.errors import did_you_mean
+
+METHODS = ("entropy", "darts", "gumbel", "proxyless", "milp", "greedy", "evolution", "random")
+FORWARDS = ("soft", "gumbel", "path", "straight-through")
+Share = Annotated[float, Field(gt=0, le=1)]
+
+
+def _known(value: str, names: tuple[str, ...]) -> str:
+    if value not in names:
+        raise ValueError(f"'{value}' is not known; {did_you_mean(value, names)}")
+    return value
+
+
+class ObjectiveConfig(Strict):
+    """What the hardware terms ask for beside the latency. Memory and parameters are shares of the original's."""
+
+    targets: Literal["mix", "worst"] = Field(
+        default="mix", description="several targets: their weighted sum, or the one that is furthest from its goal"
+    )
+    memory: Share | None = None
+    parameters: Share | None = None
+    memory_weight: float = Field(default=40.0, ge=0)
+    parameter_weight: float = Field(default=40.0, ge=0)
+
+
+class SearchConfig(Strict):
+    """The search. `latency`: the goal, as a share of the original's, on every searched target."""
+
+    method: str = Field(default="entropy", description=", ".join(METHODS))
+    forward: str | None = Field(default=None, description=f"{', '.join(FORWARDS)}; the method's own by default")
+    latency: Share = 0.6
+    objective: ObjectiveConfig = ObjectiveConfig()
+    pareto: list[Share] = Field(default=[], description="further goals, for a front of networks")
+    baselines: list[str] = Field(default=[], description="further methods, to be drawn beside the front")
+    warm_up_steps: int = Field(default=20, ge=0)
+    steps: int = Field(default=120, ge=1)
+    patches: Patches = Field(default=(8, 64), description="patches in a batch, and their size")
+    matching_steps: int = Field(default=10, ge=0, description="steps that train each candidate alone to its site")
+    matching_rate: float = Field(default=1e-2, gt=0)
+    held_out: float = Field(default=0.25, gt=0, lt=1, description="share of the photographs that choices train on")
+    learning_rate: float = Field(default=1e-3, gt=0)
+    choice_learning_rate: float = Field(default=0.1, gt=0)
+    distillation: float = Field(default=0.5, ge=0, description="weight of the loss against the original's output")
+    sensitivity: float = Field(default=3.0, ge=0, description="weight of what each candidate alone loses, in dB")
+    entropy: float = Field(default=3.0, ge=0, description="largest weight of the normalised entropy")
+    latency_weight: float = Field(default=40.0, ge=0)
+    temperature: tuple[Annotated[float, Field(gt=0)], Annotated[float, Field(gt=0)]] = (1.0, 0.05)
+    evaluations: int = Field(default=100, ge=2, description="networks that `random` and `evolution` judge")
+    record_every: int = Field(default=10, ge=1)
+    seed: Count = 0
+
+    @field_validator("method")
+    @classmethod
+    def _known_method(cls, value: str) -> str:
+        return _known(value, METHODS)
+
+    @field_validator("baselines")
+    @classmethod
+    def _known_baselines(cls, value: list[str]) -> list[str]:
+        return [_known(name, METHODS) for name in value]
+
+    @field_validator("forward")
+    @classmethod
+    def _known_forward(cls, value: str | None) -> str | None:
+        return value if value is None else _known(value, FORWARDS)
+
+    @property
+    def budget(self) -> int:
+        """Training steps of every method: each is a batch forward and backward; a batch forward counts a third."""
+        return self.warm_up_steps + 2 * self.steps
