@@ -114,7 +114,7 @@ def _share(ms: float, cost: NetworkCost) -> str:
 
 
 def _cost_of_operators(ops: Path, output: Path | None, model: str | None, target: list[str], as_json: bool) -> None:
-    from graphopt.cost.operators import read_operators, write_prices
+    from graphopt.cost.operator_files import read_operators, write_prices
     from graphopt.cost.target import load_target
 
     if output is None or model is not None or len(target) != 1:

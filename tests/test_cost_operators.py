@@ -9,7 +9,8 @@ import pytest
 from conftest import Call
 
 from graphopt.cost.kernel_model import price
-from graphopt.cost.operators import Operator, operator_kernels, operator_price, read_operators
+from graphopt.cost.operator_files import read_operators
+from graphopt.cost.operators import Operator, operator_kernels, operator_price
 from graphopt.cost.target import load_target
 from graphopt.errors import GraphoptError
 

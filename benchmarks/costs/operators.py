@@ -13,7 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import spearmanr
 
-from graphopt.cost.operators import Operator, read_operators
+from graphopt.cost.operator_files import read_operators
+from graphopt.cost.operators import Operator
 from graphopt.errors import GraphoptError
 
 Array = NDArray[np.float64]
