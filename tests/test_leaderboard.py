@@ -58,6 +58,7 @@ def test_the_agreement_is_of_what_was_published_alone() -> None:
     found = agreement(rows)
     assert found is not None
     assert (found.networks, found.spearman) == (3, 1.0)
+    assert found.p_value == pytest.approx(1 / 3)  # two of the six orders are perfect, one of them backwards
     assert found.ratios == (0.5, pytest.approx(0.5 ** (1 / 3)), 2.0)
     swapped = agreement([row("a", 1, 5), row("b", 10, 2), row("c", 100, 50)])
     assert swapped is not None
