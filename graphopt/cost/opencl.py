@@ -107,10 +107,6 @@ class Device:
         self._built: dict[Program, Any] = {}
         self.name = str(self._device.name)
 
-    @property
-    def has_fp16(self) -> bool:
-        return "cl_khr_fp16" in self._device.extensions.split()
-
     def run(self, program: Program, arrays: Mapping[str, NDArray[Any]], outputs: Sequence[str]) -> None:
         """Runs the launches in order. `arrays` are the kernel's tensors by name; those of `outputs` are written."""
         flags = self._cl.mem_flags.READ_WRITE | self._cl.mem_flags.COPY_HOST_PTR

@@ -220,7 +220,3 @@ def _plain(content: Any) -> Any:
     if hasattr(content, "value"):
         return content.value
     return [_plain(part) for part in content]
-
-
-def _last_line(error: BaseException) -> str:
-    return last_line(error)
