@@ -7,7 +7,7 @@ import json
 import os
 import shutil
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -28,11 +28,6 @@ def digest(*parts: Any) -> str:
 
 def file_digest(path: Path) -> str:
     return hashlib.sha256(path.read_bytes()).hexdigest()[:20]
-
-
-def files_digest(paths: Iterable[Path]) -> str:
-    """A hash of names and contents."""
-    return digest(*[(path.name, file_digest(path)) for path in paths])
 
 
 @dataclass

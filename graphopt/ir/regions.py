@@ -1,4 +1,4 @@
-"""Structure of a graph, as networkx sees it: convex regions, what lies between tensors, and regions as graphs."""
+"""Structure of a graph, as networkx sees it: convex regions, their contexts, and regions as graphs."""
 
 from __future__ import annotations
 
@@ -35,19 +35,6 @@ class Regions:
         for node in self.graph.nodes:
             flow.add_edges_from((node.name, user.name) for out in node.outputs for user in out.outputs)
         return flow
-
-    def between(self, inputs: Collection[str], output: str) -> list[str]:
-        """The nodes that compute tensor `output` from the tensors `inputs`, in order."""
-        tensors = self.graph.tensors()
-        found: set[str] = set()
-        pending = [tensors[output]]
-        while pending:
-            tensor = pending.pop()
-            if tensor.name in inputs or not tensor.inputs or tensor.inputs[0].name in found:
-                continue
-            found.add(tensor.inputs[0].name)
-            pending += tensor.inputs[0].inputs
-        return self.sort(found)
 
     def sort(self, names: Iterable[str]) -> list[str]:
         return sorted(names, key=self.order.__getitem__)
