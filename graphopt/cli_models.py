@@ -46,15 +46,13 @@ def export(
     if not output.parent.is_dir():
         raise GraphoptError(f"cannot write {output}: the folder {output.parent} does not exist")
     import onnx
-    import torch
 
     from graphopt.models.checkpoints import load_weights
     from graphopt.models.source import check_export, export_network, parse_size
-    from graphopt.models.zoo import build
+    from graphopt.models.zoo import build_random
 
     height, width = parse_size(size)
-    torch.manual_seed(seed)
-    network = build(name).eval()
+    network = build_random(name, seed).eval()
     if weights is not None:
         load_weights(network, None, weights)
     model = export_network(network, (height, width))

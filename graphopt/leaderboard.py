@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import onnx
 
@@ -15,10 +14,8 @@ from graphopt.cost.network import network_cost
 from graphopt.cost.target import Target
 from graphopt.errors import GraphoptError
 from graphopt.ir.canonical import canonical, read_onnx
-from graphopt.models.zoo import NETWORKS, Entry, Published, build
-
-if TYPE_CHECKING:
-    from graphopt.models.zoo import Network
+from graphopt.models.source import export_random
+from graphopt.models.zoo import NETWORKS, Entry, Published, unfilled
 
 CHALLENGE_TARGET = "exynos2100-mali-g78"
 CHALLENGE_SIZE = (480, 720)
@@ -79,8 +76,8 @@ def price_entry(
     """The row of a published network, built with random weights, at `size` (height, width) of the image."""
     say(0.0, f"{entry.name}: building")
     height, width = (extent // 2 if entry.is_raw else extent for extent in size)
-    model = _built(entry, (height, width), cache.folder.parent / "exports")
-    network = _unfilled(entry)
+    model = export_random(entry.name, (height, width), cache.folder.parent / "exports")
+    network = unfilled(entry.name)
     compared = target.name == CHALLENGE_TARGET and size == CHALLENGE_SIZE
     row = _row(
         entry,
@@ -147,32 +144,6 @@ def agreement(rows: Sequence[Row]) -> Agreement | None:
     ratios = [ratio for _, _, ratio in pairs if ratio is not None]
     spread = (min(ratios), geometric_mean(ratios), max(ratios))
     return Agreement(len(pairs), float(found.statistic), float(found.pvalue), spread)
-
-
-def _unfilled(entry: Entry) -> Network:
-    """The network without memory for its weights."""
-    import torch
-
-    with torch.device("meta"):
-        return build(entry.name)
-
-
-def _built(entry: Entry, size: tuple[int, int], folder: Path) -> onnx.ModelProto:
-    """The canonical model with random weights; exports are kept in `folder`."""
-    import torch
-
-    from graphopt.models.source import code_hash, export_network
-
-    kept = folder / f"{entry.name}-{code_hash()}-{size[0]}x{size[1]}.onnx"
-    if kept.exists():
-        return read_onnx(kept)
-    torch.manual_seed(0)
-    model = canonical(export_network(build(entry.name), size), None, entry.name)
-    folder.mkdir(parents=True, exist_ok=True)
-    temporary = kept.with_suffix(f".{os.getpid()}.tmp")
-    onnx.save(model, temporary)
-    os.replace(temporary, kept)
-    return model
 
 
 def _row(

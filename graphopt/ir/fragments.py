@@ -28,15 +28,7 @@ class Fragment:
         copies: dict[str, gs.Tensor] = {}
 
         def copied(tensor: gs.Tensor) -> gs.Tensor:
-            if tensor.is_empty():
-                return gs.Variable.empty()
-            if tensor.name not in copies:
-                copies[tensor.name] = (
-                    gs.Constant(tensor.name, tensor.values)
-                    if isinstance(tensor, gs.Constant)
-                    else gs.Variable(tensor.name, tensor.dtype, tensor.shape)
-                )
-            return copies[tensor.name]
+            return copied_once(tensor, copies)
 
         nodes = [
             gs.Node(n.op, n.name, dict(n.attrs), [copied(t) for t in n.inputs], [copied(t) for t in n.outputs])
@@ -44,3 +36,16 @@ class Fragment:
         ]
         outputs = {name: copied(tensor) for name, tensor in self.outputs.items()}
         return Fragment(nodes, outputs, [copied(tensor) for tensor in self.constants])
+
+
+def copied_once(tensor: gs.Tensor, copies: dict[str, gs.Tensor]) -> gs.Tensor:
+    """A tensor of its own with the same name, the one in `copies` where there is one; constants share their values."""
+    if tensor.is_empty():
+        return gs.Variable.empty()
+    if tensor.name not in copies:
+        copies[tensor.name] = (
+            gs.Constant(tensor.name, tensor.values)
+            if isinstance(tensor, gs.Constant)
+            else gs.Variable(tensor.name, tensor.dtype, tensor.shape)
+        )
+    return copies[tensor.name]

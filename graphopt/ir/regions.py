@@ -8,7 +8,7 @@ from functools import cached_property
 import networkx as nx
 import onnx_graphsurgeon as gs
 
-from graphopt.ir.fragments import Fragment
+from graphopt.ir.fragments import Fragment, copied_once
 
 ANCHORS = frozenset({"Conv", "ConvTranspose", "MatMul", "Gemm"})  # kernels into which the ops around them fuse
 
@@ -117,15 +117,7 @@ def region_graph(
     copies: dict[str, gs.Tensor] = {}
 
     def copy(tensor: gs.Tensor) -> gs.Tensor:
-        if tensor.is_empty():
-            return gs.Variable.empty()
-        if tensor.name not in copies:
-            copies[tensor.name] = (
-                gs.Constant(tensor.name, tensor.values)
-                if isinstance(tensor, gs.Constant)
-                else gs.Variable(tensor.name, tensor.dtype, tensor.shape)
-            )
-        return copies[tensor.name]
+        return copied_once(tensor, copies)
 
     replaced: Mapping[str, gs.Tensor] = fragment.outputs if fragment else {}
     nodes = []

@@ -17,7 +17,7 @@ from graphopt.errors import GraphoptError, did_you_mean
 from graphopt.ir.canonical import canonical, check_same, fix_shapes, input_shape, read_onnx
 from graphopt.ir.session import OnnxSession
 from graphopt.models.shipped import SHIPPED
-from graphopt.models.zoo import NETWORKS
+from graphopt.models.zoo import NETWORKS, build_random
 
 if TYPE_CHECKING:
     from graphopt.models.zoo import Network
@@ -102,6 +102,19 @@ def export_network(network: Network, resolution: tuple[int, int]) -> onnx.ModelP
         )
     assert program is not None
     model: onnx.ModelProto = program.model_proto
+    return model
+
+
+def export_random(name: str, resolution: tuple[int, int], folder: Path) -> onnx.ModelProto:
+    """The canonical model of a published network with random weights; exports are kept in `folder`."""
+    kept = folder / f"{name}-{code_hash()}-{resolution[0]}x{resolution[1]}.onnx"
+    if kept.exists():
+        return read_onnx(kept)
+    model = canonical(export_network(build_random(name), resolution), None, name)
+    folder.mkdir(parents=True, exist_ok=True)
+    temporary = kept.with_suffix(f".{os.getpid()}.tmp")
+    onnx.save(model, temporary)
+    os.replace(temporary, kept)
     return model
 
 

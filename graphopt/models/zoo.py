@@ -126,6 +126,22 @@ def build(name: str, options: Mapping[str, Any] | None = None) -> Network:
     return network
 
 
+def unfilled(name: str) -> Network:
+    """A network of NETWORKS without memory for its weights: to count them."""
+    import torch
+
+    with torch.device("meta"):
+        return build(name)
+
+
+def build_random(name: str, seed: int = 0) -> Network:
+    """A network of NETWORKS whose random weights are the same each time."""
+    import torch
+
+    torch.manual_seed(seed)
+    return build(name)
+
+
 def describe(network: Network) -> tuple[str, dict[str, Any]]:
     """A name and options that `build` makes the same network from."""
     kind = type(network).__name__
