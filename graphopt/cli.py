@@ -67,8 +67,12 @@ def pretrain(
     from graphopt.config.training import PretrainConfig
 
     settings = read_config(config, PretrainConfig)
-    changes = {key: value for key, value in (("images", images), ("output", output)) if value}
-    settings = settings.model_copy(update={**changes, "data": None} if images else changes)
+    if images and settings.data is not None:  # the noise stays as the file says
+        settings = settings.model_copy(update={"data": settings.data.model_copy(update={"train": images})})
+    elif images:
+        settings = settings.model_copy(update={"images": images})
+    if output:
+        settings = settings.model_copy(update={"output": output})
     from graphopt.train.commands import pretrain_to_file
 
     with progress(announce=False) as report:

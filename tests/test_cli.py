@@ -209,6 +209,19 @@ def test_pretrain_takes_images_and_output_from_the_command_line(call: Call, phot
     assert call("evaluate", "--model", "w.safetensors", "--data", photographs)[0] == 0
 
 
+def test_photographs_from_the_command_line_leave_the_noise_of_the_file(
+    call: Call, photographs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen = []
+    monkeypatch.setattr("graphopt.train.commands.pretrain_to_file", lambda config, report: seen.append(config.source))
+    (tmp_path / "train.yaml").write_text(
+        "data: {train: [nowhere], sigma: [10, 55], mixup: 1.2, vary: false}\noutput: unused.safetensors\nsteps: 2\n"
+    )
+    assert call("pretrain", "train.yaml", "--images", photographs)[0] == 0
+    (source,) = seen
+    assert (source.train, source.sigma, source.mixup, source.vary) == ([photographs], (10, 55), 1.2, False)
+
+
 MISTAKES: list[tuple[list[Any], str]] = [
     (["cost", "nafnet-width", "--target", "host-cpu"], "unknown model 'nafnet-width'; did you mean"),
     (["cost", "half.onnx", "--target", "host-cpo"], "target 'host-cpo' is not known; did you mean 'host-cpu'?"),
