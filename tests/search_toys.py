@@ -9,6 +9,7 @@ from typing import ClassVar
 
 import numpy as np
 import onnx
+import torch
 
 from graphopt import Contract, Pass, op, pattern, per_channel
 from graphopt.config.search import SearchConfig
@@ -148,9 +149,10 @@ def problem_of(space: Space, tmp_path: Path, goal: float = 2.0, lost: dict[str, 
         name: {option: 0.0 if option == "keep" else (lost or {}).get(name.split("/")[0], 0.0) for option in c.options}
         for name, c in space.choices.items()
     }
+    judged = PatchSampler(images, 5.0, np.random.default_rng(2)).batch(2, 16)
     return Problem(
         space, hardware_of(space, goal, config=config), config, Supernet(space), sensitivity, teacher_of(space.graph),
-        for_weights, for_choices, tmp_path / "state.pt",
+        for_weights, for_choices, (torch.from_numpy(judged[0]), torch.from_numpy(judged[1])), tmp_path / "state.pt",
     )  # fmt: skip
 
 

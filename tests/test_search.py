@@ -128,19 +128,27 @@ def test_finds_the_right_answer_of_a_toy_space(tmp_path: Path) -> None:
     assert result.history[0].phase == "warm-up"
 
 
-def test_a_killed_search_goes_on(tmp_path: Path) -> None:
+@pytest.mark.parametrize(("share", "step"), [(0.2, 21), (0.45, 45), (0.8, 101)])
+def test_a_killed_search_goes_on(share: float, step: int, tmp_path: Path) -> None:
+    """5 steps of warm-up, 40 of search, then 80 that train what was chosen: the same decision, the same end."""
     space = toy_space(Drop())
 
-    def stop(share: float, words: str) -> None:
-        if share > 0.6:
+    def stop(done: float, words: str) -> None:
+        if done > share:
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
         search_of(space, tmp_path).run(stop)
     seen: list[str] = []
     result = search_of(space, tmp_path).run(lambda share, words: seen.append(words))
-    assert seen[0] == "goes on at step 41"
-    assert [record.step for record in result.history] == [0, 20, 40, 60, 80, 84]
+    assert seen[0] == f"goes on at step {step}"
+    assert [(record.step, record.phase) for record in result.history] == [
+        (0, "warm-up"), (20, "search"), (40, "search"), (44, "search"),
+        (60, "chosen"), (80, "chosen"), (100, "chosen"), (120, "chosen"), (124, "chosen"),
+    ]  # fmt: skip
+    (tmp_path / "whole").mkdir()
+    whole = search_of(space, tmp_path / "whole").run(lambda share, words: None)
+    assert (result.selection, result.rounding) == (whole.selection, whole.rounding)
 
 
 def test_nan_stops_the_search_and_says_what_to_lower(tmp_path: Path) -> None:

@@ -22,7 +22,7 @@ from graphopt.search.hardware import Goals, Hardware
 from graphopt.search.milp import reachable
 from graphopt.search.problem import WeightTraining
 from graphopt.search.sampling import routing
-from graphopt.search.selection import decide, meet_goal
+from graphopt.search.selection import meet_goal
 from graphopt.train.data import PatchSampler, Photograph
 
 RIGHT = {"first": "drop", "second": "keep", "third": "drop"}
@@ -41,8 +41,8 @@ def silent(share: float, words: str) -> None:
 def test_every_method_finds_the_right_answer_of_a_toy_space(method: str, tmp_path: Path) -> None:
     space = toy_space(Drop())
     result = search_of(space, tmp_path, lost=LOST, method=method, steps=120).run(silent)
-    assert short(decide(space, result.probabilities)) == RIGHT
-    assert result.history[-1].phase == "search"
+    assert short(result.selection) == RIGHT
+    assert result.history[-1].phase == "chosen"
     assert (tmp_path / "state.pt").exists()
 
 
@@ -74,7 +74,8 @@ def test_a_killed_baseline_goes_on(method: str, tmp_path: Path) -> None:
     (tmp_path / "whole").mkdir()
     whole = search_of(space, tmp_path / "whole", **changes).run(silent)
     assert [record.step for record in result.history] == [record.step for record in whole.history]
-    assert short(decide(space, result.probabilities)) == short(decide(space, whole.probabilities))
+    assert short(result.selection) == short(whole.selection)
+    assert result.probabilities == whole.probabilities
 
 
 @pytest.mark.parametrize(("method", "choosing"), [("milp", 0), ("greedy", 0), ("random", 9), ("evolution", 9)])

@@ -54,6 +54,10 @@ class SearchConfig(Strict):
     choice_learning_rate: float = Field(default=0.1, gt=0)
     distillation: float = Field(default=0.5, ge=0, description="weight of the loss against the original's output")
     sensitivity: float = Field(default=3.0, ge=0, description="weight of what each candidate alone loses, in dB")
+    sensitivity_start: float = Field(default=10.0, ge=0, description="logits start at minus this times it")
+    settle: float = Field(
+        default=0.5, ge=0, lt=1, description="share of the steps, at the end, that train the chosen network alone"
+    )
     entropy: float = Field(default=3.0, ge=0, description="largest weight of the normalised entropy")
     latency_weight: float = Field(default=40.0, ge=0)
     temperature: tuple[Annotated[float, Field(gt=0)], Annotated[float, Field(gt=0)]] = (1.0, 0.05)

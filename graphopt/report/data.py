@@ -86,7 +86,7 @@ class HistoryPoint:
     """
 
     step: int
-    phase: Literal["warm-up", "search"]
+    phase: Literal["warm-up", "search", "chosen"]
     entropy: float
     temperature: float
     expected_ms: Mapping[str, float]

@@ -117,7 +117,7 @@ def _search_curves(data: ReportData) -> list[tuple[str, str, Markup]]:
     if not data.history:
         return []
     steps = [point.step for point in data.history]
-    begin = next((point.step for point in data.history if point.phase == "search"), None)
+    phases = plots.phases_of(data.history)
     targets = dict.fromkeys(name for point in data.history for name in point.expected_ms)
     titles = {target.name: target.title for target in data.targets}
     nan = float("nan")
@@ -134,7 +134,7 @@ def _search_curves(data: ReportData) -> list[tuple[str, str, Markup]]:
     found = []
     for number, (title, form, values, unit, limits, log) in enumerate(series):
         svg = plots.curve(f"search{number}", f"{title} over the steps of the search", steps, values, unit=unit,
-                          limits=limits, search_from=begin, log=log)  # fmt: skip
+                          limits=limits, phases=phases, log=log)  # fmt: skip
         if svg:
             found.append((title, _span(values, form), Markup(svg)))
     return found

@@ -41,13 +41,13 @@ def curve(
     *,
     unit: str = "",
     limits: tuple[float, float] | None = None,
-    search_from: int | None = None,
+    phases: Mapping[str, int] | None = None,
     log: bool = False,
 ) -> str:
     """`values` over `steps`; points that are not finite are left out, and "" is returned where none is left.
 
-    `name` makes the ids in the SVG unique on a page, `label` is read out by screen readers. `search_from` marks the
-    step at which the warm-up ended.
+    `name` makes the ids in the SVG unique on a page, `label` is read out by screen readers. `phases` marks the
+    steps at which they began.
     """
     every = max(1, -(-len(steps) // POINTS))
     last = len(steps) - 1
@@ -71,7 +71,7 @@ def curve(
             axes.set_ylim(*limits)
         axes.set_xlabel("step")
         axes.set_ylabel(unit)
-        _steps(axes, steps[0], steps[-1], search_from)
+        _steps(axes, steps[0], steps[-1], phases or {})
         return svg_text(figure, name, label)
 
 
@@ -131,8 +131,7 @@ def probability_map(name: str, label: str, choices: Sequence[ChoiceRow], history
         axes.set_yticks(np.arange(len(choices)) + 0.5, [choice.block for choice in choices], fontsize=7)
         axes.spines[:].set_visible(False)
         axes.set_xlabel("step")
-        search = next((point.step for point in history if point.phase == "search"), None)
-        _steps(axes, first, last, search)
+        _steps(axes, first, last, phases_of(history))
         return svg_text(figure, name, label)
 
 
@@ -148,15 +147,21 @@ def _pixel(names: Sequence[str], probabilities: Sequence[float], colours: Mappin
     return np.array([*bytes.fromhex(colour), alpha], np.uint8)
 
 
-def _steps(axes: Any, first: int, last: int, search_from: int | None) -> None:
-    """The axis of steps, with a line where the search began."""
+def phases_of(history: Sequence[HistoryPoint]) -> dict[str, int]:
+    """The first step of each phase of a search; the warm-up begins every one and needs no mark."""
+    return {point.phase: point.step for point in reversed(history) if point.phase != "warm-up"}
+
+
+def _steps(axes: Any, first: int, last: int, phases: Mapping[str, int]) -> None:
+    """The axis of steps, with a line where each phase began."""
     axes.set_xlim(first, max(last, first + 1))
     axes.xaxis.set_major_locator(MaxNLocator(5, integer=True))
     axes.margins(x=0)
-    if search_from is not None and first < search_from < last:
-        axes.axvline(search_from, color=MUTED, linewidth=0.8, linestyle=(0, (3, 2)))
-        axes.annotate("search", (search_from, 1), (2, 1), xycoords=("data", "axes fraction"),
-                      textcoords="offset points", fontsize=7, color=MUTED)  # fmt: skip
+    for name, begin in phases.items():
+        if first < begin < last:
+            axes.axvline(begin, color=MUTED, linewidth=0.8, linestyle=(0, (3, 2)))
+            axes.annotate(name, (begin, 1), (2, 1), xycoords=("data", "axes fraction"),
+                          textcoords="offset points", fontsize=7, color=MUTED)  # fmt: skip
 
 
 def svg_text(figure: Figure, name: str, label: str) -> str:

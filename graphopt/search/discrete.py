@@ -8,8 +8,7 @@ from typing import Any
 
 import torch
 
-from graphopt.ir.space import KEEP, Selection
-from graphopt.search.problem import Problem, Record, Report, SearchResult, WeightTraining, save_state
+from graphopt.search.problem import Problem, Record, Report, SearchResult, WeightTraining, one_hot, save_state
 
 # Chooses; returns the selection and the training steps that this took. `report` takes a share and words.
 Chooser = Callable[[Problem, Report], tuple[dict[str, str], int]]
@@ -39,24 +38,18 @@ class DiscreteSearch:
             first = saved["step"]
             self.history = [Record(**record) for record in saved["history"]]
             report(0.5 + first / max(1, total) / 2, f"goes on at step {spent + first}")
-        probabilities = self._one_hot(selection)
+        probabilities = one_hot(self.problem.space, selection)
         self.problem.reseed(spent + first)
         for step in range(first, total):
             loss = weights.update(step, selection=selection)
             if step % self.config.record_every == 0 or step == total - 1:
                 costs = self.problem.hardware.costs(selection)
-                self.history.append(Record(spent + step, "search", loss, 0.0, 1.0, costs, probabilities))
+                self.history.append(Record(spent + step, "chosen", loss, 0.0, 1.0, costs, probabilities))
                 self._save(selection, spent, weights, step + 1)
             words = f"chosen; trains step {step + 1}/{total}, {-loss:.2f} dB"
             report(0.5 + (step + 1) / total / 2, words)
         self._save(selection, spent, weights, total)
-        return SearchResult(probabilities, self.history)
-
-    def _one_hot(self, selection: Selection) -> dict[str, list[float]]:
-        return {
-            name: [float(option == selection.get(name, KEEP)) for option in choice.options]
-            for name, choice in self.problem.space.choices.items()
-        }
+        return SearchResult(probabilities, selection, history=self.history)
 
     def _saved(self) -> dict[str, Any] | None:
         if not self.problem.state.exists():

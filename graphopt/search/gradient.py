@@ -1,4 +1,6 @@
-"""Differentiable search: warm up the weights, then weights and probabilities in turn, on disjoint patches.
+"""Differentiable search: warm up the weights, then weights and probabilities in turn, on disjoint patches; then decide.
+
+What is left of the budget trains the network that was chosen.
 
 L = L_restore + w_kd * L_output + lambda(t) * (1/N) sum_i H(p_i) / ln K_i + w_s * E[s] + hardware terms
 """
@@ -12,8 +14,18 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from graphopt.search.decision import decide_within
 from graphopt.search.objective import Expectation, entropy_weight, normalised_entropy, temperature
-from graphopt.search.problem import Problem, Record, Report, SearchResult, WeightTraining, save_state
+from graphopt.search.problem import (
+    Problem,
+    Record,
+    Report,
+    Rounding,
+    SearchResult,
+    WeightTraining,
+    one_hot,
+    save_state,
+)
 from graphopt.search.sampling import routing
 
 
@@ -48,37 +60,83 @@ class GradientSearch:
             space, {n: [problem.sensitivity[n][o] for o in c.options] for n, c in space.choices.items()}
         )
         self.ways = {n: len(c.options) - len(table.exact[n]) for n, c in space.choices.items()}
-        self.steps = config.warm_up_steps + config.steps
+        choosing = max(1, round(config.steps * (1 - config.settle)))
+        self.searching = config.warm_up_steps + choosing
+        self.steps = self.searching + 2 * (config.steps - choosing)  # a step of the search takes two batches
         self.weights = WeightTraining(problem, self.steps)
         self.for_choices = torch.optim.Adam(
             self.supernet.architecture_parameters(), config.choice_learning_rate, (0.5, 0.999)
         )
         self.step = 0
         self.history: list[Record] = []
+        self.result: SearchResult | None = None
+        if method.sensitivity:
+            self._start_from_sensitivities()
 
     def run(self, report: Report) -> SearchResult:
         """Trains until the end. NaN stops it with the last good checkpoint kept."""
         self._resume(report)
+        while self.step < self.searching:
+            self._search(report)
+        if self.result is None:
+            self.result = self._decided()
+        one = one_hot(self.problem.space, self.result.selection)
         while self.step < self.steps:
-            searching = self.step >= self.config.warm_up_steps
-            progress = max(0.0, (self.step - self.config.warm_up_steps) / max(1, self.config.steps - 1))
-            tau = temperature(progress, *self.config.temperature)
-            if searching:
-                self._update_choices(progress, tau)
-            random = self.problem.generator(self.step, 0)
-            loss = self.weights.update(self.step, **routing(self.way, self.supernet, tau, random, for_choices=False))
-            if self.step % self.config.record_every == 0 or self.step == self.steps - 1:
-                self._record("search" if searching else "warm-up", loss, tau)
-                self._save()
-            self.step += 1
-            if self.step == self.config.warm_up_steps and self.problem.warm is not None:
-                save_state(self.problem.warm, self._parts(self.step))
-            last = self.history[-1]
-            words = f"{last.phase} step {self.step}/{self.steps}, {-loss:.2f} dB, entropy {last.entropy:.2f}"
-            report(self.step / self.steps, words)
+            self._train_chosen(self.result.selection, one, report)
         self._save()
-        final = self.supernet.probabilities(self.config.temperature[1])
-        return SearchResult({name: p.detach().tolist() for name, p in final.items()}, self.history)
+        self.result.history = self.history
+        return self.result
+
+    def _search(self, report: Report) -> None:
+        """One step of the warm-up, or of the search: choices, then weights."""
+        warm_up = self.config.warm_up_steps
+        progress = max(0, self.step - warm_up) / max(1, self.searching - warm_up - 1)
+        tau = temperature(progress, *self.config.temperature)
+        if self.step >= warm_up:
+            self._update_choices(progress, tau)
+        random = self.problem.generator(self.step, 0)
+        loss = self.weights.update(self.step, **routing(self.way, self.supernet, tau, random, for_choices=False))
+        if self.step % self.config.record_every == 0 or self.step == self.searching - 1:
+            self._record("search" if self.step >= warm_up else "warm-up", loss, tau)
+            self._save()
+        self.step += 1
+        if self.step == warm_up and self.problem.warm is not None:
+            save_state(self.problem.warm, self._parts(self.step))
+        last = self.history[-1]
+        words = f"{last.phase} step {self.step}/{self.steps}, {-loss:.2f} dB, entropy {last.entropy:.2f}"
+        report(self.step / self.steps, words)
+
+    def _train_chosen(self, selection: dict[str, str], one: dict[str, list[float]], report: Report) -> None:
+        loss = self.weights.update(self.step, selection=selection)
+        if self.step % self.config.record_every == 0 or self.step == self.steps - 1:
+            costs, tau = self.problem.hardware.costs(selection), self.config.temperature[1]
+            self.history.append(Record(self.step, "chosen", loss, 0.0, tau, costs, one))
+            self._save()
+        self.step += 1
+        report(self.step / self.steps, f"chosen; trains step {self.step}/{self.steps}, {-loss:.2f} dB")
+
+    @torch.no_grad()
+    def _start_from_sensitivities(self) -> None:
+        """alpha_ik = -start * s_ik, so that the first mixtures are of what is likely to stay."""
+        for name, choice in self.problem.space.choices.items():
+            alpha = self.supernet.logits(name)
+            lost = torch.tensor([self.problem.sensitivity[name][option] for option in choice.options])
+            alpha.copy_(torch.where(alpha.isfinite(), -self.config.sensitivity_start * lost.clamp_min(0), alpha))
+
+    @torch.no_grad()
+    def _decided(self) -> SearchResult:
+        """What the probabilities say, within the goals; and what rounding them costs before any further training."""
+        problem = self.problem
+        p = self.supernet.probabilities(self.config.temperature[1])
+        likely = {name: values.tolist() for name, values in self.supernet.probabilities().items()}
+        decision = decide_within(problem.hardware, likely, problem.sensitivity if self.method.sensitivity else None)
+        return SearchResult(
+            {name: values.tolist() for name, values in p.items()},
+            decision.selection,
+            decision.turned,
+            decision.restored,
+            Rounding(problem.psnr(probabilities=p), problem.psnr(selection=decision.selection)),
+        )
 
     def _update_choices(self, progress: float, tau: float) -> None:
         random = self.problem.generator(self.step, 1)
@@ -114,6 +172,7 @@ class GradientSearch:
             "choices": self.for_choices.state_dict(),
             "step": step,
             "history": [asdict(record) for record in self.history],
+            "result": None if self.result is None else asdict(self.result),
         }
 
     def _save(self) -> None:
@@ -134,5 +193,8 @@ class GradientSearch:
         self.for_choices.load_state_dict(saved["choices"])
         self.step = min(saved["step"], self.steps)
         self.history = [Record(**record) for record in saved["history"]]
+        if saved["result"] is not None:
+            rounding = Rounding(**saved["result"]["rounding"])
+            self.result = SearchResult(**{**saved["result"], "rounding": rounding, "history": self.history})
         self.problem.reseed(self.step)
         report(self.step / self.steps, f"goes on at step {self.step}")

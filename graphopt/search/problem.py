@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from graphopt.config.search import SearchConfig
 from graphopt.errors import GraphoptError
-from graphopt.ir.space import Space
+from graphopt.ir.space import KEEP, Selection, Space
 from graphopt.nn.module import GraphModule
 from graphopt.nn.supernet import Supernet
 from graphopt.search.hardware import Hardware
@@ -39,20 +39,45 @@ class Record:
     probabilities: dict[str, list[float]]
 
 
+@dataclass(frozen=True)
+class Rounding:
+    """PSNR (dB) on `Problem.judged` of the soft network, and of the chosen one with the same weights."""
+
+    soft: float
+    chosen: float
+
+
 @dataclass
 class SearchResult:
-    """Final probabilities of every choice, and the history. The supernet holds the trained weights."""
+    """Final probabilities of every choice, the selection, and the history. The supernet holds the trained weights.
+
+    The selection meets every goal; `turned` names the choices whose most probable option could not stay, `restored`
+    those that went back to `keep` as there was room. `rounding` is None where there never was a soft network.
+    """
 
     probabilities: dict[str, list[float]]
+    selection: dict[str, str]
+    turned: list[str] = field(default_factory=list)
+    restored: list[str] = field(default_factory=list)
+    rounding: Rounding | None = None
     history: list[Record] = field(default_factory=list)
+
+
+def one_hot(space: Space, selection: Selection) -> dict[str, list[float]]:
+    """Probabilities of 1 for what is selected. An exact candidate's counts as that of `keep`."""
+    return {
+        name: [float(option == selection.get(name, KEEP)) for option in choice.options]
+        for name, choice in space.choices.items()
+    }
 
 
 @dataclass(frozen=True)
 class Problem:
     """A space to choose in, and all that the choice is judged by. `sensitivity` is in dB, by choice and option.
 
-    `for_weights` and `for_choices` give disjoint patches. `state` is the file that a killed search goes on from;
-    `warm`, where given, one that holds the weights after the warm-up, or will.
+    `for_weights` and `for_choices` give disjoint patches, `judged` are fixed ones: noisy and clean, (N, 3, H, W).
+    `state` is the file that a killed search goes on from; `warm`, where given, one that holds the weights after the
+    warm-up, or will.
     """
 
     space: Space
@@ -63,6 +88,7 @@ class Problem:
     teacher: nn.Module
     for_weights: PatchSampler
     for_choices: PatchSampler
+    judged: tuple[Tensor, Tensor]
     state: Path
     warm: Path | None = None
 
@@ -79,6 +105,14 @@ class Problem:
                 expected = self.teacher(image)
             loss = (loss + share * psnr_loss(restored, expected)) / (1 + share)
         return loss
+
+    @torch.no_grad()
+    def psnr(self, **routing: Any) -> float:
+        """PSNR (dB) of the supernet on `judged`."""
+        noisy, clean = self.judged
+        restored = self.supernet(noisy.to(memory_format=torch.channels_last), **routing)
+        assert isinstance(restored, Tensor)
+        return -float(psnr_loss(restored, clean))
 
     def check(self, loss: Tensor, step: int) -> None:
         if not torch.isfinite(loss):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -24,11 +24,11 @@ from graphopt.search.hardware import Goals, Hardware
 from graphopt.search.matching import match
 from graphopt.search.methods import search_by
 from graphopt.search.milp import reachable
-from graphopt.search.problem import Problem, SearchResult, save_state
-from graphopt.search.selection import decide, meet_goal, with_exact
+from graphopt.search.objective import normalised_entropy
+from graphopt.search.problem import Problem, Rounding, SearchResult, save_state
+from graphopt.search.selection import with_exact
 from graphopt.search.sensitivity import Sensitivity, measure
 from graphopt.train.data import PatchSampler
-from graphopt.train.losses import psnr_loss
 
 Say = Callable[[float, str], None]
 SENSITIVITY_PATCHES = (8, 64)
@@ -122,59 +122,62 @@ class SearchStage:
         warm = place / "warm.pt" if method == config.method and method in METHODS and config.pareto else None
         state = place / f"checkpoint.{_label(config, method, share)}.pt"
         return Problem(
-            space, hardware, config, supernet, sensitivity, self.teacher, for_weights, for_choices, state, warm
+            space,
+            hardware,
+            config,
+            supernet,
+            sensitivity,
+            self.teacher,
+            for_weights,
+            for_choices,
+            self._judged(),
+            state,
+            warm,
         )
 
     def _search(self, method: str, problem: Problem, say: Say) -> dict[str, Any]:
         """One search, its decision, and what it is worth."""
         result: SearchResult = search_by(method, problem).run(say)
         hardware, table, space = problem.hardware, self.table, problem.space
-        decided = decide(space, result.probabilities)
-        met, turned = meet_goal(space, hardware, decided, result.probabilities)
-        selection = with_exact(space, table, met, hardware.weights, hardware.goals.latency_ms)
+        selection = with_exact(space, table, result.selection, hardware.weights, hardware.goals.latency_ms)
+        psnr = problem.psnr(selection=selection)
+        rounding = result.rounding or Rounding(psnr, psnr)
         return {
             "selection": selection,
             "probabilities": result.probabilities,
             "goals_ms": dict(hardware.goals.latency_ms),
             "missed": sorted(hardware.missed(selection)),
-            "turned": turned,
+            "turned": result.turned,
+            "restored": result.restored,
             "sum_of_parts_ms": hardware.costs(selection),
-            **self._judge(problem, result.probabilities, selection),
+            "psnr_soft": rounding.soft,
+            "psnr_rounded": rounding.chosen,
+            "psnr": psnr,
             **_decision(result, hardware),
             "history": [asdict(record) for record in result.history],
         }
 
-    @torch.no_grad()
-    def _judge(
-        self, problem: Problem, probabilities: Mapping[str, Sequence[float]], selection: Mapping[str, str]
-    ) -> dict[str, float]:
-        """PSNR (dB) on fixed held-out patches: of the soft network, and of the chosen one before fine-tuning."""
-        sampler = disjoint(self.samplers(JUDGE, False), self.config.held_out, JUDGE)[1]
-        noisy, clean = (torch.from_numpy(planes) for planes in sampler.batch(*JUDGED))
-        image = noisy.to(memory_format=torch.channels_last)
-        soft = {name: torch.tensor(values) for name, values in probabilities.items()}
-
-        def psnr(**routing: Any) -> float:
-            restored = problem.supernet(image, **routing)
-            assert isinstance(restored, Tensor)
-            return -float(psnr_loss(restored, clean))
-
-        return {"psnr_soft": psnr(probabilities=soft), "psnr": psnr(selection=selection)}
+    def _judged(self) -> tuple[Tensor, Tensor]:
+        """Noisy and clean: patches that no weight and no choice is trained on."""
+        noisy, clean = disjoint(self.samplers(JUDGE, False), self.config.held_out, JUDGE)[1].batch(*JUDGED)
+        return torch.from_numpy(noisy), torch.from_numpy(clean)
 
 
-_SUMMARY = ("sum_of_parts_ms", "missed", "psnr_soft", "psnr", "entropy", "decided")
+_SUMMARY = ("sum_of_parts_ms", "missed", "psnr_soft", "psnr_rounded", "psnr", "entropy", "decided")
 
 
 def _decision(result: SearchResult, hardware: Hardware) -> dict[str, float]:
-    """The entropy at the end, and the share of the choices whose largest probability exceeds 0.9."""
+    """The entropy when it was decided, and the share of the choices whose largest probability exceeds 0.9."""
     exact = hardware.table.exact
     largest = []
     for name, choice in hardware.space.choices.items():
-        p = dict(zip(choice.options, result.probabilities[name], strict=True))
-        p["keep"] += sum(p.pop(option) for option in exact[name])
-        if len(p) > 1:
-            largest.append(max(p.values()))
-    entropy = result.history[-1].entropy if result.history else 0.0
+        row = dict(zip(choice.options, result.probabilities[name], strict=True))
+        row["keep"] += sum(row.pop(option) for option in exact[name])
+        if len(row) > 1:
+            largest.append(max(row.values()))
+    ways = {name: len(choice.options) - len(exact[name]) for name, choice in hardware.space.choices.items()}
+    p = {name: torch.tensor(values) for name, values in result.probabilities.items()}
+    entropy = float(normalised_entropy(p, ways))
     return {"entropy": entropy, "decided": sum(p > 0.9 for p in largest) / max(1, len(largest))}
 
 
