@@ -12,8 +12,9 @@ from PIL import Image
 
 from graphopt.config.training import PretrainConfig
 from graphopt.errors import GraphoptError
-from graphopt.models.checkpoints import load_checkpoint
+from graphopt.models.checkpoints import load_checkpoint, save_checkpoint
 from graphopt.models.nafnet import NAFNet, NAFNetConfig
+from graphopt.models.zoo import build
 from graphopt.train.commands import pretrain_to_file
 from graphopt.train.data import PatchSampler
 from graphopt.train.losses import psnr_loss
@@ -180,5 +181,72 @@ def test_the_checkpoint_of_another_network_is_one_message(photographs: Path, tmp
     state = tmp_path / "state.pt"
     pretrain(network(), configured(photographs, tmp_path / "w", steps=1), state, lambda share, words: None)
     wider = NAFNet(NAFNetConfig(**{**TINY, "width": 6}))
-    with pytest.raises(GraphoptError, match=r"state\.pt is the checkpoint of another network"):
+    with pytest.raises(GraphoptError, match=r"state\.pt is the checkpoint of another network") as caught:
         pretrain(wider, configured(photographs, tmp_path / "w"), state, lambda share, words: None)
+    keys = len(wider.state_dict())
+    assert f"(intro.weight has the shape (4, 3, 3, 3), expected (6, 3, 3, 3) (and {keys - 2} more" in str(caught.value)
+    assert f"1 of {keys} keys agree); give another output, or delete it" in str(caught.value)  # ending.bias
+    deeper = NAFNet(NAFNetConfig(**{**TINY, "middle_blocks": 2}))
+    more = len(deeper.state_dict()) - keys
+    expected = rf"\(missing middle_blks\.1\.beta, \S+, \S+ and {more - 3} more; {keys} of {keys + more} keys agree\)"
+    with pytest.raises(GraphoptError, match=expected):
+        pretrain(deeper, configured(photographs, tmp_path / "w"), state, lambda share, words: None)
+
+
+@pytest.mark.parametrize(
+    ("content", "expected"), [(b"no checkpoint", "cannot be read as a checkpoint"), ({"a": 1}, "is no checkpoint of")]
+)
+def test_a_state_that_is_none_is_one_message(content: Any, expected: str, photographs: Path, tmp_path: Path) -> None:
+    state = tmp_path / "state.pt"
+    state.write_bytes(content) if isinstance(content, bytes) else torch.save(content, state)
+    with pytest.raises(GraphoptError, match=rf"training: \S+state\.pt {expected}"):
+        pretrain(network(), configured(photographs, tmp_path / "w"), state, lambda share, words: None)
+
+
+def noisy_network() -> NAFNet:
+    made = network()
+    with torch.no_grad():
+        for parameter in made.parameters():
+            parameter.add_(0.05 * torch.randn_like(parameter))
+    return made
+
+
+@pytest.mark.parametrize("suffix", [".pth", ".safetensors"])
+@pytest.mark.parametrize("recipe", [{}, {"branches": True}, {"joint": True}])
+def test_it_starts_from_given_weights(suffix: str, recipe: Any, photographs: Path, tmp_path: Path) -> None:
+    start, file = noisy_network(), tmp_path / f"start{suffix}"
+    torch.save({"params": start.state_dict()}, file) if suffix == ".pth" else save_checkpoint(start, file)
+    still = {"steps": 1, "learning_rate": 1e-12, **recipe}
+    config = configured(photographs, tmp_path / "w.safetensors", weights=file, **still)
+    pretrain_to_file(config, lambda share, words: None)
+    found = load_checkpoint(config.output).state_dict()
+    for key, value in start.state_dict().items():
+        torch.testing.assert_close(found[key], value, rtol=1e-5, atol=1e-7)
+    other = configured(photographs, tmp_path / "random.safetensors", **still)
+    pretrain_to_file(other, lambda share, words: None)
+    assert not torch.allclose(load_checkpoint(other.output).intro.weight, start.intro.weight, atol=0.01)
+
+
+def test_given_weights_are_not_read_again_where_a_training_goes_on(photographs: Path, tmp_path: Path) -> None:
+    file, output = tmp_path / "start.safetensors", tmp_path / "w.safetensors"
+    save_checkpoint(noisy_network(), file)
+    pretrain_to_file(configured(photographs, output, weights=file, steps=2), lambda share, words: None)
+    file.unlink()
+    said: list[str] = []
+    pretrain_to_file(configured(photographs, output, weights=file, steps=3), lambda share, words: said.append(words))
+    assert said == ["goes on at step 2"]
+
+
+def test_given_weights_of_another_network_are_one_message(photographs: Path, tmp_path: Path) -> None:
+    save_checkpoint(build("dncnn", {"depth": 3, "width": 4}), tmp_path / "dncnn.safetensors")
+    config = configured(photographs, tmp_path / "w.safetensors", weights=tmp_path / "dncnn.safetensors")
+    keys = len(network().state_dict())
+    expected = (
+        rf"dncnn\.safetensors is not a NAFNet of this form: missing \S+, \S+, \S+ and {keys - 3} more; unknown "
+        rf"model\.0\.bias, model\.0\.weight, model\.2\.bias and 3 more; 0 of {keys} keys agree; give a file of the same"
+    )
+    with pytest.raises(GraphoptError, match=expected):
+        pretrain_to_file(config, lambda share, words: None)
+    assert not config.output.exists()
+    with pytest.raises(GraphoptError, match=r"gone\.pth does not exist"):
+        pretrain_to_file(config.model_copy(update={"weights": tmp_path / "gone.pth"}), lambda share, words: None)

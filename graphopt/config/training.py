@@ -62,6 +62,7 @@ class PretrainConfig(TrainingKeys):
     branches: bool = Field(
         default=False, description="1x3 and 3x1 beside each 3x3 convolution, fused in the end (Mier)"
     )
+    weights: FilePath | None = Field(default=None, description="a checkpoint of the same network to start from")
     images: list[FilePath] | None = Field(default=None, min_length=1)
     data: TrainData | None = None
     output: FilePath

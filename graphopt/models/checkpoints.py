@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import warnings
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -38,17 +39,29 @@ def load_checkpoint(path: Path) -> Network:
 def load_weights(network: nn.Module, weights: dict[str, Tensor] | None, path: Path) -> None:
     """Puts the weights of a file into `network`, in place; GraphoptError names the keys that differ."""
     weights = _read(path) if weights is None else weights
-    kind, expected = type(network).__name__, network.state_dict()
-    missing, unknown = sorted(expected.keys() - weights.keys()), sorted(weights.keys() - expected.keys())
-    if missing or unknown:
+    found = differences(network.state_dict(), weights)
+    if found:
+        kind = type(network).__name__
         raise GraphoptError(
-            f"checkpoint {path} is not a {kind} of this form: missing {_some(missing)}; unknown {_some(unknown)}"
+            f"checkpoint {path} is not a {kind} of this form: {found}; give a file of the same network with the same "
+            "options"
         )
-    wrong = [key for key in expected if expected[key].shape != weights[key].shape]
-    if wrong:
-        found = f"{wrong[0]} has the shape {tuple(weights[wrong[0]].shape)}"
-        raise GraphoptError(f"checkpoint {path}: {found}, expected {tuple(expected[wrong[0]].shape)}")
     network.load_state_dict(weights)
+
+
+def differences(expected: Mapping[str, Tensor], found: Mapping[str, Tensor]) -> str:
+    """How the keys and shapes of two state dicts differ, in a line; empty where they do not."""
+    missing, unknown = sorted(expected.keys() - found.keys()), sorted(found.keys() - expected.keys())
+    other = [key for key in expected if key in found and expected[key].shape != found[key].shape]
+    parts = [f"{word} {_some(keys)}" for word, keys in (("missing", missing), ("unknown", unknown)) if keys]
+    if other:
+        shapes = f"{tuple(found[other[0]].shape)}, expected {tuple(expected[other[0]].shape)}"
+        more = f" (and {len(other) - 1} more of another shape)" if len(other) > 1 else ""
+        parts.append(f"{other[0]} has the shape {shapes}{more}")
+    if not parts:
+        return ""
+    same = len(expected) - len(missing) - len(other)
+    return f"{'; '.join(parts)}; {same} of {len(expected)} keys agree"
 
 
 def save_checkpoint(network: Network, path: Path) -> None:

@@ -11,7 +11,7 @@ from graphopt.config.model import ModelConfig
 from graphopt.config.training import PretrainConfig
 from graphopt.errors import GraphoptError
 from graphopt.models.branches import add_branches, fuse_branches
-from graphopt.models.checkpoints import save_checkpoint
+from graphopt.models.checkpoints import load_weights, save_checkpoint
 from graphopt.models.joint import JointNetwork
 from graphopt.models.nafnet import NAFNet, NAFNetConfig
 from graphopt.models.restoration import RestorationNet
@@ -38,11 +38,14 @@ def pretrain_to_file(config: PretrainConfig, report: Callable[[float, str], None
             f"model {config.model.network}: expected a network for RGB images, found {network.config.image_channels} "
             "channels; give `image_channels: 3`"
         )
+    state = config.output.with_suffix(".checkpoint.pt")
+    if config.weights is not None and not state.exists():
+        load_weights(network, None, config.weights)
     training = JointNetwork(network) if config.joint else network
     if config.branches:
         add_branches(training)
     config.output.parent.mkdir(parents=True, exist_ok=True)
-    trained = pretrain(training, config, config.output.with_suffix(".checkpoint.pt"), report)
+    trained = pretrain(training, config, state, report)
     trained = trained.network if isinstance(trained, JointNetwork) else trained
     assert isinstance(trained, NAFNet | RestorationNet)
     fuse_branches(trained)

@@ -20,6 +20,7 @@ from torch import Tensor, nn
 
 from graphopt.config.training import TrainingKeys
 from graphopt.errors import GraphoptError
+from graphopt.models.checkpoints import differences
 from graphopt.train.data import PatchSampler
 from graphopt.train.loader import Batches, Share
 
@@ -75,16 +76,33 @@ class Trainer:
         """Goes on from the checkpoint, and returns all that it holds; {} where there is none."""
         if not self.state.exists():
             return {}
-        saved = self.fabric.load(self.state, weights_only=True)
-        try:
+        saved = self._read()
+        found = differences(self.network.state_dict(), saved["network"])
+        if not found:
             self.network.load_state_dict(saved["network"])
             self.average.load_state_dict(saved["average"])
-            self.optimiser.load_state_dict(saved["optimiser"])
-        except (RuntimeError, ValueError) as error:
+            try:
+                self.optimiser.load_state_dict(saved["optimiser"])
+            except ValueError:  # other parameters are trained
+                found = "its optimiser trains other weights"
+        if found:
             raise GraphoptError(
-                f"{self._stage}: {self.state} is the checkpoint of another network; give another output, or delete it"
-            ) from error
+                f"{self._stage}: {self.state} is the checkpoint of another network ({found}); give another output, or "
+                "delete it"
+            )
         self.step = saved["step"]
+        return saved
+
+    def _read(self) -> dict[str, Any]:
+        try:
+            saved = self.fabric.load(self.state, weights_only=True)
+        except Exception as error:  # torch raises all sorts of errors for what is no checkpoint
+            raise GraphoptError(
+                f"{self._stage}: {self.state} cannot be read as a checkpoint ({type(error).__name__}); delete it to "
+                "start anew"
+            ) from error
+        if not {"network", "average", "optimiser", "step"} <= saved.keys():
+            raise GraphoptError(f"{self._stage}: {self.state} is no checkpoint of a training; give another output")
         return saved
 
     def save(self, **more: Any) -> None:
