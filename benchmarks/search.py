@@ -113,7 +113,8 @@ def measure(methods: list[str], seeds: int, settings: dict[str, Any], folder: Pa
             rows.append({
                 "method": method, "seed": seed, "latency_ms": found["sum_of_parts_ms"][TARGET],
                 "psnr": test_psnr(place), "entropy": found["entropy"], "decided": found["decided"],
-                "soft_to_chosen_db": found["psnr_soft"] - found["psnr_rounded"], "seconds": time.perf_counter() - started,
+                "soft_to_chosen_db": found["psnr_soft"] - found["psnr_rounded"],
+                "seconds": time.perf_counter() - started,
             })  # fmt: skip
     keys = ("latency_ms", "psnr", "entropy", "decided", "soft_to_chosen_db", "seconds")
     means = {

@@ -120,3 +120,17 @@ def test_the_import_of_intrinsics_leaves_inspect_as_it_was() -> None:
     import_intrinsics()
     assert inspect.stack is before
     assert inspect.stack()[0].code_context is not None
+
+
+def test_a_file_in_half_precision_adds_up_in_float32(cache: CostCache, tmp_path: Path) -> None:
+    """65536 pixels of 1 are more than float16 holds, and so is their number."""
+    made = onnx.parser.parse_model("""
+        <ir_version: 9, opset_import: ["" : 20]>
+        g (float16[1,2,256,256] x) => (float16[1,2,1,1] y) { a = Mul(x, one) y = GlobalAveragePool(a) }
+    """)
+    made.graph.initializer.append(numpy_helper.from_array(np.float16(1), "one"))
+    host = load_target("host-cpu")
+    assert network_cost(made, host, cache).provenance == "measured"
+    (library,) = compile_network(made, host, tmp_path, cache)
+    (mean,) = run_library(library, [np.ones((1, 2, 256, 256), np.float16)])
+    np.testing.assert_allclose(mean, 1, rtol=1e-3)

@@ -52,7 +52,7 @@ def compile_network(model: onnx.ModelProto, target: Target, folder: Path, cache:
     return [source, library]
 
 
-def run_library(path: Path, inputs: Sequence[NDArray[np.float32]]) -> list[NDArray[Any]]:
+def run_library(path: Path, inputs: Sequence[NDArray[np.floating]]) -> list[NDArray[Any]]:
     """The outputs of a host library for `inputs`, in the order of the graph's inputs."""
     import tvm
     from tvm import relax

@@ -100,11 +100,18 @@ def _grouped(model: onnx.ModelProto, target: Target) -> tvm.IRModule:
         return tvm.transform.Sequential(
             [
                 relax.transform.DecomposeOpsForInference(),
-                relax.transform.LegalizeOps(_WIDE_SUMS if target.dtype == "float16" else None),
+                relax.transform.LegalizeOps(_WIDE_SUMS if _holds_halves(prepared) else None),
                 relax.transform.AnnotateTIROpPattern(),
                 relax.transform.FuseOps(),
             ]
         )(module)
+
+
+def _holds_halves(model: onnx.ModelProto) -> bool:
+    """Not only where the target computes in float16: a file may come in it."""
+    types = [value.type.tensor_type.elem_type for value in model.graph.input]
+    types += [tensor.data_type for tensor in model.graph.initializer]
+    return onnx.TensorProto.FLOAT16 in types
 
 
 def _repeats(call: relax.Call) -> tuple[int, ...]:

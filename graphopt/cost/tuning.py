@@ -40,7 +40,7 @@ def measure(
     tvm.get_global_func("runtime.config_threadpool")(1, options.threads)
     machine = relax.VirtualMachine(executable, tvm.cpu())
     generator = np.random.default_rng(0)
-    inputs = [tvm.runtime.tensor(generator.random(shape, np.float32)) for shape in input_shapes(model)]
+    inputs = [tvm.runtime.tensor(generator.random(shape).astype(kind)) for shape, kind in images_of(model)]
     for _ in range(options.warm_up):
         machine["main"](*inputs)
     say(0.9, "measuring")
@@ -51,11 +51,14 @@ def measure(
     return median(times), min(times), max(times)
 
 
-def input_shapes(model: onnx.ModelProto) -> list[tuple[int, ...]]:
-    """The shapes of the inputs that are no weights."""
+def images_of(model: onnx.ModelProto) -> list[tuple[tuple[int, ...], np.dtype[Any]]]:
+    """The shapes and types of the inputs that are no weights."""
     weights = {tensor.name for tensor in model.graph.initializer}
-    images = [value for value in model.graph.input if value.name not in weights]
-    return [tuple(dim.dim_value for dim in value.type.tensor_type.shape.dim) for value in images]
+    tensors = [value.type.tensor_type for value in model.graph.input if value.name not in weights]
+    return [
+        (tuple(dim.dim_value for dim in tensor.shape.dim), onnx.helper.tensor_dtype_to_np_dtype(tensor.elem_type))
+        for tensor in tensors
+    ]
 
 
 def build_host(
