@@ -11,7 +11,7 @@ from pydantic import (
     model_validator,
 )
 
-from graphopt.config.data import TrainData
+from graphopt.config.data import PairFolders, SiddFolder, Sigma, TrainData
 from graphopt.config.keys import Count, FilePath, Patches, Positive, Strict
 from graphopt.config.model import ModelConfig
 
@@ -63,6 +63,10 @@ class PretrainConfig(TrainingKeys):
         default=False, description="1x3 and 3x1 beside each 3x3 convolution, fused in the end (Mier)"
     )
     weights: FilePath | None = Field(default=None, description="a checkpoint of the same network to start from")
+    specialised: tuple[Sigma, ...] | None = Field(
+        default=None, min_length=1, description="bounds within `data.sigma`: a network for each range of noise (FAN)"
+    )
+    selector_steps: int = Field(default=1000, ge=1, description="of the network that chooses among the specialised")
     images: list[FilePath] | None = Field(default=None, min_length=1)
     data: TrainData | None = None
     output: FilePath
@@ -94,6 +98,33 @@ class PretrainConfig(TrainingKeys):
         if self.data is not None and "sigma" in self.model_fields_set:
             raise ValueError("'sigma' belongs into 'data' beside 'train'")
         return self
+
+    @model_validator(mode="after")
+    def _bounds_within_the_noise(self) -> PretrainConfig:
+        if self.specialised is None:
+            if "selector_steps" in self.model_fields_set:
+                raise ValueError("'selector_steps' belongs to 'specialised: [bound, ...]'")
+            return self
+        data, bounds = self.source, self.specialised
+        if data.noise != "gaussian" or not isinstance(data.sigma, tuple):
+            raise ValueError("'specialised' parts a range of noise; give 'data: {train: [...], sigma: [low, high]}'")
+        if any(isinstance(source, PairFolders | SiddFolder) for source in data.train):
+            raise ValueError("'specialised' needs clean images: the noise of pairs has no known sigma")
+        low, high = data.sigma
+        if list(bounds) != sorted(set(bounds)) or not low < bounds[0] <= bounds[-1] < high:
+            found = ", ".join(f"{bound:g}" for bound in bounds)
+            raise ValueError(
+                f"'specialised' lists the bounds between ranges, each above the one before and inside 'sigma' "
+                f"({low:g} to {high:g}); found [{found}]"
+            )
+        return self
+
+    @property
+    def edges(self) -> tuple[float, ...]:
+        """Where the ranges of specialised networks begin and end: one more than there are ranges."""
+        assert self.specialised is not None
+        assert isinstance(self.source.sigma, tuple)
+        return self.source.sigma[0], *self.specialised, self.source.sigma[1]
 
     @property
     def source(self) -> TrainData:

@@ -33,8 +33,10 @@ def network_cost(
     prices what it says (`estimated`). Graphs that differ in names and weights alone have one price.
 
     Raises:
-        GraphoptError: shapes that are not static, an operator that TVM does not carry, or a compiler that fails.
+        GraphoptError: shapes that are not static, an operator that TVM does not carry, control flow, or a compiler
+            that fails.
     """
+    _check_one_path(model)
     trials = trials if target.kind == "llvm" else 0
     state = tuning_state(cache.folder / "tuning", target)
     key = f"network:{price_key(model, target, trials)}" + (f":{state}" if state else "")
@@ -57,6 +59,16 @@ def network_cost(
         made = _estimated(model, target, cache, say, counts)
     cache.put(key, made.to_dict())
     return made
+
+
+def _check_one_path(model: onnx.ModelProto) -> None:
+    """TVM would take an `If` in silence, and nobody would count what is inside."""
+    inner = next((node for node in model.graph.node if any(a.HasField("g") or a.graphs for a in node.attribute)), None)
+    if inner is not None:
+        raise GraphoptError(
+            f"cost: {inner.op_type} ({inner.name}) runs a graph of its own, so the price depends on the image; price "
+            "its branches as files of their own"
+        )
 
 
 def _planned(model: onnx.ModelProto, target: Target, cache: CostCache) -> int:

@@ -16,13 +16,14 @@ from torch import Tensor, nn
 
 from graphopt.errors import GraphoptError
 from graphopt.models.nafnet import NAFNet, NAFNetConfig
+from graphopt.models.specialised import NoiseSelector, Specialised
 from graphopt.models.zoo import build, describe
 
 if TYPE_CHECKING:
     from graphopt.models.zoo import Network
 
 
-def load_checkpoint(path: Path) -> Network:
+def load_checkpoint(path: Path) -> Network | Specialised:
     """The network of a file with its weights: what `save_checkpoint` wrote, or a NAFNet.
 
     A NAFNet's file needs to say nothing: width and depths follow from the weights. Takes the official layout (`params`
@@ -31,7 +32,7 @@ def load_checkpoint(path: Path) -> Network:
     """
     weights = _read(path)
     said = _said(path)
-    network = build(said["network"], said["options"]) if said else NAFNet(_config_of(weights, path))
+    network = _build(said) if said else NAFNet(_config_of(weights, path))
     load_weights(network, weights, path)
     return network.eval()
 
@@ -64,15 +65,25 @@ def differences(expected: Mapping[str, Tensor], found: Mapping[str, Tensor]) -> 
     return f"{'; '.join(parts)}; {same} of {len(expected)} keys agree"
 
 
-def save_checkpoint(network: Network, path: Path) -> None:
+def save_checkpoint(network: Network | Specialised, path: Path) -> None:
     """Writes safetensors; the file of anything but a NAFNet says which network it is, and with which options."""
     path.parent.mkdir(parents=True, exist_ok=True)
     weights = {key: value.contiguous() for key, value in network.state_dict().items()}
-    said = None
+    content: dict[str, Any] | None = None
     if not isinstance(network, NAFNet):
-        name, options = describe(network)
-        said = {"graphopt": json.dumps({"network": name, "options": options})}
-    save_file(weights, path, said)
+        name, options = describe(network.networks[0] if isinstance(network, Specialised) else network)  # type: ignore[arg-type]
+        content = {"network": name, "options": options}
+    if isinstance(network, Specialised):
+        content = {**(content or {}), "bounds": network.bounds}
+    save_file(weights, path, {"graphopt": json.dumps(content)} if content else None)
+
+
+def _build(said: Mapping[str, Any]) -> Network | Specialised:
+    if "bounds" not in said:
+        return build(said["network"], said["options"])
+    networks = [build(said["network"], said["options"]) for _ in range(len(said["bounds"]) + 1)]
+    selector = NoiseSelector(len(networks), networks[0].config.image_channels)
+    return Specialised(networks, said["bounds"], selector)
 
 
 def _said(path: Path) -> dict[str, Any] | None:
@@ -84,6 +95,8 @@ def _said(path: Path) -> dict[str, Any] | None:
     try:
         said: dict[str, Any] | None = json.loads(text) if text else None
         if said is not None and not (isinstance(said["network"], str) and isinstance(said["options"], dict)):
+            raise TypeError
+        if said is not None and not all(isinstance(bound, float | int) for bound in said.get("bounds", ())):
             raise TypeError
     except (ValueError, KeyError, TypeError) as error:
         raise GraphoptError(

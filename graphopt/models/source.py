@@ -20,6 +20,8 @@ from graphopt.models.shipped import SHIPPED
 from graphopt.models.zoo import NETWORKS, build_random
 
 if TYPE_CHECKING:
+    from torch import nn
+
     from graphopt.models.zoo import Network
 
 DEFAULT_RESOLUTION = (256, 256)
@@ -84,21 +86,33 @@ def code_hash() -> str:
 def export(path: Path, resolution: tuple[int, int]) -> onnx.ModelProto:
     """A checkpoint as ONNX, by torch's exporter."""
     from graphopt.models.checkpoints import load_checkpoint
+    from graphopt.models.specialised import Specialised
 
-    return export_network(load_checkpoint(path), resolution)
+    network = load_checkpoint(path)
+    if isinstance(network, Specialised):
+        raise GraphoptError(
+            f"model {path} holds networks specialised by noise, of which each image runs one; write them as files of "
+            f"their own with `graphopt models export {path} {path.stem}.onnx`, and give {path.stem}.range0.onnx"
+        )
+    return export_network(network, resolution)
 
 
 def export_network(network: Network, resolution: tuple[int, int]) -> onnx.ModelProto:
     """A network with its weights as ONNX, by torch's exporter."""
+    return export_module(network, (1, network.config.image_channels, *resolution), "restored")
+
+
+def export_module(module: nn.Module, shape: tuple[int, ...], output: str) -> onnx.ModelProto:
+    """A module with one input, `image` of that shape, and one output."""
     import torch
 
-    network.eval()
-    image = torch.zeros(1, network.config.image_channels, *resolution)
+    module.eval()
+    image = torch.zeros(shape)
     logging.getLogger("torch.onnx").setLevel(logging.ERROR)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         program = torch.onnx.export(
-            network, (image,), dynamo=True, input_names=["image"], output_names=["restored"], verbose=False
+            module, (image,), dynamo=True, input_names=["image"], output_names=[output], verbose=False
         )
     assert program is not None
     model: onnx.ModelProto = program.model_proto
@@ -118,7 +132,7 @@ def export_random(name: str, resolution: tuple[int, int], folder: Path) -> onnx.
     return model
 
 
-def check_export(network: Network, model: onnx.ModelProto, where: str, tolerance: float = 1e-5) -> float:
+def check_export(network: nn.Module, model: onnx.ModelProto, where: str, tolerance: float = 1e-5) -> float:
     """The largest difference of ONNX and torch on one random image, relative to the largest value of the result."""
     import torch
 

@@ -8,6 +8,7 @@ one of the specialised networks.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -16,6 +17,7 @@ from torch import Tensor, nn
 from graphopt.errors import GraphoptError
 
 GAIN = 16.0  # brings noise of sigma 16 (scale 0-255) to 1
+SMALLEST = 16  # pixels that both convolutions need
 
 
 class NoiseSelector(nn.Module):
@@ -28,10 +30,18 @@ class NoiseSelector(nn.Module):
         self.ending = nn.Linear(width, ranges)
 
     def forward(self, image: Tensor) -> Tensor:
+        missing = [max(0, SMALLEST - extent) for extent in (image.shape[3], image.shape[2])]
+        if any(missing):
+            image = F.pad(image, (0, missing[0], 0, missing[1]), mode="replicate")
         detail = GAIN * (image - F.avg_pool2d(image, 3, 1, padding=1, count_include_pad=False))
         x = torch.relu(self.second(torch.relu(self.first(detail))))
         scores: Tensor = self.ending(x.mean(dim=(2, 3)))
         return scores
+
+
+def range_of(sigma: Tensor, bounds: Sequence[float]) -> Tensor:
+    """The index of the range of each `sigma`; one on a bound belongs below."""
+    return torch.bucketize(sigma, torch.tensor(bounds, dtype=sigma.dtype, device=sigma.device))
 
 
 class Specialised(nn.Module):
@@ -51,7 +61,12 @@ class Specialised(nn.Module):
 
     def ranges(self, sigma: Tensor) -> Tensor:
         """The index of the range of each `sigma`: the selector's training targets."""
-        return torch.bucketize(sigma, torch.tensor(self.bounds, dtype=sigma.dtype, device=sigma.device))
+        return range_of(sigma, self.bounds)
+
+    @property
+    def config(self) -> Any:
+        """The options of its networks, which all have the same."""
+        return self.networks[0].config
 
     def forward(self, image: Tensor) -> Tensor:
         chosen = self.selector(image).argmax(dim=1)

@@ -5,17 +5,30 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from graphopt.errors import GraphoptError
-from graphopt.train.data import PatchSampler
 
 Batch = tuple[Tensor, Tensor]  # noisy, clean: (N, 3, size, size)
 AHEAD = 4  # batches that each worker prepares in advance
+
+
+class Sampler(Protocol):
+    """What gives patches, and their targets beside them."""
+
+    def seeded(self, *seed: int) -> Sampler:
+        """The same, with randomness of its own."""
+        ...
+
+    def batch(self, count: int, size: int) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """Noisy patches (N, C, size, size); clean ones, or another target for each (N, ...)."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -40,7 +53,7 @@ class Share:
 class _Parts(Dataset[tuple[np.ndarray, np.ndarray]]):
     """Part i % parts of step i // parts. Patch k of step s is drawn with the seed (seed, s, k): nothing else counts."""
 
-    sampler: PatchSampler
+    sampler: Sampler
     seed: int
     share: Share
     count: int
@@ -58,7 +71,7 @@ class _Parts(Dataset[tuple[np.ndarray, np.ndarray]]):
 class Batches:
     """`of(step, patches)` gives the parts of a step, on `device`, channels last."""
 
-    def __init__(self, sampler: PatchSampler, seed: int, share: Share, workers: int, device: torch.device):
+    def __init__(self, sampler: Sampler, seed: int, share: Share, workers: int, device: torch.device):
         self._sampler, self._seed, self._share = sampler, seed, share
         self._workers, self._device = workers, device
         self._next: tuple[int, tuple[int, int]] | None = None

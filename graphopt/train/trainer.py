@@ -21,8 +21,7 @@ from torch import Tensor, nn
 from graphopt.config.training import TrainingKeys
 from graphopt.errors import GraphoptError
 from graphopt.models.checkpoints import differences
-from graphopt.train.data import PatchSampler
-from graphopt.train.loader import Batches, Share
+from graphopt.train.loader import Batches, Sampler, Share
 
 Objective = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]  # noisy, clean -> loss, PSNR in dB; means over images
 
@@ -55,9 +54,7 @@ class Trainer:
     goes on from `state` computes the same as one that was never stopped.
     """
 
-    def __init__(
-        self, network: nn.Module, sampler: PatchSampler, keys: TrainingKeys, state: Path, stage: str, advice: str
-    ):
+    def __init__(self, network: nn.Module, sampler: Sampler, keys: TrainingKeys, state: Path, stage: str, advice: str):
         """`stage` begins the error messages, `advice` ends that of a loss that is not finite."""
         torch.manual_seed(keys.seed)
         self.fabric = start_fabric(keys)
