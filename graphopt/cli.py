@@ -105,11 +105,13 @@ def evaluate(
         judged = read_config(data, JudgeConfig).data
     if sigma is not None:
         judged = EvaluationData(test=judged.test, sigma=sigma)
+    restore = open_restorer(path, tile, 4 if judged.is_packed else 3)
     with progress(announce=False) as report:
-        found = judge(open_restorer(path, tile), judged, partial(report, "evaluate"), view)
+        found = judge(restore, judged, partial(report, "evaluate"), view)
         noisy = judge(lambda image: image, judged, lambda share, words: None, view)
     if as_json:
-        content = {"model": model, "data": str(data), "sigma": judged.sigma, "channel": channel, "border": border}
+        strength = judged.sigma if judged.noise == "gaussian" else None
+        content = {"model": model, "data": str(data), "sigma": strength, "channel": channel, "border": border}
         typer.echo(
             json.dumps(
                 {

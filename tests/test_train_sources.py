@@ -244,7 +244,7 @@ def test_digest_and_calibration(pairs: dict[str, str]) -> None:
         ({"train": ["a"], "sigma": [50, 0]}, "'sigma' is a range [low, high]; expected low <= high, found [50, 0]"),
         ({"train": ["a"], "sigma": [1, 2, 3]}, "key 'sigma': expected a number or a range [low, high]"),
         ({"train": ["a"], "sigma": [-1, 2]}, "Input should be greater than or equal to 0, found -1"),
-        ({"train": ["a"], "noise": "poisson"}, "key 'noise': expected gaussian, raw, or {shot: [low, high]"),
+        ({"train": ["a"], "noise": "poisson"}, "key 'noise': expected gaussian, raw, bayer, or {shot: [low, high]"),
         ({"train": ["a"], "noise": {"shot": [0.1, 0.01]}}, "'shot' is a range [low, high]; expected low <= high"),
         ({"train": ["a"], "noise": {"shot": [0, 0.01]}}, "Input should be greater than 0, found 0"),
         ({"train": ["a"], "noise": "raw", "sigma": 25}, "give either 'sigma' or 'noise: raw'"),

@@ -66,6 +66,7 @@ class RawNoiseKeys(Strict):
 
     shot: tuple[Variance, Variance] = (1e-4, 0.012)
     read: tuple[Variance, Variance] | None = Field(default=None, description="follows shot by default")
+    packed: bool = Field(default=False, description="stays packed Bayer RAW: R, G, G, B at half the size (`bayer`)")
 
     @model_validator(mode="after")
     def _low_first(self) -> RawNoiseKeys:
@@ -75,7 +76,10 @@ class RawNoiseKeys(Strict):
 
 
 class NoiseKeys(Strict):
-    """The noise that clean images get: `sigma`, or with `noise: raw` that of a camera's sensor."""
+    """The noise that clean images get: `sigma`, or with `noise: raw` that of a camera's sensor.
+
+    With `noise: bayer`, images become what that sensor saw, noisy and clean: packed Bayer RAW, before any demosaicing.
+    """
 
     sigma: Sigma | tuple[Sigma, Sigma] = Field(
         default=25, description="standard deviation of the noise on the scale 0-255, or a range: [0, 50]"
@@ -85,9 +89,9 @@ class NoiseKeys(Strict):
     @field_validator("noise", mode="before")
     @classmethod
     def _short_noise(cls, value: Any) -> Any:
-        if isinstance(value, str) and value not in ("gaussian", "raw"):
-            raise ValueError("expected gaussian, raw, or {shot: [low, high], read: [low, high]}")
-        return RawNoiseKeys() if value == "raw" else value
+        if isinstance(value, str) and value not in ("gaussian", "raw", "bayer"):
+            raise ValueError("expected gaussian, raw, bayer, or {shot: [low, high], read: [low, high]}")
+        return RawNoiseKeys(packed=value == "bayer") if value in ("raw", "bayer") else value
 
     @field_validator("sigma", mode="before")
     @classmethod
@@ -103,6 +107,15 @@ class NoiseKeys(Strict):
             raise ValueError("give either 'sigma' or 'noise: raw': the noise of a sensor has no sigma")
         return self
 
+    @property
+    def is_packed(self) -> bool:
+        """Whether images have the four channels of packed Bayer RAW."""
+        return self.noise != "gaussian" and self.noise.packed
+
+    def _check_packed(self, sources: list[Source]) -> None:
+        if self.is_packed and any(isinstance(source, PairFolders | SiddFolder) for source in sources):
+            raise ValueError("'noise: bayer' makes RAW of clean images; pairs have their noise in RGB: leave them out")
+
 
 class TrainData(NoiseKeys):
     """What to train on: folders of clean photographs, pairs `{noisy: DIR, clean: DIR}`, `{sidd: DIR}`, `{h5: FILE}`."""
@@ -111,17 +124,33 @@ class TrainData(NoiseKeys):
     vary: bool = Field(default=True, description="train on patches at several scales, colours and contrasts too")
     mixup: float = Field(default=0, ge=0, description="blends two patches; the parameter of the beta distribution")
 
+    @model_validator(mode="after")
+    def _clean_for_packed(self) -> TrainData:
+        self._check_packed(self.train)
+        return self
+
 
 class EvaluationData(NoiseKeys):
     """What to judge by; the same kinds of sources."""
 
     test: list[Source] = Field(min_length=1)
 
+    @model_validator(mode="after")
+    def _clean_to_judge_packed(self) -> EvaluationData:
+        self._check_packed(self.test)
+        return self
+
 
 class DataConfig(TrainData, EvaluationData):
     """Photographs to calibrate and train on, and others to judge the result by. Noise is added on the fly."""
 
     calibration_images: int = Field(default=4, ge=1)
+
+    @model_validator(mode="after")
+    def _rgb(self) -> DataConfig:
+        if self.is_packed:
+            raise ValueError("a pipeline takes RGB images; 'noise: bayer' is for `pretrain` and `evaluate`")
+        return self
 
 
 class JudgedData(EvaluationData):

@@ -19,6 +19,7 @@ class ModelConfig(Strict):
         default="nafnet", description="a name of `graphopt models list`; a NAFNet where it is not given"
     )
     options: dict[str, Any] = Field(default={}, description="those of `network`; in YAML they stand beside its name")
+    image_channels: int | None = Field(default=None, ge=1, description="3, or 4 where `data` is packed Bayer RAW")
     width: int = Field(default=32, ge=1)
     encoder_blocks: tuple[Count, ...] = (2, 2, 4, 8)
     middle_blocks: int = Field(default=12, ge=0)

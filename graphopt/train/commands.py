@@ -14,7 +14,7 @@ from graphopt.errors import GraphoptError
 from graphopt.models.branches import add_branches, fuse_branches
 from graphopt.models.checkpoints import load_weights, save_checkpoint
 from graphopt.models.joint import JointNetwork
-from graphopt.models.nafnet import NAFNet, NAFNetConfig
+from graphopt.models.nafnet import NAFNet
 from graphopt.models.restoration import RestorationNet
 from graphopt.models.specialised import NoiseSelector, Specialised
 from graphopt.models.zoo import build
@@ -25,6 +25,7 @@ from graphopt.train.specialised import train_selector
 if TYPE_CHECKING:
     from graphopt.models.zoo import Network
 
+RAW_CHANNELS = 4  # R, G, G, B
 SELECTOR_SHARE = 0.05  # of the progress that is shown
 
 
@@ -55,12 +56,7 @@ def pretrain_to_file(config: PretrainConfig, report: Progress) -> bool:
 def _train(config: PretrainConfig, state: Path, report: Progress) -> Network:
     """One network, in the form in which it is deployed."""
     torch.manual_seed(config.seed)
-    network = build_model(config.model)
-    if network.config.image_channels != 3:
-        raise GraphoptError(
-            f"model {config.model.network}: expected a network for RGB images, found {network.config.image_channels} "
-            "channels; give `image_channels: 3`"
-        )
+    network = build_model(config.model, config.source.is_packed)
     if config.weights is not None and not state.exists():
         load_weights(network, None, config.weights)
     training = JointNetwork(network) if config.joint else network
@@ -85,7 +81,7 @@ def _train_specialised(config: PretrainConfig, report: Progress) -> Specialised:
         return state, lambda done, words: report(before + share * done, f"{name}: {words}")
 
     torch.manual_seed(config.seed)
-    selector = NoiseSelector(len(ranges), build_model(config.model).config.image_channels)
+    selector = NoiseSelector(len(ranges), build_model(config.model, config.source.is_packed).config.image_channels)
     name = f"selector {'-'.join(f'{edge:g}' for edge in config.edges)}"
     selector = train_selector(selector, config, *part(0, name))
     networks = []
@@ -95,8 +91,26 @@ def _train_specialised(config: PretrainConfig, report: Progress) -> Specialised:
     return Specialised(networks, config.specialised, selector)
 
 
-def build_model(config: ModelConfig) -> Network:
-    """The network that a configuration asks for, with random weights from torch's seed."""
-    if config.network != "nafnet":
-        return build(config.network, config.options)
-    return NAFNet(NAFNetConfig(**config.model_dump(exclude={"network", "options"})))
+def build_model(config: ModelConfig, packed: bool = False) -> Network:
+    """The network that a configuration asks for, with random weights from torch's seed.
+
+    It must take RGB images or, where they are `packed`, Bayer RAW; for that it has four channels without being told.
+    """
+    name, options = config.network, config.options
+    if name == "nafnet":
+        name, options = "nafnet-width32", config.model_dump(exclude={"network", "options"}, exclude_none=True)
+    if packed:
+        options = {"image_channels": RAW_CHANNELS, **options}
+    network = build(name, options)
+    found = network.config.image_channels
+    if packed and found != RAW_CHANNELS:
+        raise GraphoptError(
+            f"model {config.network}: expected a network for packed Bayer RAW ({RAW_CHANNELS} channels), found {found} "
+            "channels; leave out `image_channels`, or `noise: bayer`"
+        )
+    if not packed and found != 3:
+        raise GraphoptError(
+            f"model {config.network}: expected a network for RGB images, found {found} channels; give `image_channels: "
+            "3`, or `data: {noise: bayer}` to train it on packed Bayer RAW"
+        )
+    return network

@@ -13,7 +13,7 @@ from graphopt.config.data import EvaluationData
 from graphopt.errors import GraphoptError
 from graphopt.ir.canonical import fix_shapes, input_shape, read_onnx
 from graphopt.ir.session import OnnxSession
-from graphopt.train.data import noise_of, open_photographs, pairs_of
+from graphopt.train.data import noise_of, open_photographs, packed_of, pairs_of
 from graphopt.train.metrics import WHOLE, Quality, View, quality
 from graphopt.train.tiling import by_tiles, pad
 
@@ -22,12 +22,12 @@ Restore = Callable[[Planes], Planes]
 PADDING = 16  # NAFNet's stride; networks with a smaller one do not mind
 
 
-def open_restorer(path: Path, tile: int | None = None) -> Restore:
-    """A function from noisy to restored images, (3, H, W) in [0, 1], for an ONNX file or a NAFNet checkpoint.
+def open_restorer(path: Path, tile: int | None = None, channels: int = 3) -> Restore:
+    """A function from noisy to restored images, (`channels`, H, W) in [0, 1], for an ONNX file or a checkpoint.
 
     With `tile`, images with a side above that many pixels go through by overlapping tiles.
     """
-    whole = _open_whole(path)
+    whole = _open_whole(path, channels)
     if tile is None:
         return whole
     if tile < PADDING:
@@ -41,15 +41,15 @@ def open_restorer(path: Path, tile: int | None = None) -> Restore:
     return restore
 
 
-def _open_whole(path: Path) -> Restore:
+def _open_whole(path: Path, channels: int) -> Restore:
     if path.suffix.lower() == ".onnx":
-        return OnnxRestorer(read_onnx(path), str(path))
+        return OnnxRestorer(read_onnx(path), str(path), channels)
     import torch
 
     from graphopt.models.checkpoints import load_checkpoint
 
     network = load_checkpoint(path)
-    _check_channels(network.config.image_channels, str(path))
+    _check_channels(network.config.image_channels, str(path), channels)
     network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # not in torch's stubs
 
     def restore(noisy: Planes) -> Planes:
@@ -68,15 +68,15 @@ class OnnxRestorer:
     what goes wrong with an image is an error.
     """
 
-    def __init__(self, model: onnx.ModelProto, where: str):
+    def __init__(self, model: onnx.ModelProto, where: str, channels: int = 3):
         initialisers = {tensor.name for tensor in model.graph.initializer}
         inputs = [value.name for value in model.graph.input if value.name not in initialisers]
         if len(inputs) != 1:
             raise GraphoptError(f"{where}: expected one input, found {', '.join(inputs)}")
         shape = input_shape(model)
         if len(shape) != 4:
-            raise GraphoptError(f"{where}: expected an input of the shape (1, 3, H, W), found {shape}")
-        _check_channels(shape[1], where)
+            raise GraphoptError(f"{where}: expected an input of the shape (1, {channels}, H, W), found {shape}")
+        _check_channels(shape[1], where, channels)
         self._model, self._where = model, where
         self._sessions: dict[tuple[int, int], OnnxSession] = {}
         self._own_size = (shape[2], shape[3]) if min(shape[2:]) > 0 else None
@@ -112,20 +112,31 @@ class OnnxRestorer:
         return restored
 
 
-def _check_channels(channels: int, where: str) -> None:
-    if channels != 3:
-        raise GraphoptError(f"{where}: expected a network for RGB images, found {channels} channels")
+def _check_channels(found: int, where: str, expected: int) -> None:
+    if found == expected:
+        return
+    if expected != 3:
+        raise GraphoptError(
+            f"{where}: expected a network for packed Bayer RAW, which `noise: bayer` makes ({expected} channels), "
+            f"found {found} channels"
+        )
+    advice = "; packed Bayer RAW is judged by `graphopt evaluate --data FILE.yaml`, whose `data` says `noise: bayer`"
+    raise GraphoptError(
+        f"{where}: expected a network for RGB images, found {found} channels{advice if found == 4 else ''}"
+    )
 
 
 def evaluate(
     restore: Restore, data: EvaluationData, report: Callable[[float, str], None], view: View = WHOLE
 ) -> Quality:
     """Mean PSNR and SSIM over what `data` names to judge by, with its noise where a photograph is clean."""
+    if data.is_packed and view.channel == "y":
+        raise GraphoptError("packed Bayer RAW has no luma; compare all its channels with --channel rgb")
     photographs = open_photographs(data.test, judged=True)
     total = len(photographs)
 
     def reported() -> Iterator[tuple[Planes, Planes]]:
-        for done, pair in enumerate(pairs_of(photographs, noise_of(data))):
+        for done, pair in enumerate(pairs_of(photographs, noise_of(data), packed=packed_of(data))):
             yield pair
             report((done + 1) / total, f"image {done + 1}/{total}")
 

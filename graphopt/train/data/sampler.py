@@ -11,10 +11,12 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from graphopt.config.data import H5File, PairFolders, SiddFolder, TrainData
+from graphopt.errors import GraphoptError
+from graphopt.train.data.bayer import PackedRaw, packed_of
 from graphopt.train.data.images import Pixels, list_images, read_image, to_planes
 from graphopt.train.data.noise import Gaussian, Noise, noise_of
 from graphopt.train.data.photographs import Photograph, Shelf
-from graphopt.train.data.sources import open_photographs
+from graphopt.train.data.sources import NO_PAIRS, open_photographs
 
 Planes = NDArray[np.float32]
 Patch = tuple[Planes, Planes | None]  # clean, and noisy where there is a partner
@@ -30,6 +32,8 @@ class PatchSampler:
     With `varied`, patches of clean images also change colour and contrast, and photographs are seen at several scales,
     so that a few photographs stand for many. With `mixup`, each patch is a blend a x + (1 - a) y of two,
     a ~ Beta(mixup, mixup) (Zhang et al., ICLR 2018); noise is added afterwards, pairs are blended with their noise.
+    With `packed`, clean images of twice the size become packed Bayer RAW, (N, 4, size, size): crops, flips and turns
+    come before the mosaic, so that every patch begins with red.
     """
 
     images: Sequence[Pixels | Photograph]
@@ -38,6 +42,7 @@ class PatchSampler:
     varied: bool = False
     mixup: float = 0.0
     shelf: Shelf = field(default_factory=Shelf)
+    packed: PackedRaw | None = None
 
     @classmethod
     def of_folders(cls, folders: Sequence[Path], sigma: float, seed: int, varied: bool = False) -> PatchSampler:
@@ -54,7 +59,7 @@ class PatchSampler:
                 images += open_photographs([source])
             else:
                 images += _clean_images([source], varied)
-        return cls(images, noise_of(data), np.random.default_rng(seed), varied, data.mixup)
+        return cls(images, noise_of(data), np.random.default_rng(seed), varied, data.mixup, packed=packed_of(data))
 
     def seeded(self, *seed: int) -> PatchSampler:
         """The same images and noise, with randomness of its own."""
@@ -62,6 +67,9 @@ class PatchSampler:
 
     def batch(self, count: int, size: int) -> tuple[Planes, Planes]:
         """(noisy, clean). Images smaller than `size` are mirrored at their borders."""
+        if self.packed is not None:
+            drawn = [self.packed(self._clean(2 * size), self.random) for _ in range(count)]
+            return np.stack([noisy for noisy, _ in drawn]), np.stack([clean for _, clean in drawn])
         patches = [self._mixed(size) for _ in range(count)]
         clean = np.stack([patch[0] for patch in patches])
         partners = [patch[1] for patch in patches]
@@ -73,6 +81,12 @@ class PatchSampler:
             if partner is not None:
                 noisy[place] = partner
         return noisy, clean
+
+    def _clean(self, size: int) -> Planes:
+        clean, noisy = self._mixed(size)
+        if noisy is not None:
+            raise GraphoptError(NO_PAIRS)
+        return clean
 
     def _mixed(self, size: int) -> Patch:
         clean, noisy = self._patch(size)

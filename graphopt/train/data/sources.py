@@ -10,6 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from graphopt.config.data import H5File, PairFolders, SiddFolder, Source
+from graphopt.errors import GraphoptError
+from graphopt.train.data.bayer import PackedRaw
 from graphopt.train.data.h5 import h5_patches
 from graphopt.train.data.images import Pixels, list_images, read_image, to_planes
 from graphopt.train.data.noise import Noise
@@ -18,6 +20,7 @@ from graphopt.train.data.photographs import Photograph, Views
 from graphopt.train.data.sidd import sidd
 
 Planes = NDArray[np.float32]
+NO_PAIRS = "data: 'noise: bayer' makes RAW of clean images, and found a pair, whose noise is in RGB; give clean images"
 
 
 def open_photographs(sources: Sequence[Source], judged: bool = False) -> list[Photograph]:
@@ -39,13 +42,22 @@ def _clean(path: Path) -> Views:
     return read_image(path), None
 
 
-def pairs_of(photographs: Iterable[Photograph], noise: Noise, seed: int = 0) -> Iterator[tuple[Planes, Planes]]:
-    """(noisy, clean), (3, H, W), for every photograph; added noise is seeded by (`seed`, position): always the same."""
+def pairs_of(
+    photographs: Iterable[Photograph], noise: Noise, seed: int = 0, packed: PackedRaw | None = None
+) -> Iterator[tuple[Planes, Planes]]:
+    """(noisy, clean), (3, H, W), for every photograph; added noise is seeded by (`seed`, position): always the same.
+
+    With `packed`, both are packed Bayer RAW, (4, H // 2, W // 2).
+    """
     for position, photograph in enumerate(photographs):
         clean, noisy = photograph.read()
-        planes = to_planes(clean)
-        if noisy is None:
-            yield noise(planes, np.random.default_rng([seed, position])), planes
+        planes, random = to_planes(clean), np.random.default_rng([seed, position])
+        if packed is not None:
+            if noisy is not None:
+                raise GraphoptError(NO_PAIRS)
+            yield packed(planes, random)
+        elif noisy is None:
+            yield noise(planes, random), planes
         else:
             yield to_planes(noisy), planes
 

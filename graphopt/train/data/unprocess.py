@@ -78,12 +78,17 @@ class RawNoise:
         if clean.ndim > 3:
             return np.stack([self(image, random) for image in clean])
         camera = Camera.random(random)
+        raw, noise = self.sensed(clean, camera, random)
+        return clean + camera.process(demosaic(raw + noise)) - camera.process(demosaic(raw))
+
+    def sensed(self, clean: Planes, camera: Camera, random: np.random.Generator) -> tuple[Planes, Planes]:
+        """(raw, n), (H, W) each: what the sensor of `camera` sees of the image (3, H, W), and its noise."""
         shot = _log_uniform(self.shot, random)
         follows = np.exp(2.18 * np.log(shot) + 1.20 + random.normal(0, 0.26))
         read = follows if self.read is None else _log_uniform(self.read, random)
         raw = mosaic(camera.unprocess(clean))
         noise = random.standard_normal(raw.shape, dtype=np.float32) * np.sqrt(shot * raw + read).astype(np.float32)
-        return clean + camera.process(demosaic(raw + noise)) - camera.process(demosaic(raw))
+        return raw, noise
 
 
 def mosaic(colours: Planes) -> Planes:
