@@ -25,6 +25,7 @@ def leaderboard(
     add: Annotated[list[Path] | None, typer.Option(help="an ONNX file of yours; may be repeated")] = None,
     psnr: Annotated[list[float] | None, typer.Option(help="dB of each --add, on the challenge's images")] = None,
     html: Annotated[Path | None, typer.Option(help="the table as a page, with a plot of latency and quality")] = None,
+    jobs: Annotated[int, typer.Option(min=1, help="processes that price a network each; each needs memory")] = 1,
     as_json: JsonFlag = False,
 ) -> None:
     """Prices the published mobile denoisers, beside what their authors measured; and your network among them."""
@@ -36,16 +37,13 @@ def leaderboard(
         raise GraphoptError(f"leaderboard: --psnr {given}: expected dB between 0 and 100")
     from graphopt.cost.cache import CostCache
     from graphopt.cost.target import load_target
-    from graphopt.leaderboard import agreement, price_entry, price_file
+    from graphopt.leaderboard import agreement, price_entries, price_file
     from graphopt.models.source import parse_size
 
     device, extent = load_target(target), parse_size(size)
     cache = CostCache(cache_folder() / "costs")
-    rows = []
     with progress(announce=False) as report:
-        for entry in entries:
-            rows.append(price_entry(entry, extent, device, cache, partial(report, entry.name)))
-            report(entry.name, 1.0, "priced")
+        rows = price_entries(entries, extent, device, cache, jobs, report)
         for position, path in enumerate(files):
             value = given[position] if given else None
             rows.append(price_file(path, value, extent, device, cache, partial(report, path.name)))

@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Callable, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, replace
+from functools import partial
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
@@ -91,6 +96,43 @@ def price_entry(
     )
     parameters = sum(parameter.numel() for parameter in network.parameters())
     return replace(row, parameters=parameters, kb=parameters * BYTES_PER_WEIGHT / 1000)
+
+
+def price_entries(
+    entries: Sequence[Entry], size: tuple[int, int], target: Target, cache: CostCache, jobs: int,
+    report: Callable[[str, float, str], None],
+) -> list[Row]:  # fmt: skip
+    """The rows of published networks, in their order; with `jobs` above 1, so many processes price a network each."""
+    if jobs == 1:
+        rows = []
+        for entry in entries:
+            rows.append(price_entry(entry, size, target, cache, partial(report, entry.name)))
+            report(entry.name, 1.0, "priced")
+        return rows
+    with ProcessPoolExecutor(min(jobs, len(entries)), get_context("spawn"), _leave_interrupts) as pool:
+        work = {pool.submit(_price_entry, entry, size, target, cache.folder): entry for entry in entries}
+        found = {}
+        try:
+            for done, future in enumerate(as_completed(work)):
+                found[work[future].name] = future.result()
+                report("leaderboard", (done + 1) / len(work), f"{work[future].name} is priced")
+        except BrokenProcessPool as error:
+            raise GraphoptError(
+                "leaderboard: a process ended without a word, perhaps for lack of memory; give fewer --jobs. Prices "
+                "that were found are kept"
+            ) from error
+        finally:
+            pool.shutdown(wait=False, cancel_futures=True)
+    return [found[entry.name] for entry in entries]
+
+
+def _price_entry(entry: Entry, size: tuple[int, int], target: Target, folder: Path) -> Row:
+    return price_entry(entry, size, target, CostCache(folder), lambda share, words: None)
+
+
+def _leave_interrupts() -> None:
+    """Ctrl-C is for the process that speaks; the others end with it."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
 def size_note(entry: Entry, size: tuple[int, int], stride: int) -> str:

@@ -95,6 +95,14 @@ def test_a_published_network_and_a_file_of_mine(call: Call, mine: Path, tmp_path
     assert "No rank correlation" in out
 
 
+def test_several_processes_give_the_same_rows(call: Call) -> None:
+    arguments = ["leaderboard", "--only", "enerzai", "--only", "mier", "--size", "48x48", "--json"]
+    together = call(*arguments, "--jobs", 2)
+    assert together[0] == 0, together[2]
+    assert together[1] == call(*arguments)[1]
+    assert [row["name"] for row in json.loads(together[1])["networks"]] == ["enerzai", "mier"]
+
+
 def test_what_fits_is_not_padded_and_raw_is_said() -> None:
     assert size_note(NETWORKS["dncnn"], (31, 33), 1) == ""
     assert size_note(NETWORKS["megvii"], (480, 720), 16) == ""
