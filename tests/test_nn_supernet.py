@@ -386,3 +386,44 @@ def test_a_supernet_can_be_copied_and_saved() -> None:
     assert not torch.equal(twin(image()), supernet(image()))
     twin.load_state_dict(supernet.state_dict())
     assert torch.equal(twin(image()), supernet(image()))
+
+
+def soft_run(supernet: Supernet, x: torch.Tensor) -> tuple[torch.Tensor, list[torch.Tensor]]:
+    """The output, and the gradients of all alphas."""
+    found = supernet(x)
+    assert isinstance(found, torch.Tensor)
+    found.square().mean().backward()
+    return found.detach(), [p.grad for p in supernet.architecture_parameters() if p.grad is not None]
+
+
+def test_bfloat16_stays_near_float32_and_keeps_the_types_outside() -> None:
+    whole, alphas = soft_run(Supernet(space()), image(2))
+    half, near = soft_run(Supernet(space()).place(torch.device("cpu"), half=True), image(2))
+    assert half.dtype == torch.float32
+    assert 1e-5 < float((half - whole).abs().max() / whole.abs().max()) < 2e-2, "it must compute in bfloat16"
+    assert len(near) == len(alphas) > 0
+    for found, expected in zip(near, alphas, strict=True):
+        assert found.dtype == torch.float32
+        torch.testing.assert_close(found, expected, rtol=0.1, atol=0.02 * float(expected.abs().max()))
+
+
+def test_values_of_two_types_mix_in_the_wider_one() -> None:
+    p = torch.tensor([0.25, 0.75], requires_grad=True)
+    values = [torch.full((2, 3), 2.0, dtype=torch.bfloat16), torch.full((2, 3), 4.0)]
+    mixed = mix(p, [[0], [1]], values)
+    assert mixed.dtype == torch.float32
+    torch.testing.assert_close(mixed, torch.full((2, 3), 3.5))
+    mixed.sum().backward()
+    torch.testing.assert_close(p.grad, torch.tensor([12.0, 24.0]))
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU")
+def test_a_gpu_gives_what_the_cpu_gives_and_leaves_the_alphas_here() -> None:
+    whole, alphas = soft_run(Supernet(space()), image(2))
+    supernet = Supernet(space()).place(torch.device("cuda"))
+    found, near = soft_run(supernet, image(2))
+    assert {p.device.type for p in supernet.architecture_parameters()} == {"cpu"} == {found.device.type}
+    assert {p.device.type for p in supernet.weight_parameters()} == {"cuda"}
+    torch.testing.assert_close(found, whole, rtol=1e-3, atol=1e-4)
+    for a, b in zip(near, alphas, strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-2, atol=1e-4)

@@ -110,7 +110,23 @@ class Supernet(nn.Module):
         self._inputs = [tensor.name for tensor in graph_inputs(space.graph)]
         self._outputs = [tensor.name for tensor in space.graph.outputs]
         self._program = _Planner(space).level(None, space.graph.nodes, self._outputs)
+        self.device, self._half = torch.device("cpu"), False
         self._program.check({*self._inputs, *self.base.tensors(), *self.fragments.tensors()})
+
+    def place(self, device: torch.device, half: bool = False) -> Supernet:
+        """Weights on `device`, and autocast to bfloat16 there if `half`.
+
+        The alphas stay on the CPU, where the hardware terms are computed: a GPU would wait for each of these numbers.
+        Inputs are brought to the device, and outputs back to where the inputs were, in their type.
+        """
+        self.base.to(device)
+        self.fragments.to(device)
+        self.device, self._half = device, half
+        return self
+
+    def autocast(self) -> torch.autocast:
+        """What this network computes under, for others that are to compute alike."""
+        return torch.autocast(self.device.type, torch.bfloat16, enabled=self._half)
 
     def forward(
         self,
@@ -131,9 +147,13 @@ class Supernet(nn.Module):
         self._check(probabilities or {}, selection or {})
         if probabilities is None:
             probabilities = self.probabilities() if selection is None else {}
-        environment = feed(self._inputs, inputs, self.base)
+        environment = feed(self._inputs, tuple(value.to(self.device) for value in inputs), self.base)
         environment.update(self.fragments.tensors())
-        self._program.run(environment, Routing(probabilities, selection or {}, sampled or {}, observe))
+        with self.autocast():
+            self._program.run(environment, Routing(probabilities, selection or {}, sampled or {}, observe))
+        for name in self._outputs:
+            value = environment[name]
+            environment[name] = value.to(inputs[0]) if value.is_floating_point() else value.to(inputs[0].device)
         return collect(self._outputs, environment)
 
     def _check(self, probabilities: Mapping[str, Tensor], selection: Mapping[str, str]) -> None:

@@ -54,7 +54,7 @@ class DiscreteSearch:
     def _saved(self) -> dict[str, Any] | None:
         if not self.problem.state.exists():
             return None
-        found: dict[str, Any] = torch.load(self.problem.state, weights_only=True)
+        found: dict[str, Any] = torch.load(self.problem.state, "cpu", weights_only=True)
         return found
 
     def _save(self, selection: dict[str, str], spent: int, weights: WeightTraining, step: int) -> None:

@@ -187,7 +187,7 @@ class GradientSearch:
             place = warm
         else:
             return
-        saved = torch.load(place, weights_only=True)
+        saved = torch.load(place, "cpu", weights_only=True)
         self.supernet.load_state_dict(saved["supernet"])
         self.weights.optimiser.load_state_dict(saved["weights"])
         self.for_choices.load_state_dict(saved["choices"])

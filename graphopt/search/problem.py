@@ -101,8 +101,8 @@ class Problem:
         loss = psnr_loss(restored, torch.from_numpy(clean))
         share = self.config.distillation
         if share:
-            with torch.no_grad():
-                expected = self.teacher(image)
+            with torch.no_grad(), self.supernet.autocast():
+                expected = self.teacher(image.to(self.supernet.device)).to(restored)
             loss = (loss + share * psnr_loss(restored, expected)) / (1 + share)
         return loss
 

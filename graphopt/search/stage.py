@@ -29,6 +29,7 @@ from graphopt.search.problem import Problem, Rounding, SearchResult, save_state
 from graphopt.search.selection import with_exact
 from graphopt.search.sensitivity import Sensitivity, measure
 from graphopt.train.data import PatchSampler
+from graphopt.train.devices import find_device
 
 Say = Callable[[float, str], None]
 SENSITIVITY_PATCHES = (8, 64)
@@ -97,7 +98,7 @@ class SearchStage:
         config, seed = self.config, self.config.seed
         matched, lost = place / "matched.pt", place / "sensitivity.json"
         if not lost.exists():
-            supernet = _supernet(space)
+            supernet = _supernet(space, config)
             errors = match(
                 space, supernet, disjoint(self.samplers(seed, True), config.held_out, seed)[0], config.patches,
                 config.matching_steps, config.matching_rate, lambda share, words: say(share / 2, words),
@@ -116,8 +117,8 @@ class SearchStage:
         self, space: Space, hardware: Hardware, sensitivity: Sensitivity, place: Path, method: str, share: float
     ) -> Problem:
         config = self.config
-        supernet = _supernet(space)
-        supernet.load_state_dict(torch.load(place / "matched.pt", weights_only=True))
+        supernet = _supernet(space, config)
+        supernet.load_state_dict(torch.load(place / "matched.pt", "cpu", weights_only=True))
         for_weights, for_choices = disjoint(self.samplers(config.seed, True), config.held_out, config.seed)
         warm = place / "warm.pt" if method == config.method and method in METHODS and config.pareto else None
         state = place / f"checkpoint.{_label(config, method, share)}.pt"
@@ -199,9 +200,9 @@ def _label(config: SearchConfig, method: str, share: float) -> str:
     return f"{share:g}" if method == config.method else f"{method}.{share:g}"
 
 
-def _supernet(space: Space) -> Supernet:
+def _supernet(space: Space, config: SearchConfig) -> Supernet:
     supernet: Supernet = Supernet(space).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    return supernet
+    return supernet.place(find_device(config.device), config.precision == "bf16")
 
 
 def _write_json(path: Path, content: Any) -> None:

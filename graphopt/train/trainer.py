@@ -21,6 +21,7 @@ from torch import Tensor, nn
 from graphopt.config.training import TrainingKeys
 from graphopt.errors import GraphoptError
 from graphopt.models.checkpoints import differences
+from graphopt.train.devices import find_device
 from graphopt.train.loader import Batches, Sampler, Share
 
 Objective = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]  # noisy, clean -> loss, PSNR in dB; means over images
@@ -28,9 +29,7 @@ Objective = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]  # noisy, clean ->
 
 def start_fabric(keys: TrainingKeys) -> Fabric:
     """Devices as `keys` and `torchrun` ask for. Without torchrun: one process, on the first GPU or the CPU."""
-    if keys.device == "cuda" and not torch.cuda.is_available():
-        raise GraphoptError("device: cuda, but torch finds no GPU; write device: cpu, or install torch with CUDA")
-    on_gpu = keys.device != "cpu" and torch.cuda.is_available()
+    on_gpu = find_device(keys.device).type == "cuda"
     if on_gpu:
         torch.backends.cudnn.deterministic = True  # a seed gives the same weights each time
     processes = int(os.environ.get("WORLD_SIZE", 1))
