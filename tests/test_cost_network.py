@@ -8,6 +8,7 @@ import onnx.parser
 import pytest
 from onnx import numpy_helper
 
+from graphopt.cost import keys
 from graphopt.cost.cache import CostCache
 from graphopt.cost.count import macs_and_parameters
 from graphopt.cost.keys import graph_key, price_key
@@ -222,7 +223,7 @@ def test_names_and_weights_do_not_change_a_price(tmp_path: Path) -> None:
     assert network_cost(normalised(seed=2), phone, CostCache(tmp_path)) == first  # from disk
 
 
-def test_what_changes_a_price_changes_its_key() -> None:
+def test_what_changes_a_price_changes_its_key(monkeypatch: pytest.MonkeyPatch) -> None:
     phone, base = load_target("sm8650-adreno750"), normalised()
     faster = phone.facts["dram_bandwidth"].model_copy(update={"value": 100.0})
     other_source = phone.facts["dram_bandwidth"].model_copy(update={"source": "measured by somebody else"})
@@ -232,6 +233,8 @@ def test_what_changes_a_price_changes_its_key() -> None:
         price_key(base, phone.model_copy(update={"facts": {**phone.facts, "dram_bandwidth": other_source}}), 0) == key
     )
     assert price_key(base, phone, 8) != key
+    monkeypatch.setattr(keys, "PLAN", keys.PLAN + 1)  # the price holds what memory the plan takes
+    assert price_key(base, phone, 0) != key
     assert graph_key(normalised(height=32)) != graph_key(base)
     cubed = normalised()
     cubed.graph.initializer[-2].CopyFrom(numpy_helper.from_array(np.float32(3), "two"))

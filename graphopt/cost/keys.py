@@ -13,6 +13,7 @@ import onnx
 from onnx import TensorProto, numpy_helper
 
 from graphopt.cost.kernel_model import FORMULA
+from graphopt.cost.memory import PLAN
 from graphopt.cost.npu_compile import compiler_version
 from graphopt.cost.npu_model import FORMULA as NPU_FORMULA
 from graphopt.cost.target import Target
@@ -47,8 +48,8 @@ def graph_key(model: onnx.ModelProto) -> str:
 
 
 def price_key(model: onnx.ModelProto, target: Target, trials: int) -> str:
-    """`graph_key`, and the facts of the target (not their sources), TVM's version, the formula and the trials."""
-    return _hash([graph_key(model), target_key(target), trials])
+    """`graph_key`, the facts of the target (not their sources), TVM's version, both formulas and the trials."""
+    return _hash([graph_key(model), target_key(target), trials, PLAN])
 
 
 def compile_key(model: onnx.ModelProto, target: Target) -> str:
