@@ -1,12 +1,12 @@
 """What networks cost, and how well they denoise: rows of PSNR, SSIM, parameters, MACs, latency and peak memory.
 
-    python benchmarks/denoise.py --json --networks original=a.safetensors longer=b.safetensors small=c.onnx \\
-        --sets CBSD68=DIR Kodak24=DIR
+    python benchmarks/denoise.py --json --sets CBSD68=DIR Kodak24=DIR
+    python benchmarks/denoise.py --json --networks original=a.safetensors small=c.onnx --sets CBSD68=DIR
 
-It judges networks and trains none (docs/results.md says how they are made). The first one is what ratios and
-differences refer to; `noisy` rows are those of the images as they are. PSNR and SSIM are measured, with the noise of
-`graphopt evaluate`; prices are those of `graphopt cost`, and say whether they are estimated. What is known is kept in
-the cache folder, so that a killed benchmark goes on where it stopped.
+It judges networks and trains none: unless told otherwise those that ship, which docs/results.md says how to make. The
+first one is what ratios and differences refer to; `noisy` rows are those of the images as they are. PSNR and SSIM are
+measured, with the noise of `graphopt evaluate`; prices are those of `graphopt cost`, and say if they are estimated.
+What is known is kept in the cache folder, so that a killed benchmark goes on where it stopped.
 """
 
 from __future__ import annotations
@@ -35,6 +35,12 @@ from graphopt.terminal import cache_folder, progress
 from graphopt.train.data import open_photographs
 from graphopt.train.metrics import Quality
 
+NETWORKS = (
+    "original=nafnet-width16",
+    "sm8650-adreno750=nafnet-width16-adreno750",
+    "exynos2100-mali-g78=nafnet-width16-mali-g78",
+    "sm8650-hexagon=nafnet-width16-hexagon",
+)
 TARGETS = ("sm8650-adreno750", "exynos2100-mali-g78", "sm8650-hexagon")
 
 Prices = dict[str, dict[str, NetworkCost]]  # by network, then by target
@@ -152,7 +158,7 @@ def main() -> None:
     shape = parser.add_mutually_exclusive_group()
     shape.add_argument("--json", action="store_true", help="print JSON")
     shape.add_argument("--markdown", action="store_true", help="print the tables of docs/results.md (default)")
-    parser.add_argument("--networks", nargs="+", required=True, metavar="NAME=FILE", help="the first is the reference")
+    parser.add_argument("--networks", nargs="+", default=NETWORKS, metavar="NAME=FILE", help="the first: reference")
     parser.add_argument("--sets", nargs="+", required=True, metavar="NAME=DIR", help="folders of clean photographs")
     parser.add_argument("--sigmas", nargs="+", type=float, default=[15, 25, 50], help=f"of the noise; {NOISY} rows too")
     parser.add_argument("--targets", nargs="+", default=TARGETS, help="names, or paths of YAML files")

@@ -20,7 +20,7 @@ app = typer.Typer(help="The networks that ship with graphopt, and those it can b
 def list_models(as_json: JsonFlag = False) -> None:
     """Lists the pretrained networks that come with graphopt, and the published ones that it builds."""
     rows: list[dict[str, Any]] = [
-        {"name": m.name, "title": m.title, "weights": f"pretrained, sigma {m.sigma:g}", "sigma": m.sigma,
+        {"name": m.name, "title": m.title, "weights": f"pretrained, {m.noise}", "sigma": list(m.sigma),
          "path": str(m.path), "source": NETWORKS["nafnet-width32"].source, "ours": ""}
         for m in SHIPPED.values()
     ]  # fmt: skip

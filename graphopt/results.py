@@ -60,7 +60,7 @@ def gather(run: Run, place: Path, seconds: dict[str, float], say: Say) -> Report
     goal = ", ".join(f"{t} {ms:.2f} ms" for t, ms in found["goals_ms"].items())
     missed = f"; missed on {', '.join(found['missed'])}: no more candidates" if found["missed"] else ""
     return ReportData(
-        title=f"{run.config.model}, made faster",
+        title=f"{Path(run.config.model).name}, made faster",
         quality={name: {"psnr": score.psnr, "ssim": score.ssim} for name, score in scores.items()},
         parameters={"before": before[first]["parameters"], "after": after[first]["parameters"]},
         macs={"before": before[first]["macs"], "after": after[first]["macs"]},

@@ -78,10 +78,10 @@ def test_half_precision_weights_become_float32(tmp_path: Path, network: NAFNet) 
     torch.testing.assert_close(loaded.intro.weight, network.intro.weight.half().float(), rtol=0, atol=0)
 
 
-@pytest.mark.parametrize("model", SHIPPED.values(), ids=lambda model: model.name)
-def test_shipped_networks_load(model: Any) -> None:
-    loaded = load_checkpoint(model.path)
-    assert loaded.config == NAFNetConfig(width=8)
+@pytest.mark.parametrize(("name", "width"), [("nafnet-width8-sigma25", 8), ("nafnet-width16", 16)])
+def test_shipped_checkpoints_load(name: str, width: int) -> None:
+    loaded = load_checkpoint(SHIPPED[name].path)
+    assert loaded.config == NAFNetConfig(width=width)
     assert all(torch.isfinite(value).all() for value in loaded.state_dict().values())
 
 

@@ -17,13 +17,27 @@ from graphopt.ir.session import OnnxSession
 from graphopt.models import source
 from graphopt.models.checkpoints import save_checkpoint
 from graphopt.models.nafnet import NAFNet, NAFNetConfig
-from graphopt.models.shipped import SHIPPED
+from graphopt.models.shipped import SHIPPED, ShippedModel
 from graphopt.models.source import find_model, load_source
+from graphopt.train.data import read_image, to_planes
+from graphopt.train.restorer import open_restorer
+
+COFFEE = Path(__file__).parents[1] / "examples" / "images" / "test" / "coffee.png"
 
 
 def test_a_shipped_network_is_found_by_name(tmp_path: Path) -> None:
     assert find_model("nafnet-width8-sigma25", tmp_path) == SHIPPED["nafnet-width8-sigma25"].path
     assert SHIPPED["nafnet-width8-sigma25"].path.is_file()
+
+
+@pytest.mark.parametrize("model", SHIPPED.values(), ids=lambda model: model.name)
+def test_a_shipped_network_denoises(model: ShippedModel) -> None:
+    """A crop of an odd size out of a photograph, sigma 25: 20.2 dB before."""
+    clean = to_planes(read_image(COFFEE))[:, 200:275, 200:301]
+    noisy = clean + np.random.default_rng(0).normal(0, 25 / 255, clean.shape).astype(np.float32)
+    restored = open_restorer(model.path)(noisy)
+    assert restored.shape == clean.shape
+    assert -10 * np.log10(np.square(restored - clean).mean()) > 32
 
 
 def test_a_path_is_relative_to_the_folder(tmp_path: Path) -> None:
@@ -35,7 +49,7 @@ def test_a_path_is_relative_to_the_folder(tmp_path: Path) -> None:
 def test_unknown_names(tmp_path: Path) -> None:
     with pytest.raises(GraphoptError, match="unknown model 'nafnet-width8'; did you mean 'nafnet-width8-sigma25'"):
         find_model("nafnet-width8", tmp_path)
-    with pytest.raises(GraphoptError, match=r"unknown model 'zzz'; known: nafnet-width8-sigma25.*\.onnx"):
+    with pytest.raises(GraphoptError, match=r"unknown model 'zzz'; known: nafnet-width16.*\.onnx"):
         find_model("zzz", tmp_path)
     with pytest.raises(GraphoptError, match=r"model .*gone\.pth does not exist"):
         find_model("gone.pth", tmp_path)

@@ -8,20 +8,34 @@ from pathlib import Path
 
 @dataclass(frozen=True)
 class ShippedModel:
-    """A pretrained network in the package, and the noise it was trained on (standard deviation, scale 0-255)."""
+    """A pretrained network in the package, and the noise it was trained on: least and most sigma, scale 0-255.
+
+    What a search has found is an ONNX file, which can be run at any size; the others are checkpoints.
+    """
 
     name: str
     title: str
-    sigma: float
+    sigma: tuple[float, float]
+    suffix: str = ".safetensors"
 
     @property
     def path(self) -> Path:
-        return Path(__file__).parent / f"{self.name.replace('-', '_')}.safetensors"
+        return Path(__file__).parent / f"{self.name.replace('-', '_')}{self.suffix}"
+
+    @property
+    def noise(self) -> str:
+        low, high = self.sigma
+        return f"sigma {low:g}" if low == high else f"sigma {low:g} to {high:g}"
 
 
+_FOUND = "nafnet-width16 made faster for"
 SHIPPED = {
     model.name: model
     for model in (
-        ShippedModel("nafnet-width8-sigma25", "NAFNet, 36 blocks, width 8, colour Gaussian noise of sigma 25", 25),
+        ShippedModel("nafnet-width8-sigma25", "NAFNet, 36 blocks, width 8, colour Gaussian noise", (25, 25)),
+        ShippedModel("nafnet-width16", "NAFNet, 36 blocks, width 16, colour Gaussian noise", (10, 55)),
+        ShippedModel("nafnet-width16-adreno750", f"{_FOUND} the Adreno 750", (10, 55), ".onnx"),
+        ShippedModel("nafnet-width16-mali-g78", f"{_FOUND} the Mali-G78", (10, 55), ".onnx"),
+        ShippedModel("nafnet-width16-hexagon", f"{_FOUND} the NPU of sm8650", (10, 55), ".onnx"),
     )
 }
