@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from graphopt.errors import GraphoptError
 from graphopt.models.branches import AsymmetricConv2d, add_branches, fuse_branches
 from graphopt.models.joint import JointNetwork
-from graphopt.models.specialised import NoiseSelector, Specialised
+from graphopt.models.specialised import NoiseSelector, Specialised, range_of
 from graphopt.models.zoo import NETWORKS, build
 
 SMALL: dict[str, dict[str, Any]] = {
@@ -135,7 +135,7 @@ def test_a_selector_learns_the_noise_and_each_image_takes_its_own_network() -> N
     optimiser = torch.optim.Adam(selector.parameters(), 1e-2)
     for _ in range(150):
         images, sigma = batch(32)
-        loss = nn.functional.cross_entropy(selector(images), specialised.ranges(sigma))
+        loss = nn.functional.cross_entropy(selector(images), range_of(sigma, specialised.bounds))
         optimiser.zero_grad()
         loss.backward()
         optimiser.step()
@@ -143,7 +143,7 @@ def test_a_selector_learns_the_noise_and_each_image_takes_its_own_network() -> N
     with torch.no_grad():
         chosen = selector(images).argmax(dim=1)
         restored = specialised(images)
-    assert (chosen == specialised.ranges(sigma)).float().mean() > 0.8
+    assert (chosen == range_of(sigma, specialised.bounds)).float().mean() > 0.8
     factors = torch.where(chosen == 0, 2.0, 3.0)[:, None, None, None]
     torch.testing.assert_close(restored, images * factors, rtol=0, atol=0)
 
@@ -163,4 +163,4 @@ def test_bounds_that_do_not_fit(bounds: list[float]) -> None:
 
 def test_a_sigma_on_the_bound_belongs_below() -> None:
     specialised = Specialised([Times(1), Times(2), Times(3)], [10, 30], NoiseSelector(3))
-    assert specialised.ranges(torch.tensor([0.0, 10.0, 10.1, 30.0, 75.0])).tolist() == [0, 0, 1, 1, 2]
+    assert range_of(torch.tensor([0.0, 10.0, 10.1, 30.0, 75.0]), specialised.bounds).tolist() == [0, 0, 1, 1, 2]

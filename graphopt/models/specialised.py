@@ -40,7 +40,7 @@ class NoiseSelector(nn.Module):
 
 
 def range_of(sigma: Tensor, bounds: Sequence[float]) -> Tensor:
-    """The index of the range of each `sigma`; one on a bound belongs below."""
+    """The index of the range of each `sigma`, the selector's training target; one on a bound belongs below."""
     return torch.bucketize(sigma, torch.tensor(bounds, dtype=sigma.dtype, device=sigma.device))
 
 
@@ -58,10 +58,6 @@ class Specialised(nn.Module):
             )
         self.networks, self.selector = nn.ModuleList(networks), selector
         self.bounds = tuple(bounds)
-
-    def ranges(self, sigma: Tensor) -> Tensor:
-        """The index of the range of each `sigma`: the selector's training targets."""
-        return range_of(sigma, self.bounds)
 
     @property
     def config(self) -> Any:
