@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from search_toys import TARGET, Drop, table_of, toy_space
 
 from graphopt.config.search import SearchConfig
@@ -112,3 +113,16 @@ def test_a_memory_goal_is_met(tmp_path: Path) -> None:
         stage.run(tmp_path, silent)
     stage_of(tmp_path, objective={"memory": 1.0}, latency=1.0).run(tmp_path, silent)
     assert read(tmp_path / "selection.json")["missed"] == []
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU")
+def test_a_search_runs_on_a_gpu_with_its_teacher(tmp_path: Path) -> None:
+    stage_of(tmp_path, device="cuda", distillation=0.5).run(tmp_path, silent)
+    assert read(tmp_path / "selection.json")["missed"] == []
+
+
+def test_a_search_in_bfloat16_meets_its_goal(tmp_path: Path) -> None:
+    stage_of(tmp_path, device="cpu", precision="bf16", distillation=0.5).run(tmp_path, silent)
+    found = read(tmp_path / "selection.json")
+    assert found["missed"] == []
+    assert np.isfinite([found["psnr_soft"], found["psnr_rounded"], found["psnr"]]).all()

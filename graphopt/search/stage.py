@@ -128,7 +128,7 @@ class SearchStage:
             config,
             supernet,
             sensitivity,
-            self.teacher,
+            self.teacher.to(supernet.device),
             for_weights,
             for_choices,
             self._judged(),
@@ -159,7 +159,7 @@ class SearchStage:
         }
 
     def _judged(self) -> tuple[Tensor, Tensor]:
-        """Noisy and clean: patches that no weight and no choice is trained on."""
+        """Noisy and clean: fixed patches of the part of the photographs that weights never see."""
         noisy, clean = disjoint(self.samplers(JUDGE, False), self.config.held_out, JUDGE)[1].batch(*JUDGED)
         return torch.from_numpy(noisy), torch.from_numpy(clean)
 
