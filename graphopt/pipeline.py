@@ -183,14 +183,19 @@ class Pipeline:
         _write_json(place / "original.json", {name: _cost_of(cost) for name, cost in original_costs.items()})
 
     def _search(self, say: Callable[[float, str], None], place: Path) -> None:
+        from graphopt.cost.cache import CostCache
         from graphopt.cost.table import CostTable
+        from graphopt.cost.wholes import whole_costs
         from graphopt.ir.files import load_graph
+        from graphopt.ir.space_files import load_space
         from graphopt.search.problem import teacher_of
         from graphopt.search.stage import SearchStage
         from graphopt.train.data import PatchSampler
 
         self._set_threads()
         data = self.config.data
+        whole = [target for name, target in self.targets.items() if target.kind == "qnn" and self.weights[name] > 0]
+        space, cache = load_space(self.folder / "space"), CostCache(self.cache / "costs")
         stage = SearchStage(
             self.config.search,
             self.folder / "space",
@@ -199,6 +204,8 @@ class Pipeline:
             self.weights,
             teacher_of(load_graph(self.folder / "source" / "canonical.onnx")),
             lambda seed, varied: PatchSampler.of_data(data, seed, varied=None if varied else False),
+            [target.name for target in whole],
+            lambda selection: whole_costs(space, selection, whole, self.cleanups, cache),
         )
         stage.run(place, say)
 

@@ -26,6 +26,7 @@ from graphopt.search.gradient import GradientSearch
 from graphopt.search.hardware import Goals, Hardware
 from graphopt.search.methods import search_by
 from graphopt.search.problem import Problem, teacher_of
+from graphopt.search.wholes import Aim
 from graphopt.train.data import PatchSampler
 
 TARGET = "phone"
@@ -151,7 +152,7 @@ def problem_of(space: Space, tmp_path: Path, goal: float = 2.0, lost: dict[str, 
     }
     judged = PatchSampler(images, 5.0, np.random.default_rng(2)).batch(2, 16)
     return Problem(
-        space, hardware_of(space, goal, config=config), config, Supernet(space), sensitivity, teacher_of(space.graph),
+        space, Aim(hardware_of(space, goal, config=config), None, {}, []), config, Supernet(space), sensitivity, teacher_of(space.graph),
         for_weights, for_choices, (torch.from_numpy(judged[0]), torch.from_numpy(judged[1])), tmp_path / "state.pt",
     )  # fmt: skip
 

@@ -13,7 +13,8 @@ from search_toys import TARGET, Drop, DropPair, Same, cost, hardware_of, search_
 from graphopt import GraphoptError
 from graphopt.cost.table import CostTable, Delta
 from graphopt.nn.supernet import Supernet
-from graphopt.search.objective import Expectation, ExpectedLatency, entropy_weight, normalised_entropy, temperature
+from graphopt.search.additive import Additive, latency_of
+from graphopt.search.objective import entropy_weight, normalised_entropy, temperature
 from graphopt.search.selection import decide, meet_goal, with_exact
 from graphopt.search.sensitivity import MOST, measure
 from graphopt.train.data import PatchSampler
@@ -26,7 +27,7 @@ def test_expected_latency_of_disjoint_and_nested_choices() -> None:
     assert len(inner) == 2
     alone = next(name for name in space.choices if name not in (outer, *inner))
     p = {name: torch.tensor([0.25, 0.75]) for name in space.choices}
-    found = ExpectedLatency(space, table_of(space), TARGET)(p)
+    found = latency_of(space, table_of(space), TARGET)(p)
     # base, the outer and the free choice in full, and two inner ones where the outer site is kept (1 in 4)
     assert found.item() == pytest.approx(4 - 0.75 - 0.75 - 2 * 0.25 * 0.75, abs=1e-6)
     assert table_of(space).expected_ms(space, {outer: "drop-pair", inner[0]: "drop", alone: "keep"}, TARGET) == 3.0
@@ -51,7 +52,7 @@ def test_keep_counts_at_the_price_of_the_cheapest_exact_candidate() -> None:
     space = toy_space(Drop(), Same())
     table = table_of(space, exact={"same": -0.25})
     p = {name: torch.tensor([1.0, 0.0, 0.0]) for name in space.choices}
-    assert ExpectedLatency(space, table, TARGET)(p).item() == pytest.approx(4 - 3 * 0.25)
+    assert latency_of(space, table, TARGET)(p).item() == pytest.approx(4 - 3 * 0.25)
     keep = dict.fromkeys(space.choices, "keep")
     assert set(with_exact(space, table, keep, {TARGET: 1.0}, {TARGET: 4.0}).values()) == {"same"}
     dearer = table_of(space, exact={"same": 0.25})
@@ -115,7 +116,7 @@ def test_expectation_counts_an_inner_choice_where_the_outer_is_kept() -> None:
     space = toy_space(Drop(), DropPair())
     p = {name: torch.tensor([0.25, 0.75]) for name in space.choices}
     values = dict.fromkeys(space.choices, [0.0, 2.0])
-    assert Expectation(space, values)(p).item() == pytest.approx(1.5 + 1.5 + 2 * 0.25 * 1.5, abs=1e-6)
+    assert Additive(space, 0.0, values)(p).item() == pytest.approx(1.5 + 1.5 + 2 * 0.25 * 1.5, abs=1e-6)
 
 
 def test_finds_the_right_answer_of_a_toy_space(tmp_path: Path) -> None:

@@ -61,6 +61,9 @@ class SearchConfig(Strict):
     entropy: float = Field(default=3.0, ge=0, description="largest weight of the normalised entropy")
     latency_weight: float = Field(default=40.0, ge=0)
     temperature: tuple[Annotated[float, Field(gt=0)], Annotated[float, Field(gt=0)]] = (1.0, 0.05)
+    wholes: int = Field(
+        default=24, ge=0, description="whole networks priced to aim by, on targets whose parts do not add up (the NPU)"
+    )
     device: Literal["auto", "cpu", "cuda"] = "auto"
     precision: Literal["fp32", "bf16"] = "fp32"
     evaluations: int = Field(default=100, ge=2, description="networks that `random` and `evolution` judge")

@@ -6,11 +6,14 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from graphopt.errors import GraphoptError
 from graphopt.ir.space import KEEP
+from graphopt.search.additive import running
 from graphopt.search.hardware import Hardware
 from graphopt.search.milp import solve
 from graphopt.search.selection import decide
 from graphopt.search.sensitivity import Sensitivity
+from graphopt.search.wholes import Aim
 
 LEAST = 1e-12  # a probability below this counts as this
 BARRED = 1e3  # more than any sum of sensitivities, in dB
@@ -38,12 +41,8 @@ def decide_within(
     """
     space, exact = hardware.space, hardware.table.exact
     wanted = decide(space, probabilities)
-    unlikely = {
-        name: {o: -math.log(max(p, LEAST)) for o, p in zip(choice.options, probabilities[name], strict=True)}
-        for name, choice in space.choices.items()
-    }
-    likely = solve(hardware, {name: _from_least(row) for name, row in unlikely.items()})
-    turned = [name for name in _running(hardware, likely) if likely[name] != wanted[name]]
+    likely = solve(hardware, unlikeliness(hardware, probabilities))
+    turned = [name for name in running(space, likely) if likely[name] != wanted[name]]
     if sensitivity is None:
         return Decision(likely, turned, [])
     allowed = {name: {likely[name], KEEP, *exact[name]} for name in space.choices}
@@ -52,15 +51,37 @@ def decide_within(
         for name, choice in space.choices.items()
     }
     chosen = solve(hardware, losses)
-    return Decision(chosen, turned, [name for name in _running(hardware, chosen) if chosen[name] != likely[name]])
+    return Decision(chosen, turned, [name for name in running(space, chosen) if chosen[name] != likely[name]])
 
 
-def _from_least(row: Mapping[str, float]) -> dict[str, float]:
-    least = min(row.values())
-    return {option: value - least for option, value in row.items()}
+def decide_as_whole(
+    aim: Aim, probabilities: Mapping[str, Sequence[float]], sensitivity: Sensitivity | None, rounds: int
+) -> Decision:
+    """`decide_within`; where its whole misses a goal, again with what that has taught, at most `rounds` times.
+
+    If none of these meets the goals, the most likely one of all wholes that do; the last decision where none does.
+    """
+    decision = decide_within(aim.hardware, probabilities, sensitivity)
+    for _ in range(rounds):
+        if not aim.look(decision.selection) or aim.met(decision.selection):
+            break
+        try:
+            decision = decide_within(aim.hardware, probabilities, sensitivity)
+        except GraphoptError:  # as far as is known now
+            break
+    if aim.met(decision.selection):
+        return decision
+    best = aim.best(unlikeliness(aim.hardware, probabilities))
+    wanted = decide(aim.hardware.space, probabilities)
+    if best is None:
+        return decision
+    return Decision(best, [n for n in running(aim.hardware.space, best) if best[n] != wanted[n]], [])
 
 
-def _running(hardware: Hardware, selection: Mapping[str, str]) -> list[str]:
-    """The choices that are not inside a replaced site."""
-    space = hardware.space
-    return [n for n in space.choices if all(selection[outer] == KEEP for outer in space.ancestors(n))]
+def unlikeliness(hardware: Hardware, probabilities: Mapping[str, Sequence[float]]) -> dict[str, dict[str, float]]:
+    """-ln p_ik, less the least of the choice."""
+    found = {}
+    for name, choice in hardware.space.choices.items():
+        row = {o: -math.log(max(p, LEAST)) for o, p in zip(choice.options, probabilities[name], strict=True)}
+        found[name] = {option: value - min(row.values()) for option, value in row.items()}
+    return found

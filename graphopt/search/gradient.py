@@ -14,8 +14,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from graphopt.search.decision import decide_within
-from graphopt.search.objective import Expectation, entropy_weight, normalised_entropy, temperature
+from graphopt.search.additive import Additive
+from graphopt.search.decision import decide_as_whole
+from graphopt.search.objective import entropy_weight, normalised_entropy, temperature
 from graphopt.search.problem import (
     Problem,
     Record,
@@ -56,8 +57,8 @@ class GradientSearch:
         self.way = config.forward or method.way
         self.supernet = problem.supernet
         space, table = problem.space, problem.hardware.table
-        self.sensitivity = Expectation(
-            space, {n: [problem.sensitivity[n][o] for o in c.options] for n, c in space.choices.items()}
+        self.sensitivity = Additive(
+            space, 0.0, {n: [problem.sensitivity[n][o] for o in c.options] for n, c in space.choices.items()}
         )
         self.ways = {n: len(c.options) - len(table.exact[n]) for n, c in space.choices.items()}
         choosing = max(1, round(config.steps * (1 - config.settle)))
@@ -129,7 +130,8 @@ class GradientSearch:
         problem = self.problem
         p = self.supernet.probabilities(self.config.temperature[1])
         likely = {name: values.tolist() for name, values in self.supernet.probabilities().items()}
-        decision = decide_within(problem.hardware, likely, problem.sensitivity if self.method.sensitivity else None)
+        sensitivity = problem.sensitivity if self.method.sensitivity else None
+        decision = decide_as_whole(problem.aim, likely, sensitivity, self.config.wholes)
         return SearchResult(
             {name: values.tolist() for name, values in p.items()},
             decision.selection,

@@ -12,7 +12,8 @@ from graphopt.config.search import SearchConfig
 from graphopt.cost.live import LiveBytes
 from graphopt.cost.table import CostTable
 from graphopt.ir.space import Selection, Space
-from graphopt.search.objective import ExpectedLatency, ExpectedParameters, ExpectedPeak, Probabilities
+from graphopt.search.additive import Additive, Probabilities, latency_of, parameters_of
+from graphopt.search.objective import ExpectedPeak
 
 
 @dataclass(frozen=True)
@@ -24,17 +25,31 @@ class Goals:
     parameters: float | None = None
 
 
+@dataclass(frozen=True)
+class Wholes:
+    """Additive models of a target that whole networks have corrected."""
+
+    latency_ms: Additive
+    memory_bytes: Additive
+
+
 class Hardware:
     """Relative excess over the goals, expected (for gradients) or of a selection (for everything else)."""
 
     def __init__(
         self, space: Space, table: CostTable, live: LiveBytes | None, goals: Goals, weights: Mapping[str, float],
-        config: SearchConfig,
+        config: SearchConfig, wholes: Mapping[str, Wholes] | None = None,
     ):  # fmt: skip
-        """`weights` by target, of sum 1. `live` is needed where memory has a goal."""
+        """`weights` by target, of sum 1. `live` is needed where memory has a goal.
+
+        `wholes` has the targets whose parts do not add up to a whole, and what was learnt from whole networks there.
+        """
         self.space, self.table, self.goals, self.weights, self.config = space, table, goals, weights, config
-        self.latency = {t: ExpectedLatency(space, table, t) for t in goals.latency_ms}
-        self.parameters = ExpectedParameters(space, table)
+        self.wholes = wholes or {}
+        self.latency = {
+            t: self.wholes[t].latency_ms if t in self.wholes else latency_of(space, table, t) for t in goals.latency_ms
+        }
+        self.parameters = parameters_of(space, table)
         self.live = live
         self.peak = ExpectedPeak(space, table, live) if live is not None else None
 
@@ -50,8 +65,17 @@ class Hardware:
         if self.goals.memory_bytes:
             assert self.peak is not None
             share = self.peak(probabilities)
-            base = {t: self.table.base[t].peak_memory_bytes / goal for t, goal in self.goals.memory_bytes.items()}
-            total = total + objective.memory_weight * self._over_targets({t: b * share - 1 for t, b in base.items()})
+            memory = {
+                t: (
+                    self.wholes[t].memory_bytes(probabilities)
+                    if t in self.wholes
+                    else self.table.base[t].peak_memory_bytes * share
+                )
+                / goal
+                - 1
+                for t, goal in self.goals.memory_bytes.items()
+            }
+            total = total + objective.memory_weight * self._over_targets(memory)
         if self.goals.parameters is not None:
             excess = self.parameters(probabilities) / self.goals.parameters - 1
             total = total + objective.parameter_weight * excess.clamp_min(0)
@@ -64,10 +88,8 @@ class Hardware:
 
     def excess(self, selection: Selection) -> dict[str, float]:
         """By term, how far a selection is above its goal, relative; at or below 0 it is met. Sums of parts."""
-        found = {
-            f"latency on {target}": self.table.expected_ms(self.space, selection, target) / goal - 1
-            for target, goal in self.goals.latency_ms.items()
-        }
+        costs = self.costs(selection)
+        found = {f"latency on {t}": costs[t] / goal - 1 for t, goal in self.goals.latency_ms.items()}
         if self.goals.parameters is not None:
             found["parameters"] = self.parameters.of(selection) / self.goals.parameters - 1
         return found | self._memory(selection, smooth=False)
@@ -77,8 +99,13 @@ class Hardware:
             return {}
         assert self.peak is not None
         share = self.peak.of(selection, smooth)
-        base = {target: self.table.base[target].peak_memory_bytes for target in self.goals.memory_bytes}
-        return {f"memory on {t}": share * base[t] / goal - 1 for t, goal in self.goals.memory_bytes.items()}
+        held = {
+            t: self.wholes[t].memory_bytes.of(selection)
+            if t in self.wholes
+            else share * self.table.base[t].peak_memory_bytes
+            for t in self.goals.memory_bytes
+        }
+        return {f"memory on {t}": held[t] / goal - 1 for t, goal in self.goals.memory_bytes.items()}
 
     def violation(self, selection: Selection) -> float:
         """The sum of all excess above 0: what a turn must lower, or turns could follow each other for ever.
@@ -94,4 +121,9 @@ class Hardware:
 
     def costs(self, selection: Selection) -> dict[str, float]:
         """The sum of parts on every searched target, in ms."""
-        return {t: self.table.expected_ms(self.space, selection, t) for t in self.goals.latency_ms}
+        return {
+            t: self.wholes[t].latency_ms.of(selection)
+            if t in self.wholes
+            else self.table.expected_ms(self.space, selection, t)
+            for t in self.goals.latency_ms
+        }

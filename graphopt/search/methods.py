@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from graphopt.search import greedy, milp, population
+from graphopt.search import greedy, lana, population
 from graphopt.search.discrete import Chooser, DiscreteSearch
 from graphopt.search.gradient import METHODS, GradientSearch
 from graphopt.search.problem import Problem
 
 CHOOSERS: dict[str, Chooser] = {
-    "milp": milp.choose,
+    "milp": lana.choose,
     "greedy": greedy.choose,
     "evolution": population.choose_evolved,
     "random": population.choose_random,

@@ -15,18 +15,11 @@ from scipy.sparse import csr_array
 
 from graphopt.errors import GraphoptError
 from graphopt.ir.space import KEEP
+from graphopt.search.additive import Additive
 from graphopt.search.hardware import Hardware
-from graphopt.search.objective import option_deltas
-from graphopt.search.problem import Problem, Report
 
 GAP = 1e-3  # relative, to the best sum that is possible
 NODES = 2000  # of the branch and bound; a tight goal could take minutes for the last per mille
-
-
-def choose(problem: Problem, report: Report) -> tuple[dict[str, str], int]:
-    """The selection with the least sum of sensitivities that meets every goal. No training steps."""
-    report(0.0, "solves the integer programme")
-    return solve(problem.hardware, problem.sensitivity), 0
 
 
 class Programme:
@@ -71,24 +64,28 @@ class Programme:
         """base + sum x delta <= goal (1 + slack), divided by the goal."""
         table, goals = self.hardware.table, self.hardware.goals
         for target, goal in goals.latency_ms.items():
-            deltas = self._values(option_deltas(self.space, table, target, "latency_ms"))
-            row = {i: value / goal for i, value in deltas.items()}
-            self._row({**row, self.slack: -1.0}, -np.inf, 1 - table.base[target].latency_ms / goal)
-        target = next(iter(table.base))
-        parameters = self._values(option_deltas(self.space, table, target, "parameters"))
-        whole = table.base[target].parameters
+            self._below(self.hardware.latency[target], goal)
         if goals.parameters is not None:
-            row = {i: value / goals.parameters for i, value in parameters.items()}
-            self._row({**row, self.slack: -1.0}, -np.inf, 1 - whole / goals.parameters)
-        if goals.memory_bytes:
-            self._memory(parameters, whole)
+            self._below(self.hardware.parameters, goals.parameters)
+        planned = {}
+        for target, goal in goals.memory_bytes.items():
+            if target in self.hardware.wholes:
+                self._below(self.hardware.wholes[target].memory_bytes, goal)
+            else:
+                planned[target] = goal / table.base[target].peak_memory_bytes
+        if planned:
+            self._memory(min(planned.values()))
 
-    def _memory(self, parameters: Mapping[int, float], whole: float) -> None:
+    def _below(self, figure: Additive, goal: float) -> None:
+        row = {i: value / goal for i, value in self._values(figure.values).items()}
+        self._row({**row, self.slack: -1.0}, -np.inf, 1 - figure.base / goal)
+
+    def _memory(self, share: float) -> None:
         """held_ik x_ik + 4 (parameters + sum x delta) <= M (1 + slack), for every option that holds activations."""
         hardware = self.hardware
         assert hardware.peak is not None
         assert hardware.live is not None
-        share = min(goal / hardware.table.base[t].peak_memory_bytes for t, goal in hardware.goals.memory_bytes.items())
+        parameters, whole = self._values(hardware.parameters.values), hardware.parameters.base
         allowed = share * hardware.peak.kept_bytes
         weights = {i: 4 * value / allowed for i, value in parameters.items()}
         rest = 1 - 4 * whole / allowed

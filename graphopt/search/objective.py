@@ -1,4 +1,4 @@
-"""Expected values over nested choices, normalised entropy, and the schedules of the search (docs/search.md)."""
+"""The expected peak of memory, normalised entropy, and the schedules of the search (docs/search.md)."""
 
 from __future__ import annotations
 
@@ -9,76 +9,11 @@ import torch
 from torch import Tensor
 
 from graphopt.cost.live import LiveBytes
-from graphopt.cost.table import CostTable, Delta
+from graphopt.cost.table import CostTable
 from graphopt.ir.space import KEEP, Selection, Space
+from graphopt.search.additive import Probabilities, parameters_of
 
-Probabilities = Mapping[str, Tensor]
 SHARPNESS = 30.0  # of the smooth maximum: 100 equal places count as 15 % more than one
-
-
-class Expectation:
-    """E[v] = sum_i P(the sites around i are kept) * sum_k p_ik * v_ik, where v_ik is a value of each option."""
-
-    def __init__(self, space: Space, values: Mapping[str, Sequence[float]]):
-        """`values[choice]` in the order of its options."""
-        self._ancestors = {name: list(space.ancestors(name)) for name in space.choices}
-        self._values = {name: torch.tensor(values[name], dtype=torch.float32) for name in space.choices}
-
-    def __call__(self, probabilities: Probabilities) -> Tensor:
-        total = torch.zeros(())
-        for name, values in self._values.items():
-            present = torch.ones(())
-            for outer in self._ancestors[name]:
-                present = present * probabilities[outer][0]
-            total = total + present * (probabilities[name] * values).sum()
-        return total
-
-
-def option_deltas(space: Space, table: CostTable, target: str, figure: str) -> dict[str, list[float]]:
-    """`latency_ms` or `parameters` of every option against `keep`, in the order of the options.
-
-    `keep` counts at the price of the exact candidate beside it whose latency is least: they compute the same.
-    """
-    deltas = {}
-    for name, choice in space.choices.items():
-        as_keep = (KEEP, *table.exact[name])
-        rows: dict[str, Delta] = {option: row[target] for option, row in table.deltas[name].items()}
-        cheapest = min((rows[option] for option in as_keep), key=lambda delta: delta.latency_ms)
-        deltas[name] = [float(getattr(cheapest if o in as_keep else rows[o], figure)) for o in choice.options]
-    return deltas
-
-
-class ExpectedLatency:
-    """E[lat] = base + E[delta], on one target, in ms."""
-
-    def __init__(self, space: Space, table: CostTable, target: str):
-        self.target = target
-        self.base = table.base[target].latency_ms
-        self._deltas = Expectation(space, option_deltas(space, table, target, "latency_ms"))
-
-    def __call__(self, probabilities: Probabilities) -> Tensor:
-        return self.base + self._deltas(probabilities)
-
-
-class ExpectedParameters:
-    """E[parameters] = base + E[delta]; the same on every target."""
-
-    def __init__(self, space: Space, table: CostTable):
-        target = next(iter(table.base))
-        self.base = table.base[target].parameters
-        deltas = option_deltas(space, table, target, "parameters")
-        self._deltas = Expectation(space, deltas)
-        self._space = space
-        self._rows = {n: dict(zip(c.options, deltas[n], strict=True)) for n, c in space.choices.items()}
-
-    def __call__(self, probabilities: Probabilities) -> Tensor:
-        return self.base + self._deltas(probabilities)
-
-    def of(self, selection: Selection) -> float:
-        """The parameters of a selection; what lies inside a replaced site counts nothing."""
-        changed = {name: option for name, option in selection.items() if option != KEEP}
-        gone = {name for name in changed if any(outer in changed for outer in self._space.ancestors(name))}
-        return self.base + sum(self._rows[name][option] for name, option in changed.items() if name not in gone)
 
 
 class ExpectedPeak:
@@ -101,7 +36,7 @@ class ExpectedPeak:
         }
         self._inside = {name: torch.tensor(list(held.values())) for name, held in self._held.items()}
         self._exact = {name: {KEEP, *names} for name, names in table.exact.items()}
-        self._parameters = ExpectedParameters(space, table)
+        self._parameters = parameters_of(space, table)
         kept = dict.fromkeys(space.choices, KEEP)
         self._kept = {smooth: self._bytes_of(kept, smooth) for smooth in (False, True)}
         self.kept_bytes = self._kept[False]

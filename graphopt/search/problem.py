@@ -19,6 +19,7 @@ from graphopt.nn.module import GraphModule
 from graphopt.nn.supernet import Supernet
 from graphopt.search.hardware import Hardware
 from graphopt.search.sensitivity import Sensitivity
+from graphopt.search.wholes import Aim
 from graphopt.train.data import PatchSampler
 from graphopt.train.losses import psnr_loss
 from graphopt.train.schedule import cosine
@@ -81,7 +82,7 @@ class Problem:
     """
 
     space: Space
-    hardware: Hardware
+    aim: Aim
     config: SearchConfig
     supernet: Supernet
     sensitivity: Sensitivity
@@ -91,6 +92,11 @@ class Problem:
     judged: tuple[Tensor, Tensor]
     state: Path
     warm: Path | None = None
+
+    @property
+    def hardware(self) -> Hardware:
+        """As far as it is known: whole networks that are priced on the way may correct it."""
+        return self.aim.hardware
 
     def quality(self, sampler: PatchSampler, **routing: Any) -> Tensor:
         """PSNR loss against the clean image, and a share of the same against the original network's output."""

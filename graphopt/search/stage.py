@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from graphopt.config.search import SearchConfig
 from graphopt.cost.live import LiveBytes, live_bytes
+from graphopt.cost.record import Cost
 from graphopt.cost.table import CostTable
 from graphopt.errors import GraphoptError
 from graphopt.ir.space import Space
@@ -28,6 +29,7 @@ from graphopt.search.objective import normalised_entropy
 from graphopt.search.problem import Problem, Rounding, SearchResult, save_state
 from graphopt.search.selection import with_exact
 from graphopt.search.sensitivity import Sensitivity, measure
+from graphopt.search.wholes import Aim, Price, Whole
 from graphopt.train.data import PatchSampler
 from graphopt.train.devices import find_device
 
@@ -48,6 +50,8 @@ class SearchStage:
     weights: Mapping[str, float]
     teacher: nn.Module
     samplers: Callable[[int, bool], PatchSampler]  # seed, varied or as they are
+    whole_targets: Sequence[str] = ()  # those whose parts do not add up
+    price_whole: Price | None = None  # of a selection on these
 
     def run(self, place: Path, say: Say) -> None:
         """Writes `selection.json`, `history.json`, `front.json` and the trained space into `place`."""
@@ -59,17 +63,19 @@ class SearchStage:
         space = load_space(self.space)
         live = live_bytes(space) if config.objective.memory is not None else None
         hardware = {share: self._hardware(space, live, share) for _, share in wanted}
-        for share, each in hardware.items():
-            _check_reachable(each, share)
+        if not self.whole_targets:  # else sums say little of what can be reached
+            for share, each in hardware.items():
+                _check_reachable(each, share)
         sensitivity = self._prepare(space, place, lambda share, words: say(share / 10, words))
+        aims = self._aims(hardware, sensitivity, place, lambda share, words: say(0.1 + share / 10, words))
         front = []
         for number, (method, share) in enumerate(wanted):
 
             def inside(done: float, words: str, number: int = number, head: str = f"{method} at {share:g}: ") -> None:
-                say(0.1 + 0.9 * (number + done) / len(wanted), (head if len(wanted) > 1 else "") + words)
+                say(0.2 + 0.8 * (number + done) / len(wanted), (head if len(wanted) > 1 else "") + words)
 
             main = number == 0
-            problem = self._problem(space, hardware[share], sensitivity, place, method, share)
+            problem = self._problem(space, aims[share], sensitivity, place, method, share)
             found = self._search(method, problem, inside)
             front.append({"method": method, "goal": share, **{k: found[k] for k in _SUMMARY}})
             name = "selection.json" if main else f"selection.{_label(config, method, share)}.json"
@@ -93,6 +99,27 @@ class SearchStage:
         )
         return Hardware(space, self.table, live, goals, weights, self.config)
 
+    def _aims(
+        self, hardware: Mapping[float, Hardware], sensitivity: Sensitivity, place: Path, say: Say
+    ) -> dict[float, Aim]:
+        """By share. What was seen for one goal is known for all of them."""
+        seen: list[Whole] = []
+        names = self.whole_targets if self.config.wholes else ()
+        original = {name: Cost.from_dict(self.original[name]) for name in names}
+        aims = {}
+        for number, (share, each) in enumerate(hardware.items()):
+
+            def inside(done: float, words: str, number: int = number) -> None:
+                say((number + done) / len(hardware), words)
+
+            aims[share] = Aim(each, self.price_whole, original, seen)
+            if original:
+                aims[share].search(sensitivity, self.config.wholes, inside)
+                _check_reachable(aims[share].hardware, share)
+        if original:
+            _write_json(place / "wholes.json", [whole.to_dict() for whole in seen])
+        return aims
+
     def _prepare(self, space: Space, place: Path, say: Say) -> Sensitivity:
         """Matched candidates in `matched.pt`, and what each of them loses alone in `sensitivity.json`."""
         config, seed = self.config, self.config.seed
@@ -114,7 +141,7 @@ class SearchStage:
         return content
 
     def _problem(
-        self, space: Space, hardware: Hardware, sensitivity: Sensitivity, place: Path, method: str, share: float
+        self, space: Space, aim: Aim, sensitivity: Sensitivity, place: Path, method: str, share: float
     ) -> Problem:
         config = self.config
         supernet = _supernet(space, config)
@@ -124,7 +151,7 @@ class SearchStage:
         state = place / f"checkpoint.{_label(config, method, share)}.pt"
         return Problem(
             space,
-            hardware,
+            aim,
             config,
             supernet,
             sensitivity,
@@ -141,13 +168,14 @@ class SearchStage:
         result: SearchResult = search_by(method, problem).run(say)
         hardware, table, space = problem.hardware, self.table, problem.space
         selection = with_exact(space, table, result.selection, hardware.weights, hardware.goals.latency_ms)
+        problem.aim.look(selection)
         psnr = problem.psnr(selection=selection)
         rounding = result.rounding or Rounding(psnr, psnr)
         return {
             "selection": selection,
             "probabilities": result.probabilities,
             "goals_ms": dict(hardware.goals.latency_ms),
-            "missed": sorted(hardware.missed(selection)),
+            "missed": sorted(problem.aim.missed(selection)),
             "turned": result.turned,
             "restored": result.restored,
             "sum_of_parts_ms": hardware.costs(selection),

@@ -1,0 +1,143 @@
+"""Additive models of a selection: a base, and a value for each option of each choice; and what corrects them.
+
+y(x) = b + sum_ik x_ik v_ik, where x_ik = 1 if choice i has option k and lies in no replaced site.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from graphopt.cost.table import CostTable, Delta
+from graphopt.ir.space import KEEP, Selection, Space
+
+Probabilities = Mapping[str, Tensor]
+Values = Mapping[str, Sequence[float]]  # by choice, in the order of its options
+Observations = Sequence[tuple[Selection, float]]
+
+
+class Additive:
+    """The sum for a selection (`of`), or the expected one for independent probabilities (called; has gradients)."""
+
+    def __init__(self, space: Space, base: float, values: Values):
+        self.space, self.base, self.values = space, base, values
+        self._ancestors = {name: list(space.ancestors(name)) for name in space.choices}
+        self._tensors = {name: torch.tensor(values[name], dtype=torch.float32) for name in space.choices}
+
+    def __call__(self, probabilities: Probabilities) -> Tensor:
+        """E[y] = b + sum_i P(the sites around i are kept) * sum_k p_ik v_ik."""
+        total = torch.tensor(self.base)
+        for name, values in self._tensors.items():
+            present = torch.ones(())
+            for outer in self._ancestors[name]:
+                present = present * probabilities[outer][0]
+            total = total + present * (probabilities[name] * values).sum()
+        return total
+
+    def of(self, selection: Selection) -> float:
+        return self.base + sum(
+            self.values[name][options.index(selection.get(name, KEEP))]
+            for name, options in running(self.space, selection).items()
+        )
+
+
+def running(space: Space, selection: Selection) -> dict[str, tuple[str, ...]]:
+    """The choices that lie in no replaced site, and their options."""
+    return {
+        name: choice.options
+        for name, choice in space.choices.items()
+        if all(selection.get(outer, KEEP) == KEEP for outer in space.ancestors(name))
+    }
+
+
+def latency_of(space: Space, table: CostTable, target: str) -> Additive:
+    """In ms."""
+    return Additive(space, table.base[target].latency_ms, option_deltas(space, table, target, "latency_ms"))
+
+
+def parameters_of(space: Space, table: CostTable) -> Additive:
+    """The same on every target."""
+    target = next(iter(table.base))
+    return Additive(space, table.base[target].parameters, option_deltas(space, table, target, "parameters"))
+
+
+def option_deltas(space: Space, table: CostTable, target: str, figure: str) -> dict[str, list[float]]:
+    """`latency_ms` or `parameters` of every option against `keep`, in the order of the options.
+
+    `keep` counts at the price of the exact candidate beside it whose latency is least: they compute the same.
+    """
+    deltas = {}
+    for name, choice in space.choices.items():
+        as_keep = (KEEP, *table.exact[name])
+        rows: dict[str, Delta] = {option: row[target] for option, row in table.deltas[name].items()}
+        cheapest = min((rows[option] for option in as_keep), key=lambda delta: delta.latency_ms)
+        deltas[name] = [float(getattr(cheapest if o in as_keep else rows[o], figure)) for o in choice.options]
+    return deltas
+
+
+@dataclass(frozen=True)
+class Doubt:
+    """How far an additive model may be off: standard deviations of its parts before anything is observed.
+
+    `base` and `own` (of each value) are in the model's units, the others shares of the values: of each by itself, of
+    those of one pass together, of all together. An observation is exact to `noise`, plus `far` times its distance
+    from the place where the model is to hold: what is not additive is taken as additive nearby.
+    """
+
+    base: float
+    own: float
+    each: float = 0.0
+    of_pass: float = 0.0
+    of_all: float = 0.0
+    noise: float = 0.0
+    far: float = 0.0
+
+
+def corrected(
+    model: Additive, exact: Mapping[str, Sequence[str]], seen: Observations, doubt: Doubt, near: float
+) -> Additive:
+    """The most probable additive model after `seen`: selections and what they were worth as a whole.
+
+    Bayesian linear regression (Rasmussen and Williams, Gaussian Processes for Machine Learning, 2006, 2.1):
+    v = v0 + C X' (X C X' + N)^-1 (y - b0 - X v0). `near` is the figure around which the model is to hold. `keep` and
+    `exact` options keep their values.
+    """
+    options = [
+        (name, option)
+        for name, choice in model.space.choices.items()
+        for option in choice.options
+        if option != KEEP and option not in exact[name]
+    ]
+    at = {option: i for i, option in enumerate(options)}
+    place = {(n, o): model.space.choices[n].options.index(o) for n, o in options}
+    first = np.array([model.values[name][place[name, option]] for name, option in options])
+    x = np.zeros((len(seen), len(options)))
+    for row, (selection, _) in enumerate(seen):
+        for name in running(model.space, selection):
+            if (name, selection[name]) in at:
+                x[row, at[name, selection[name]]] = 1
+    y = np.array([worth for _, worth in seen])
+    covariance = _covariance(first, [option for _, option in options], doubt)
+    spread = covariance @ x.T
+    noise = doubt.noise**2 + (doubt.far * (y - near)) ** 2
+    off = np.linalg.solve(
+        x @ spread + doubt.base**2 + np.diag(noise), y - np.array([model.of(selection) for selection, _ in seen])
+    )
+    found = first + spread @ off
+    values = {name: list(model.values[name]) for name in model.space.choices}
+    for (name, option), value in zip(options, found, strict=True):
+        values[name][place[name, option]] = float(value)
+    return Additive(model.space, model.base + float(doubt.base**2 * off.sum()), values)
+
+
+def _covariance(values: NDArray[np.float64], passes: Sequence[str], doubt: Doubt) -> NDArray[np.float64]:
+    found = np.diag(doubt.own**2 + (doubt.each * values) ** 2) + doubt.of_all**2 * np.outer(values, values)
+    for name in set(passes):
+        of_pass = np.where(np.array(passes) == name, values, 0.0)
+        found += doubt.of_pass**2 * np.outer(of_pass, of_pass)
+    return found

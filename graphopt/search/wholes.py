@@ -1,0 +1,139 @@
+"""Aims where parts do not add up: whole networks are priced, and correct the additive models around the goals.
+
+On an NPU whose compiler plans the memory of the network as a whole, neither the latency nor the memory of a selection
+is the sum of its parts, but both are nearly additive among selections that meet about the same goals.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from graphopt.cost.record import Cost
+from graphopt.errors import GraphoptError
+from graphopt.ir.space import Selection
+from graphopt.search.additive import Additive, Doubt, corrected, latency_of, running
+from graphopt.search.hardware import Hardware, Wholes
+from graphopt.search.milp import reachable, solve
+from graphopt.search.selection import with_exact
+from graphopt.search.sensitivity import Sensitivity
+
+Price = Callable[[Selection], Mapping[str, Cost]]
+Report = Callable[[float, str], None]
+# Shares of the original's figure, chosen on one network (docs/npu.md)
+LATENCY = Doubt(base=0.3, own=0.03, of_pass=0.3, of_all=0.3, noise=0.03, far=0.1)
+MEMORY = Doubt(base=0.3, own=0.06, noise=0.03, far=0.1)
+VARIED = 0.4  # of the logarithm of what an option loses, every other time: what is seen must not all be alike
+
+
+@dataclass(frozen=True)
+class Whole:
+    """A selection, and its price as one network on each target that is priced so."""
+
+    selection: dict[str, str]
+    costs: Mapping[str, Cost]
+
+    def to_dict(self) -> dict[str, Any]:
+        return {"selection": self.selection, "costs": {name: cost.to_dict() for name, cost in self.costs.items()}}
+
+
+class Aim:
+    """Looks at whole networks; `hardware` is what they have taught so far.
+
+    `price` gives the costs of a selection, of the targets whose parts do not add up.
+    """
+
+    def __init__(self, hardware: Hardware, price: Price | None, original: Mapping[str, Cost], seen: list[Whole]):
+        """`original` names the targets that are priced as wholes. `seen` is appended to, and may hold more already."""
+        self.first, self.price, self.original, self.seen = hardware, price, original, seen
+        self.hardware = self._learnt()
+
+    def search(self, losses: Sensitivity, rounds: int, report: Report) -> None:
+        """Prices the selections that lose least by `losses`, and others like them, and learns from each."""
+        again = False
+        for number in range(rounds):
+            report(number / rounds, f"prices whole network {number + 1}/{rounds}")
+            varied = number % 2 == 1 or again
+            wanted = _varied(losses, number) if varied else losses
+            again = not self.look(self._chosen(wanted))
+
+    def look(self, selection: Selection) -> bool:
+        """Prices a selection as a whole; False where that is known already, or not asked for."""
+        selection = self._with_exact(selection)
+        if self.price is None or not self.original or any(whole.selection == selection for whole in self.seen):
+            return False
+        self.seen.append(Whole(selection, dict(self.price(selection))))
+        self.hardware = self._learnt()
+        return True
+
+    def met(self, selection: Selection) -> bool:
+        """Whether a selection meets every goal."""
+        return not self.missed(selection)
+
+    def missed(self, selection: Selection) -> dict[str, float]:
+        """By term, the excess of the goals that a selection misses: as a whole where targets are priced so."""
+        selection = self._with_exact(selection)
+        costs = next((whole.costs for whole in self.seen if whole.selection == selection), {})
+        excess = self.first.excess(selection)
+        goals = self.first.goals
+        for target, cost in costs.items():
+            excess[f"latency on {target}"] = cost.latency_ms / goals.latency_ms[target] - 1
+            if target in goals.memory_bytes:
+                excess[f"memory on {target}"] = cost.peak_memory_bytes / goals.memory_bytes[target] - 1
+        return {term: value for term, value in excess.items() if value > 1e-6}
+
+    def best(self, losses: Sensitivity) -> dict[str, str] | None:
+        """What loses least of all that was looked at and meets the goals."""
+        met = [whole.selection for whole in self.seen if self.met(whole.selection)]
+        return min(met, key=lambda selection: lost(self.first, losses, selection), default=None)
+
+    def _chosen(self, losses: Sensitivity) -> dict[str, str]:
+        """The nearest to the goals where nothing meets them as far as is known."""
+        try:
+            return solve(self.hardware, losses)
+        except GraphoptError:
+            return reachable(self.hardware)[0]
+
+    def _with_exact(self, selection: Selection) -> dict[str, str]:
+        first = self.first
+        return with_exact(first.space, first.table, selection, first.weights, first.goals.latency_ms)
+
+    def _learnt(self) -> Hardware:
+        first, wholes = self.first, {}
+        for target, original in self.original.items():
+            ms, held = original.latency_ms, original.peak_memory_bytes
+            goal = first.goals.latency_ms[target]
+            allowed = first.goals.memory_bytes.get(target, held)
+            unknown = {name: [0.0] * len(choice.options) for name, choice in first.space.choices.items()}
+            latency = latency_of(first.space, first.table, target)
+            memory = Additive(first.space, allowed, unknown)
+            if self.seen:
+                exact = first.table.exact
+                times = [(whole.selection, whole.costs[target].latency_ms) for whole in self.seen]
+                peaks = [(whole.selection, float(whole.costs[target].peak_memory_bytes)) for whole in self.seen]
+                latency = corrected(latency, exact, times, _times(LATENCY, ms), goal)
+                memory = corrected(memory, exact, peaks, _times(MEMORY, held), allowed)
+            wholes[target] = Wholes(latency, memory)
+        return Hardware(first.space, first.table, first.live, first.goals, first.weights, first.config, wholes)
+
+
+def lost(hardware: Hardware, losses: Sensitivity, selection: Selection) -> float:
+    """The sum of what a selection loses."""
+    return sum(losses[name][selection[name]] for name in running(hardware.space, selection))
+
+
+def _times(doubt: Doubt, unit: float) -> Doubt:
+    """From shares of a figure to its unit. `far` is a share of a distance already."""
+    return replace(doubt, base=doubt.base * unit, own=doubt.own * unit, noise=doubt.noise * unit)
+
+
+def _varied(losses: Sensitivity, seed: int) -> dict[str, dict[str, float]]:
+    random = np.random.default_rng(seed)
+    return {
+        name: {option: value * math.exp(VARIED * random.normal()) for option, value in row.items()}
+        for name, row in losses.items()
+    }
