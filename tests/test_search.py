@@ -129,27 +129,33 @@ def test_finds_the_right_answer_of_a_toy_space(tmp_path: Path) -> None:
     assert result.history[0].phase == "warm-up"
 
 
-@pytest.mark.parametrize(("share", "step"), [(0.2, 21), (0.45, 45), (0.8, 101)])
+@pytest.mark.parametrize(("share", "step"), [(0.2, 21), (0.45, 45), (0.7, 61), (0.95, 81)])
 def test_a_killed_search_goes_on(share: float, step: int, tmp_path: Path) -> None:
-    """5 steps of warm-up, 40 of search, then 80 that train what was chosen: the same decision, the same end."""
+    """5 steps of warm-up, 40 of search, 32 of a contest (52 with its judgements), then 28: the same end."""
     space = toy_space(Drop())
+    changes = {"lost": {"first": 0.2, "second": 0.3, "third": 0.25}, "choice_learning_rate": 1e-6}
 
     def stop(done: float, words: str) -> None:
         if done > share:
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        search_of(space, tmp_path).run(stop)
+        search_of(space, tmp_path, **changes).run(stop)
     seen: list[str] = []
-    result = search_of(space, tmp_path).run(lambda share, words: seen.append(words))
+    result = search_of(space, tmp_path, **changes).run(lambda share, words: seen.append(words))
     assert seen[0] == f"goes on at step {step}"
     assert [(record.step, record.phase) for record in result.history] == [
         (0, "warm-up"), (20, "search"), (40, "search"), (44, "search"),
-        (60, "chosen"), (80, "chosen"), (100, "chosen"), (120, "chosen"), (124, "chosen"),
+        (60, "contest"), (80, "chosen"), (100, "chosen"), (104, "chosen"),
     ]  # fmt: skip
     (tmp_path / "whole").mkdir()
-    whole = search_of(space, tmp_path / "whole").run(lambda share, words: None)
-    assert (result.selection, result.rounding) == (whole.selection, whole.rounding)
+    whole = search_of(space, tmp_path / "whole", **changes).run(lambda share, words: None)
+    assert result.selection == whole.selection
+    assert result.rounding is not None
+    assert whole.rounding is not None
+    # patches after the kill are others than those before it
+    assert result.rounding.soft == pytest.approx(whole.rounding.soft, abs=1e-3)
+    assert result.rounding.chosen == pytest.approx(whole.rounding.chosen, abs=1e-3)
 
 
 def test_nan_stops_the_search_and_says_what_to_lower(tmp_path: Path) -> None:

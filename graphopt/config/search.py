@@ -58,6 +58,9 @@ class SearchConfig(Strict):
     settle: float = Field(
         default=0.5, ge=0, lt=1, description="share of the steps, at the end, that train the chosen network alone"
     )
+    contenders: int = Field(
+        default=32, ge=1, description="likely networks that train side by side until half after half has left; 1: none"
+    )
     entropy: float = Field(default=3.0, ge=0, description="largest weight of the normalised entropy")
     latency_weight: float = Field(default=40.0, ge=0)
     temperature: tuple[Annotated[float, Field(gt=0)], Annotated[float, Field(gt=0)]] = (1.0, 0.05)

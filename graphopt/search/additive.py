@@ -84,13 +84,14 @@ def option_deltas(space: Space, table: CostTable, target: str, figure: str) -> d
 class Doubt:
     """How far an additive model may be off: standard deviations of its parts before anything is observed.
 
-    `base` and `own` (of each value) are in the model's units, the others shares of the values: of each by itself, of
-    those of one pass together, of all together. An observation is exact to `noise`, plus `far` times its distance
+    `base`, `own` (of each value) and `alike` (of all values together) are in the model's units, `each`, `of_pass` and
+    `of_all` shares of the values: of each by itself, of those of one pass together, of all together. An observation is exact to `noise`, plus `far` times its distance
     from the place where the model is to hold: what is not additive is taken as additive nearby.
     """
 
     base: float
     own: float
+    alike: float = 0.0
     each: float = 0.0
     of_pass: float = 0.0
     of_all: float = 0.0
@@ -136,7 +137,8 @@ def corrected(
 
 
 def _covariance(values: NDArray[np.float64], passes: Sequence[str], doubt: Doubt) -> NDArray[np.float64]:
-    found = np.diag(doubt.own**2 + (doubt.each * values) ** 2) + doubt.of_all**2 * np.outer(values, values)
+    found = np.diag(doubt.own**2 + (doubt.each * values) ** 2)
+    found += doubt.alike**2 + doubt.of_all**2 * np.outer(values, values)
     for name in set(passes):
         of_pass = np.where(np.array(passes) == name, values, 0.0)
         found += doubt.of_pass**2 * np.outer(of_pass, of_pass)

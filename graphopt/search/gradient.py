@@ -1,6 +1,6 @@
 """Differentiable search: warm up the weights, then weights and probabilities in turn, on disjoint patches; then decide.
 
-What is left of the budget trains the network that was chosen.
+A contest between what is likely decides, and what is left of the budget trains the network that was chosen.
 
 L = L_restore + w_kd * L_output + lambda(t) * (1/N) sum_i H(p_i) / ln K_i + w_s * E[s] + hardware terms
 """
@@ -15,7 +15,8 @@ import torch
 from torch import Tensor
 
 from graphopt.search.additive import Additive
-from graphopt.search.decision import decide_as_whole
+from graphopt.search.contest import Contest, Plan, contenders
+from graphopt.search.decision import Decision, decide_as_whole
 from graphopt.search.objective import entropy_weight, normalised_entropy, temperature
 from graphopt.search.problem import (
     Problem,
@@ -29,6 +30,9 @@ from graphopt.search.problem import (
 )
 from graphopt.search.sampling import routing
 
+CONTEST = 1 / 3  # share of the whole budget that goes into the contest
+JUDGED = 2  # batches that judge a contender
+
 
 @dataclass(frozen=True)
 class Method:
@@ -37,10 +41,11 @@ class Method:
     way: str
     entropy: bool = False
     sensitivity: bool = False
+    contest: bool = False
 
 
 METHODS = {
-    "entropy": Method("soft", entropy=True, sensitivity=True),
+    "entropy": Method("soft", entropy=True, sensitivity=True, contest=True),
     "darts": Method("soft"),
     "gumbel": Method("gumbel"),
     "proxyless": Method("path"),
@@ -63,7 +68,10 @@ class GradientSearch:
         self.ways = {n: len(c.options) - len(table.exact[n]) for n, c in space.choices.items()}
         choosing = max(1, round(config.steps * (1 - config.settle)))
         self.searching = config.warm_up_steps + choosing
-        self.steps = self.searching + 2 * (config.steps - choosing)  # a step of the search takes two batches
+        left = 2 * (config.steps - choosing)  # a step of the search takes two batches
+        count = config.contenders if method.contest else 1
+        self.plan = Plan.within(count, min(left, round(CONTEST * config.budget)), JUDGED / 3)  # forward alone: a third
+        self.steps = self.searching + self.plan.updates + left - self.plan.cost
         self.weights = WeightTraining(problem, self.steps)
         self.for_choices = torch.optim.Adam(
             self.supernet.architecture_parameters(), config.choice_learning_rate, (0.5, 0.999)
@@ -71,6 +79,7 @@ class GradientSearch:
         self.step = 0
         self.history: list[Record] = []
         self.result: SearchResult | None = None
+        self.contest: Contest | None = None
         if method.sensitivity:
             self._start_from_sensitivities()
 
@@ -81,6 +90,8 @@ class GradientSearch:
             self._search(report)
         if self.result is None:
             self.result = self._decided()
+        if self.plan.updates:
+            self._contest(self.result, report)
         one = one_hot(self.problem.space, self.result.selection)
         while self.step < self.steps:
             self._train_chosen(self.result.selection, one, report)
@@ -107,11 +118,31 @@ class GradientSearch:
         words = f"{last.phase} step {self.step}/{self.steps}, {-loss:.2f} dB, entropy {last.entropy:.2f}"
         report(self.step / self.steps, words)
 
+    def _contest(self, result: SearchResult, report: Report) -> None:
+        """Trains the contenders in turns until one is left; it takes the place of the first decision."""
+        problem = self.problem
+        if self.contest is None:
+            report(self.step / self.steps, "draws contenders")
+            decision = Decision(result.selection, result.turned, result.restored)
+            drawn = contenders(problem.aim, self._likely(), decision, self.plan.count, self.config.seed)
+            self.contest = Contest(self.plan, self.config.seed, drawn)
+        contest = self.contest
+        judged = problem.fixed_patches(JUDGED)
+        while len(contest.alive) > 1 and (number := self.step - self.searching) < self.plan.updates:
+            loss = self.weights.update(self.step, selection=contest.turn(number))
+            contest.judge(number, lambda selection: -problem.psnr(judged, selection=selection))
+            if self.step % self.config.record_every == 0:
+                self._record_shares("contest", loss, contest.shares(problem.space))
+                self._save()
+            self.step += 1
+            words = f"contest of {len(contest.alive)}, step {self.step}/{self.steps}, {-loss:.2f} dB"
+            report(self.step / self.steps, words)
+        result.selection = contest.alive[0]
+
     def _train_chosen(self, selection: dict[str, str], one: dict[str, list[float]], report: Report) -> None:
         loss = self.weights.update(self.step, selection=selection)
         if self.step % self.config.record_every == 0 or self.step == self.steps - 1:
-            costs, tau = self.problem.hardware.costs(selection), self.config.temperature[1]
-            self.history.append(Record(self.step, "chosen", loss, 0.0, tau, costs, one))
+            self._record_shares("chosen", loss, one)
             self._save()
         self.step += 1
         report(self.step / self.steps, f"chosen; trains step {self.step}/{self.steps}, {-loss:.2f} dB")
@@ -129,7 +160,7 @@ class GradientSearch:
         """What the probabilities say, within the goals; and what rounding them costs before any further training."""
         problem = self.problem
         p = self.supernet.probabilities(self.config.temperature[1])
-        likely = {name: values.tolist() for name, values in self.supernet.probabilities().items()}
+        likely = self._likely()
         sensitivity = problem.sensitivity if self.method.sensitivity else None
         decision = decide_as_whole(problem.aim, likely, sensitivity, self.config.wholes)
         return SearchResult(
@@ -137,8 +168,15 @@ class GradientSearch:
             decision.selection,
             decision.turned,
             decision.restored,
-            Rounding(problem.psnr(probabilities=p), problem.psnr(selection=decision.selection)),
+            Rounding(
+                problem.psnr(problem.judged, probabilities=p),
+                problem.psnr(problem.judged, selection=decision.selection),
+            ),
         )
+
+    def _likely(self) -> dict[str, list[float]]:
+        with torch.no_grad():
+            return {name: values.tolist() for name, values in self.supernet.probabilities().items()}
 
     def _update_choices(self, progress: float, tau: float) -> None:
         random = self.problem.generator(self.step, 1)
@@ -167,6 +205,13 @@ class GradientSearch:
         rounded = {name: np.round(values.numpy(), 4).tolist() for name, values in p.items()}
         self.history.append(Record(self.step, phase, loss, entropy, tau, expected, rounded))
 
+    def _record_shares(self, phase: str, loss: float, shares: dict[str, list[float]]) -> None:
+        """Of the selections that are left, as if they were probabilities."""
+        p = {name: torch.tensor(values) for name, values in shares.items()}
+        expected = {target: float(latency(p)) for target, latency in self.problem.hardware.latency.items()}
+        entropy = float(normalised_entropy(p, self.ways))
+        self.history.append(Record(self.step, phase, loss, entropy, self.config.temperature[1], expected, shares))
+
     def _parts(self, step: int) -> dict[str, Any]:
         return {
             "supernet": self.supernet.state_dict(),
@@ -175,6 +220,7 @@ class GradientSearch:
             "step": step,
             "history": [asdict(record) for record in self.history],
             "result": None if self.result is None else asdict(self.result),
+            "alive": None if self.contest is None else self.contest.alive,
         }
 
     def _save(self) -> None:
@@ -198,5 +244,7 @@ class GradientSearch:
         if saved["result"] is not None:
             rounding = Rounding(**saved["result"]["rounding"])
             self.result = SearchResult(**{**saved["result"], "rounding": rounding, "history": self.history})
+        if saved["alive"] is not None:
+            self.contest = Contest(self.plan, self.config.seed, saved["alive"])
         self.problem.reseed(self.step)
         report(self.step / self.steps, f"goes on at step {self.step}")

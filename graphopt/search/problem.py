@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -113,12 +113,19 @@ class Problem:
         return loss
 
     @torch.no_grad()
-    def psnr(self, **routing: Any) -> float:
-        """PSNR (dB) of the supernet on `judged`."""
-        noisy, clean = self.judged
+    def psnr(self, patches: tuple[Tensor, Tensor], **routing: Any) -> float:
+        """PSNR (dB) of the supernet on noisy and clean `patches`."""
+        noisy, clean = patches
         restored = self.supernet(noisy.to(memory_format=torch.channels_last), **routing)
         assert isinstance(restored, Tensor)
         return -float(psnr_loss(restored, clean))
+
+    def fixed_patches(self, batches: int) -> tuple[Tensor, Tensor]:
+        """Noisy and clean, from the photographs of the choices: the same whenever they are asked for."""
+        sampler = replace(self.for_choices, random=np.random.default_rng([self.config.seed, 17]))
+        count, size = self.config.patches
+        noisy, clean = sampler.batch(batches * count, size)
+        return torch.from_numpy(noisy), torch.from_numpy(clean)
 
     def check(self, loss: Tensor, step: int) -> None:
         if not torch.isfinite(loss):

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 
+import numpy as np
 import torch
 
 from graphopt.ir.contract import Contract
@@ -42,3 +44,11 @@ def measure(
                 found = torch.tensor(error({**everything_kept, name: option}) / best)
                 lost[name][option] = float((10 * found.log10()).nan_to_num(MOST, MOST).clamp(max=MOST))
     return lost
+
+
+def varied(losses: Sensitivity, spread: float, random: np.random.Generator) -> dict[str, dict[str, float]]:
+    """Every loss times exp(spread * N(0, 1))."""
+    return {
+        name: {option: value * math.exp(spread * random.normal()) for option, value in row.items()}
+        for name, row in losses.items()
+    }

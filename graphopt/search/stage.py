@@ -169,7 +169,7 @@ class SearchStage:
         hardware, table, space = problem.hardware, self.table, problem.space
         selection = with_exact(space, table, result.selection, hardware.weights, hardware.goals.latency_ms)
         problem.aim.look(selection)
-        psnr = problem.psnr(selection=selection)
+        psnr = problem.psnr(problem.judged, selection=selection)
         rounding = result.rounding or Rounding(psnr, psnr)
         return {
             "selection": selection,

@@ -6,7 +6,6 @@ is the sum of its parts, but both are nearly additive among selections that meet
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
@@ -20,13 +19,14 @@ from graphopt.search.additive import Additive, Doubt, corrected, latency_of, run
 from graphopt.search.hardware import Hardware, Wholes
 from graphopt.search.milp import reachable, solve
 from graphopt.search.selection import with_exact
-from graphopt.search.sensitivity import Sensitivity
+from graphopt.search.sensitivity import Sensitivity, varied
 
 Price = Callable[[Selection], Mapping[str, Cost]]
 Report = Callable[[float, str], None]
 # Shares of the original's figure, chosen on one network (docs/npu.md)
 LATENCY = Doubt(base=0.3, own=0.03, of_pass=0.3, of_all=0.3, noise=0.03, far=0.1)
-MEMORY = Doubt(base=0.3, own=0.06, noise=0.03, far=0.1)
+MEMORY = Doubt(base=0.3, own=0.06, alike=0.02, noise=0.03, far=0.1)
+TRIES = 2  # selections for each that is priced: some are known already
 VARIED = 0.4  # of the logarithm of what an option loses, every other time: what is seen must not all be alike
 
 
@@ -54,11 +54,14 @@ class Aim:
 
     def search(self, losses: Sensitivity, rounds: int, report: Report) -> None:
         """Prices the selections that lose least by `losses`, and others like them, and learns from each."""
-        again = False
-        for number in range(rounds):
-            report(number / rounds, f"prices whole network {number + 1}/{rounds}")
-            varied = number % 2 == 1 or again
-            wanted = _varied(losses, number) if varied else losses
+        first, again = len(self.seen), False
+        for number in range(TRIES * rounds):
+            priced = len(self.seen) - first
+            if priced >= rounds:
+                break
+            report(priced / rounds, f"prices whole network {priced + 1}/{rounds}")
+            another = number % 2 == 1 or again
+            wanted = varied(losses, VARIED, np.random.default_rng(number)) if another else losses
             again = not self.look(self._chosen(wanted))
 
     def look(self, selection: Selection) -> bool:
@@ -128,12 +131,6 @@ def lost(hardware: Hardware, losses: Sensitivity, selection: Selection) -> float
 
 def _times(doubt: Doubt, unit: float) -> Doubt:
     """From shares of a figure to its unit. `far` is a share of a distance already."""
-    return replace(doubt, base=doubt.base * unit, own=doubt.own * unit, noise=doubt.noise * unit)
-
-
-def _varied(losses: Sensitivity, seed: int) -> dict[str, dict[str, float]]:
-    random = np.random.default_rng(seed)
-    return {
-        name: {option: value * math.exp(VARIED * random.normal()) for option, value in row.items()}
-        for name, row in losses.items()
-    }
+    return replace(
+        doubt, base=doubt.base * unit, own=doubt.own * unit, alike=doubt.alike * unit, noise=doubt.noise * unit
+    )
