@@ -9,7 +9,6 @@ from search_toys import Drop, hardware_of, search_of, toy_space
 
 from graphopt.ir.space import KEEP, Selection
 from graphopt.search.contest import Contest, Plan, contenders
-from graphopt.search.decision import Decision
 from graphopt.search.wholes import Aim
 
 
@@ -58,13 +57,14 @@ def test_contenders_are_different_meet_the_goals_and_are_drawn_by_likelihood() -
     chance = {"first": 0.3, "second": 0.05, "third": 0.4}
     p = {name: [1 - chance[name.split("/")[0]], chance[name.split("/")[0]]] for name in space.choices}
     first = {name: KEEP if name.startswith("second") else "drop" for name in space.choices}
-    found = contenders(aim, p, Decision(first, [], []), 32, seed=0)
+    lost = {name: {KEEP: 0.0, "drop": 0.2} for name in space.choices}
+    found = contenders(aim, p, lost, first, 32, seed=0)
     assert found[0] == first
     pairs = [short(selection) for selection in found]
     assert len(set(pairs)) == len(pairs) >= 2
     assert all(len(pair) == 2 for pair in pairs)
-    assert contenders(aim, p, Decision(first, [], []), 32, seed=0) == found
-    assert contenders(aim, p, Decision(first, [], []), 1, seed=0) == [first]
+    assert contenders(aim, p, lost, first, 32, seed=0) == found
+    assert contenders(aim, p, lost, first, 1, seed=0) == [first]
 
 
 def test_the_contest_overrules_likelihood_where_trained_networks_say_otherwise(tmp_path: Path) -> None:

@@ -85,8 +85,9 @@ class Doubt:
     """How far an additive model may be off: standard deviations of its parts before anything is observed.
 
     `base`, `own` (of each value) and `alike` (of all values together) are in the model's units, `each`, `of_pass` and
-    `of_all` shares of the values: of each by itself, of those of one pass together, of all together. An observation is exact to `noise`, plus `far` times its distance
-    from the place where the model is to hold: what is not additive is taken as additive nearby.
+    `of_all` shares of the values: of each by itself, of those of one pass together, of all together. An observation is
+    exact to `noise`, plus `far` times its distance from the place where the model is to hold: what is not additive is
+    taken as additive nearby.
     """
 
     base: float

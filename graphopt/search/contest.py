@@ -14,30 +14,36 @@ import numpy as np
 
 from graphopt.errors import GraphoptError
 from graphopt.ir.space import Selection, Space
-from graphopt.search.decision import Decision, unlikeliness
+from graphopt.search.decision import unlikeliness
 from graphopt.search.milp import solve
-from graphopt.search.sensitivity import varied
+from graphopt.search.sensitivity import Sensitivity, varied
 from graphopt.search.wholes import Aim
 
-VARIED = 0.5  # standard deviation of ln(-ln p) between contenders
+VARIED = 0.5  # standard deviation of the logarithm of a loss, between contenders
 TRIES = 2  # draws for each contender: some are alike, some miss a goal as a whole
 
 
 def contenders(
-    aim: Aim, probabilities: Mapping[str, Sequence[float]], decision: Decision, count: int, seed: int
+    aim: Aim,
+    probabilities: Mapping[str, Sequence[float]],
+    sensitivity: Sensitivity,
+    first: Selection,
+    count: int,
+    seed: int,
 ) -> list[dict[str, str]]:
-    """`decision`, and up to `count` - 1 other selections that meet the goals: the likelier, the more often drawn.
+    """`first`, and up to `count` - 1 other selections that meet the goals.
 
-    A draw is the most likely selection within the goals where each -ln p_ik is multiplied by a random factor.
+    By turns, one that loses little by `sensitivity` and a likely one: the selection with the least sum of losses, or
+    of -ln p_ik, where each is multiplied by a random factor. The very first draw has none.
     """
     random = np.random.default_rng([seed, 11])
-    found = [decision.selection]
-    losses = unlikeliness(aim.hardware, probabilities)
-    for _ in range(TRIES * (count - 1)):
+    found = [dict(first)]
+    for number in range(TRIES * (count - 1)):
         if len(found) >= count:
             break
+        losses = unlikeliness(aim.hardware, probabilities) if number % 2 else sensitivity
         try:
-            selection = solve(aim.hardware, varied(losses, VARIED, random))
+            selection = solve(aim.hardware, varied(losses, VARIED if number else 0.0, random))
         except GraphoptError:  # a whole has taught that nothing meets the goals
             break
         aim.look(selection)

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from graphopt.search.additive import Additive
 from graphopt.search.contest import Contest, Plan, contenders
-from graphopt.search.decision import Decision, decide_as_whole
+from graphopt.search.decision import decide_as_whole
 from graphopt.search.objective import entropy_weight, normalised_entropy, temperature
 from graphopt.search.problem import (
     Problem,
@@ -123,8 +123,9 @@ class GradientSearch:
         problem = self.problem
         if self.contest is None:
             report(self.step / self.steps, "draws contenders")
-            decision = Decision(result.selection, result.turned, result.restored)
-            drawn = contenders(problem.aim, self._likely(), decision, self.plan.count, self.config.seed)
+            drawn = contenders(
+                problem.aim, self._likely(), problem.sensitivity, result.selection, self.plan.count, self.config.seed
+            )
             self.contest = Contest(self.plan, self.config.seed, drawn)
         contest = self.contest
         judged = problem.fixed_patches(JUDGED)
