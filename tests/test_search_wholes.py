@@ -11,6 +11,7 @@ from search_toys import TARGET, Drop, DropPair, hardware_of, table_of, toy_space
 
 from graphopt.cost.live import LiveBytes
 from graphopt.cost.record import Cost
+from graphopt.errors import GraphoptError
 from graphopt.ir.space import KEEP, Selection
 from graphopt.search.additive import Additive, Doubt, corrected
 from graphopt.search.decision import decide_as_whole
@@ -137,3 +138,27 @@ def test_without_a_price_nothing_is_looked_at(tmp_path: Path) -> None:
     assert not aim.look(dict.fromkeys(space.choices, "drop"))
     assert aim.seen == []
     assert aim.met(dict.fromkeys(space.choices, "drop"))
+
+
+def test_what_the_compiler_refuses_is_passed_over() -> None:
+    space = toy_space(Drop())
+    losses = {name: {KEEP: 0.0, "drop": 0.1 if name.startswith("first") else 0.3} for name in space.choices}
+    seen: list[Whole] = []
+
+    def price_some(selection: Selection) -> dict[str, Cost]:
+        if seen and short(selection) == ["first", "third"]:
+            raise GraphoptError("cannot be compiled")
+        return whole(selection)
+
+    aim = Aim(hardware_of(space, 2.21), price_some, {TARGET: price(4.0)}, seen)
+    aim.look(dict.fromkeys(space.choices, KEEP))
+    aim.search(losses, 8, lambda share, words: None)
+    assert [short(selection) for selection in aim.refused] == [["first", "third"]]
+    assert short(aim.best(losses)) == ["first", "second"]
+    assert not aim.met(aim.refused[0])
+
+    def never(selection: Selection) -> dict[str, Cost]:
+        raise GraphoptError("cannot be compiled")
+
+    with pytest.raises(GraphoptError, match="cannot be compiled"):
+        Aim(hardware_of(space, 2.21), never, {TARGET: price(4.0)}, []).search(losses, 8, lambda share, words: None)

@@ -86,7 +86,7 @@ class HistoryPoint:
     """
 
     step: int
-    phase: Literal["warm-up", "search", "chosen"]
+    phase: Literal["warm-up", "search", "contest", "chosen"]
     entropy: float
     temperature: float
     expected_ms: Mapping[str, float]

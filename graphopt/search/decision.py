@@ -61,20 +61,23 @@ def decide_as_whole(
 
     If none of these meets the goals, the most likely one of all wholes that do; the last decision where none does.
     """
-    decision = decide_within(aim.hardware, probabilities, sensitivity)
-    for _ in range(rounds):
-        if not aim.look(decision.selection) or aim.met(decision.selection):
-            break
+    decision = None
+    for _ in range(rounds + 1):
         try:
             decision = decide_within(aim.hardware, probabilities, sensitivity)
         except GraphoptError:  # as far as is known now
             break
-    if aim.met(decision.selection):
+        if not aim.look(decision.selection) or aim.met(decision.selection):
+            break
+    if decision is not None and aim.met(decision.selection):
         return decision
     best = aim.best(unlikeliness(aim.hardware, probabilities))
-    wanted = decide(aim.hardware.space, probabilities)
+    if best is None and decision is None:
+        raise GraphoptError("search: no selection meets every goal")
     if best is None:
+        assert decision is not None
         return decision
+    wanted = decide(aim.hardware.space, probabilities)
     return Decision(best, [n for n in running(aim.hardware.space, best) if best[n] != wanted[n]], [])
 
 

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from graphopt.search.additive import Additive
+from graphopt.search.additive import Additive, running
 from graphopt.search.contest import Contest, Plan, contenders
 from graphopt.search.decision import decide_as_whole
 from graphopt.search.objective import entropy_weight, normalised_entropy, temperature
@@ -29,6 +29,7 @@ from graphopt.search.problem import (
     save_state,
 )
 from graphopt.search.sampling import routing
+from graphopt.search.selection import decide
 
 CONTEST = 1 / 3  # share of the whole budget that goes into the contest
 JUDGED = 2  # batches that judge a contender
@@ -138,7 +139,11 @@ class GradientSearch:
             self.step += 1
             words = f"contest of {len(contest.alive)}, step {self.step}/{self.steps}, {-loss:.2f} dB"
             report(self.step / self.steps, words)
-        result.selection = contest.alive[0]
+        won = contest.alive[0]
+        if won != result.selection:
+            wanted = decide(problem.space, self._likely())
+            turned = [name for name in running(problem.space, won) if won[name] != wanted[name]]
+            result.selection, result.turned, result.restored = won, turned, []
 
     def _train_chosen(self, selection: dict[str, str], one: dict[str, list[float]], report: Report) -> None:
         loss = self.weights.update(self.step, selection=selection)

@@ -52,8 +52,9 @@ class Rounding:
 class SearchResult:
     """Final probabilities of every choice, the selection, and the history. The supernet holds the trained weights.
 
-    The selection meets every goal; `turned` names the choices whose most probable option could not stay, `restored`
-    those that went back to `keep` as there was room. `rounding` is None where there never was a soft network.
+    The selection meets every goal; `turned` names the choices whose most probable option did not stay, for the goals
+    or as a contender without it was better, `restored` those that went back to `keep` as there was room. `rounding` is
+    that of the first decision, None where there never was a soft network.
     """
 
     probabilities: dict[str, list[float]]

@@ -115,7 +115,8 @@ class SearchStage:
             aims[share] = Aim(each, self.price_whole, original, seen)
             if original:
                 aims[share].search(sensitivity, self.config.wholes, inside)
-                _check_reachable(aims[share].hardware, share)
+                if aims[share].best(sensitivity) is None:
+                    _check_reachable(aims[share].hardware, share)
         if original:
             _write_json(place / "wholes.json", [whole.to_dict() for whole in seen])
         return aims

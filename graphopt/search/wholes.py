@@ -50,6 +50,7 @@ class Aim:
     def __init__(self, hardware: Hardware, price: Price | None, original: Mapping[str, Cost], seen: list[Whole]):
         """`original` names the targets that are priced as wholes. `seen` is appended to, and may hold more already."""
         self.first, self.price, self.original, self.seen = hardware, price, original, seen
+        self.refused: list[dict[str, str]] = []  # by the compiler
         self.hardware = self._learnt()
 
     def search(self, losses: Sensitivity, rounds: int, report: Report) -> None:
@@ -67,15 +68,23 @@ class Aim:
     def look(self, selection: Selection) -> bool:
         """Prices a selection as a whole; False where that is known already, or not asked for."""
         selection = self._with_exact(selection)
-        if self.price is None or not self.original or any(whole.selection == selection for whole in self.seen):
+        known = [*(whole.selection for whole in self.seen), *self.refused]
+        if self.price is None or not self.original or selection in known:
             return False
-        self.seen.append(Whole(selection, dict(self.price(selection))))
+        try:
+            costs = dict(self.price(selection))
+        except GraphoptError:
+            self.refused.append(selection)
+            if not self.seen:  # most likely all are
+                raise
+            return False
+        self.seen.append(Whole(selection, costs))
         self.hardware = self._learnt()
         return True
 
     def met(self, selection: Selection) -> bool:
-        """Whether a selection meets every goal."""
-        return not self.missed(selection)
+        """Whether a selection meets every goal, and can be compiled."""
+        return self._with_exact(selection) not in self.refused and not self.missed(selection)
 
     def missed(self, selection: Selection) -> dict[str, float]:
         """By term, the excess of the goals that a selection misses: as a whole where targets are priced so."""
