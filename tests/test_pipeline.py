@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import shutil
 from pathlib import Path
@@ -334,3 +335,21 @@ def test_an_unsupported_op_is_named(home: Path, tmp_path: Path) -> None:
 )
 def test_a_whole_block_stands_in_the_row_of_its_block(site: str, block: str) -> None:
     assert _block(site) == block
+
+
+@pytest.mark.skipif(importlib.util.find_spec("onnxruntime_qnn") is None, reason="no NPU compiler is installed")
+def test_on_an_npu_the_search_aims_by_whole_networks(home: Path, tmp_path: Path) -> None:
+    path = home / "npu.yaml"
+    search = {"latency": 0.9, "warm_up_steps": 1, "steps": 2, "patches": [2, 32], "matching_steps": 1, "wholes": 4}
+    passes = ["bounded-gate", "affine-norm", "static-attention", "skip-block", "fold-affine"]
+    changes = {"targets": {"sm8650-hexagon": 1}, "search": search, "passes": passes}
+    path.write_text(yaml.safe_dump(config_of(**changes)))
+    assert open_pipeline(path, tmp_path / "run", home / "cache", silent).run()
+    wholes = read(tmp_path / "run" / "search" / "wholes.json")
+    assert len(wholes) >= 2
+    found = read(tmp_path / "run" / "search" / "selection.json")
+    assert found["missed"] == []
+    price = next(row["costs"]["sm8650-hexagon"] for row in wholes if row["selection"] == found["selection"])
+    after = read(tmp_path / "run" / "metrics.json")["targets"]["sm8650-hexagon"]["after"]
+    assert after["latency_ms"] == pytest.approx(price["latency_ms"], rel=1e-6)
+    assert price["latency_ms"] <= found["goals_ms"]["sm8650-hexagon"] * (1 + 1e-6)

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from search_toys import TARGET, Drop, table_of, toy_space
+from search_toys import TARGET, Drop, cost, table_of, toy_space
 
 from graphopt.config.search import SearchConfig
+from graphopt.cost.record import Cost
 from graphopt.errors import GraphoptError
+from graphopt.ir.space import Selection
 from graphopt.ir.space_files import load_space, save_space
 from graphopt.search.problem import teacher_of
 from graphopt.search.stage import SearchStage
@@ -126,3 +129,32 @@ def test_a_search_in_bfloat16_meets_its_goal(tmp_path: Path) -> None:
     found = read(tmp_path / "selection.json")
     assert found["missed"] == []
     assert np.isfinite([found["psnr_soft"], found["psnr_rounded"], found["psnr"]]).all()
+
+
+def test_where_parts_do_not_add_up_wholes_are_priced_and_kept(tmp_path: Path) -> None:
+    """By the table, two of three scales must go for 2 ms; as wholes, all of them."""
+
+    def whole(selection: Selection) -> dict[str, Cost]:
+        return {TARGET: cost(4.0 - 0.7 * sum(option == "drop" for option in selection.values()))}
+
+    stage = replace(stage_of(tmp_path, wholes=6), whole_targets=(TARGET,), price_whole=whole)
+    stage = replace(stage, original={TARGET: cost(4.0).to_dict()})
+    stage.run(tmp_path, silent)
+    found = read(tmp_path / "selection.json")
+    assert set(found["selection"].values()) == {"drop"}
+    assert found["missed"] == []
+    assert found["sum_of_parts_ms"][TARGET] == pytest.approx(1.9, abs=0.15)
+    wholes = read(tmp_path / "wholes.json")
+    assert 1 <= len(wholes) <= 6
+    assert all(Cost.from_dict(row["costs"][TARGET]) == whole(row["selection"])[TARGET] for row in wholes)
+
+
+def test_a_goal_that_no_whole_meets_is_named_before_any_training(tmp_path: Path) -> None:
+    def whole(selection: Selection) -> dict[str, Cost]:
+        return {TARGET: cost(4.0 - 0.1 * sum(option == "drop" for option in selection.values()))}
+
+    stage = replace(stage_of(tmp_path, wholes=6), whole_targets=(TARGET,), price_whole=whole)
+    stage = replace(stage, original={TARGET: cost(4.0).to_dict()})
+    with pytest.raises(GraphoptError, match=r"no selection meets every goal .*give at least 0\.9"):
+        stage.run(tmp_path, silent)
+    assert not (tmp_path / "front.json").exists()
