@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import itertools
 from pathlib import Path
 
@@ -218,3 +219,12 @@ def test_pairs_are_cut_alike_and_read_when_they_are_needed() -> None:
         np.testing.assert_array_equal(found, part)
         np.testing.assert_array_equal(noisy, 255 - part)
     assert left.shelf is not right.shelf
+
+
+def test_what_the_solver_says_does_not_reach_the_standard_output(capfd: pytest.CaptureFixture[str]) -> None:
+    c = ctypes.CDLL(None)
+    with milp._unheard():
+        c.printf(b"HighsMipSolverData\n")
+    print("{}")
+    c.fflush(None)
+    assert capfd.readouterr().out == "{}\n"

@@ -7,7 +7,11 @@ everything that contributes to it is, so each option has a constraint of its own
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import ctypes
+import os
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 
 import numpy as np
 from scipy.optimize import Bounds, LinearConstraint, milp
@@ -105,16 +109,32 @@ class Programme:
         upper[self.slack] = slack
         integral = np.ones(count)
         integral[self.slack] = 0
-        found = milp(
-            objective, integrality=integral, bounds=Bounds(np.zeros(count), upper),
-            constraints=LinearConstraint(matrix, self._low, self._high),
-            options={"mip_rel_gap": GAP, "node_limit": NODES},  # no limit of time: the same on every machine
-        )  # fmt: skip
+        with _unheard():
+            found = milp(
+                objective, integrality=integral, bounds=Bounds(np.zeros(count), upper),
+                constraints=LinearConstraint(matrix, self._low, self._high),
+                options={"mip_rel_gap": GAP, "node_limit": NODES},  # no limit of time: the same on every machine
+            )  # fmt: skip
         if found.x is None:
             return None
         selection = dict.fromkeys(self.space.choices, KEEP)
         selection |= {name: option for (name, option), i in self.at.items() if found.x[i] > 0.5}
         return selection, float(found.x[self.slack])
+
+
+@contextmanager
+def _unheard() -> Iterator[None]:
+    """HiGHS writes a line of its own to the standard output now and then, which may be JSON."""
+    sys.stdout.flush()
+    heard, nowhere = os.dup(1), os.open(os.devnull, os.O_WRONLY)
+    try:
+        os.dup2(nowhere, 1)
+        yield
+    finally:
+        ctypes.CDLL(None).fflush(None)  # C keeps a buffer of its own
+        os.dup2(heard, 1)
+        os.close(heard)
+        os.close(nowhere)
 
 
 def solve(hardware: Hardware, losses: Mapping[str, Mapping[str, float]]) -> dict[str, str]:
