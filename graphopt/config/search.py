@@ -12,7 +12,7 @@ from pydantic import (
 from graphopt.config.keys import Count, Patches, Strict
 from graphopt.errors import did_you_mean
 
-METHODS = ("entropy", "darts", "gumbel", "proxyless", "milp", "greedy", "evolution", "random")
+METHODS = ("entropy", "contest", "darts", "gumbel", "proxyless", "milp", "greedy", "evolution", "random")
 FORWARDS = ("soft", "gumbel", "path", "straight-through")
 Share = Annotated[float, Field(gt=0, le=1)]
 

@@ -37,9 +37,13 @@ JUDGED = 2  # batches that judge a contender
 
 @dataclass(frozen=True)
 class Method:
-    """What tells one differentiable method from another: how the supernet runs, and the terms of its loss."""
+    """What tells one method from another: how the supernet runs, the terms of its loss, and who decides.
+
+    Without `gradient` nothing is mixed: the contest has all of the budget.
+    """
 
     way: str
+    gradient: bool = True
     entropy: bool = False
     sensitivity: bool = False
     contest: bool = False
@@ -47,6 +51,7 @@ class Method:
 
 METHODS = {
     "entropy": Method("soft", entropy=True, sensitivity=True, contest=True),
+    "contest": Method("path", gradient=False, sensitivity=True, contest=True),
     "darts": Method("soft"),
     "gumbel": Method("gumbel"),
     "proxyless": Method("path"),
@@ -67,9 +72,10 @@ class GradientSearch:
             space, 0.0, {n: [problem.sensitivity[n][o] for o in c.options] for n, c in space.choices.items()}
         )
         self.ways = {n: len(c.options) - len(table.exact[n]) for n, c in space.choices.items()}
-        choosing = max(1, round(config.steps * (1 - config.settle)))
-        self.searching = config.warm_up_steps + choosing
-        left = 2 * (config.steps - choosing)  # a step of the search takes two batches
+        self.warm_up = config.warm_up_steps if method.gradient else 0
+        choosing = max(1, round(config.steps * (1 - config.settle))) if method.gradient else 0
+        self.searching = self.warm_up + choosing
+        left = config.budget - self.warm_up - 2 * choosing  # a step of the search takes two batches
         count = config.contenders if method.contest else 1
         self.plan = Plan.within(count, min(left, round(CONTEST * config.budget)), JUDGED / 3)  # forward alone: a third
         self.steps = self.searching + self.plan.updates + left - self.plan.cost
@@ -102,7 +108,7 @@ class GradientSearch:
 
     def _search(self, report: Report) -> None:
         """One step of the warm-up, or of the search: choices, then weights."""
-        warm_up = self.config.warm_up_steps
+        warm_up = self.warm_up
         progress = max(0, self.step - warm_up) / max(1, self.searching - warm_up - 1)
         tau = temperature(progress, *self.config.temperature)
         if self.step >= warm_up:
@@ -140,7 +146,9 @@ class GradientSearch:
             words = f"contest of {len(contest.alive)}, step {self.step}/{self.steps}, {-loss:.2f} dB"
             report(self.step / self.steps, words)
         won = contest.alive[0]
-        if won != result.selection:
+        if not self.method.gradient:
+            result.selection, result.probabilities = won, one_hot(problem.space, won)
+        elif won != result.selection:
             wanted = decide(problem.space, self._likely())
             turned = [name for name in running(problem.space, won) if won[name] != wanted[name]]
             result.selection, result.turned, result.restored = won, turned, []
@@ -169,16 +177,14 @@ class GradientSearch:
         likely = self._likely()
         sensitivity = problem.sensitivity if self.method.sensitivity else None
         decision = decide_as_whole(problem.aim, likely, sensitivity, self.config.wholes)
-        return SearchResult(
-            {name: values.tolist() for name, values in p.items()},
-            decision.selection,
-            decision.turned,
-            decision.restored,
-            Rounding(
-                problem.psnr(problem.judged, probabilities=p),
-                problem.psnr(problem.judged, selection=decision.selection),
-            ),
+        chosen = decision.selection
+        if not self.method.gradient:
+            return SearchResult(one_hot(problem.space, chosen), chosen)
+        rounding = Rounding(
+            problem.psnr(problem.judged, probabilities=p), problem.psnr(problem.judged, selection=chosen)
         )
+        shares = {name: values.tolist() for name, values in p.items()}
+        return SearchResult(shares, chosen, decision.turned, decision.restored, rounding)
 
     def _likely(self) -> dict[str, list[float]]:
         with torch.no_grad():
@@ -248,7 +254,7 @@ class GradientSearch:
         self.step = min(saved["step"], self.steps)
         self.history = [Record(**record) for record in saved["history"]]
         if saved["result"] is not None:
-            rounding = Rounding(**saved["result"]["rounding"])
+            rounding = saved["result"]["rounding"] and Rounding(**saved["result"]["rounding"])
             self.result = SearchResult(**{**saved["result"], "rounding": rounding, "history": self.history})
         if saved["alive"] is not None:
             self.contest = Contest(self.plan, self.config.seed, saved["alive"])
