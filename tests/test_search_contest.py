@@ -5,8 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from search_toys import Drop, hardware_of, search_of, toy_space
+from search_toys import TARGET, Drop, cost, hardware_of, search_of, toy_space
 
+from graphopt.cost.record import Cost
 from graphopt.ir.space import KEEP, Selection
 from graphopt.search.contest import Contest, Plan, contenders
 from graphopt.search.wholes import Aim
@@ -65,6 +66,29 @@ def test_contenders_are_different_meet_the_goals_and_are_drawn_by_likelihood() -
     assert all(len(pair) == 2 for pair in pairs)
     assert contenders(aim, p, lost, first, 32, seed=0) == found
     assert contenders(aim, p, lost, first, 1, seed=0) == [first]
+
+
+def test_what_was_priced_as_a_whole_and_meets_the_goals_takes_part() -> None:
+    """Any two of three go for 2 ms, but as wholes only those with `second` get there."""
+    space = toy_space(Drop())
+
+    def whole(selection: Selection) -> dict[str, Cost]:
+        gone = [name.split("/")[0] for name, option in selection.items() if option == "drop"]
+        return {TARGET: cost(2.0 if "second" in gone and len(gone) > 1 else 3.0)}
+
+    aim = Aim(hardware_of(space, 2.0), whole, {TARGET: cost(4.0)}, [])
+    pairs = [
+        {n: KEEP if n.startswith(kept) else "drop" for n in space.choices} for kept in ("first", "third", "second")
+    ]
+    for pair in pairs:
+        aim.look(pair)
+    lost = {name: {KEEP: 0.0, "drop": 0.1 if name.startswith("third") else 0.2} for name in space.choices}
+    assert aim.all_met(lost) == [pairs[0], pairs[1]]
+    even = {name: [0.5, 0.5] for name in space.choices}
+    everything = dict.fromkeys(space.choices, "drop")
+    found = contenders(aim, even, lost, everything, 4, seed=0)
+    assert found[:3] == [everything, pairs[0], pairs[1]]
+    assert pairs[2] not in found
 
 
 def test_the_contest_overrules_likelihood_where_trained_networks_say_otherwise(tmp_path: Path) -> None:

@@ -33,11 +33,15 @@ def contenders(
 ) -> list[dict[str, str]]:
     """`first`, and up to `count` - 1 other selections that meet the goals.
 
-    By turns, one that loses little by `sensitivity` and a likely one: the selection with the least sum of losses, or
-    of -ln p_ik, where each is multiplied by a random factor. The very first draw has none.
+    Whole networks that were priced come first, those that lose least, for at most half of the places. Then by turns,
+    one that loses little by `sensitivity` and a likely one: the selection with the least sum of losses, or of -ln p_ik,
+    where each is multiplied by a random factor. The very first draw has none.
     """
     random = np.random.default_rng([seed, 11])
     found = [dict(first)]
+    for selection in aim.all_met(sensitivity)[: count // 2]:
+        if selection not in found:
+            found.append(selection)
     for number in range(TRIES * (count - 1)):
         if len(found) >= count:
             break

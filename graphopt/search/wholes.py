@@ -98,10 +98,14 @@ class Aim:
                 excess[f"memory on {target}"] = cost.peak_memory_bytes / goals.memory_bytes[target] - 1
         return {term: value for term, value in excess.items() if value > 1e-6}
 
+    def all_met(self, losses: Sensitivity) -> list[dict[str, str]]:
+        """All that was looked at and meets the goals, what loses least first."""
+        met = [whole.selection for whole in self.seen if self.met(whole.selection)]
+        return sorted(met, key=lambda selection: lost(self.first, losses, selection))
+
     def best(self, losses: Sensitivity) -> dict[str, str] | None:
         """What loses least of all that was looked at and meets the goals."""
-        met = [whole.selection for whole in self.seen if self.met(whole.selection)]
-        return min(met, key=lambda selection: lost(self.first, losses, selection), default=None)
+        return next(iter(self.all_met(losses)), None)
 
     def _chosen(self, losses: Sensitivity) -> dict[str, str]:
         """The nearest to the goals where nothing meets them as far as is known."""
