@@ -133,7 +133,7 @@ def test_finds_the_right_answer_of_a_toy_space(tmp_path: Path) -> None:
 def test_a_killed_search_goes_on(share: float, step: int, tmp_path: Path) -> None:
     """5 steps of warm-up, 40 of search, 32 of a contest (52 with its judgements), then 28: the same end."""
     space = toy_space(Drop())
-    changes = {"lost": {"first": 0.2, "second": 0.3, "third": 0.25}, "choice_learning_rate": 1e-6}
+    changes = {"lost": {"first": 0.2, "second": 0.3, "third": 0.25}, "choice_learning_rate": 1e-6, "contenders": 32}
 
     def stop(done: float, words: str) -> None:
         if done > share:

@@ -96,12 +96,19 @@ def test_the_contest_overrules_likelihood_where_trained_networks_say_otherwise(t
     space = toy_space(Drop())
     lost = {"first": 0.2, "second": 0.15, "third": 0.25}
     changes = {"lost": lost, "sensitivity": 20.0, "steps": 40, "choice_learning_rate": 1e-6, "record_every": 1}
-    with_contest = search_of(space, tmp_path, **changes).run(lambda share, words: None)
+    with_contest = search_of(space, tmp_path, **changes, contenders=32).run(lambda share, words: None)
     assert short(with_contest.selection) == ("first", "third")
     (tmp_path / "without").mkdir()
-    without = search_of(space, tmp_path / "without", **changes, contenders=1).run(lambda share, words: None)
+    without = search_of(space, tmp_path / "without", **changes).run(lambda share, words: None)
     assert "second" in short(without.selection)
     phases = [record.phase for record in with_contest.history]
     assert phases.index("contest") < phases.index("chosen")
     last = [record for record in with_contest.history if record.phase == "contest"][-1]
     assert sum(last.probabilities[next(iter(space.choices))]) == pytest.approx(1.0)
+    (tmp_path / "alone").mkdir()
+    alone = search_of(space, tmp_path / "alone", lost=lost, steps=40, record_every=1, method="contest").run(
+        lambda share, words: None
+    )
+    assert short(alone.selection) == ("first", "third")
+    assert alone.history[0].phase == "contest"
+    assert alone.rounding is None

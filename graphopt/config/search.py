@@ -58,8 +58,10 @@ class SearchConfig(Strict):
     settle: float = Field(
         default=0.5, ge=0, lt=1, description="share of the steps, at the end, that train the chosen network alone"
     )
-    contenders: int = Field(
-        default=32, ge=1, description="likely networks that train side by side until half after half has left; 1: none"
+    contenders: int | None = Field(
+        default=None,
+        ge=1,
+        description="selections that train side by side until half after half has left; 32 of them with `contest`",
     )
     entropy: float = Field(default=3.0, ge=0, description="largest weight of the normalised entropy")
     latency_weight: float = Field(default=40.0, ge=0)

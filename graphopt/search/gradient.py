@@ -46,12 +46,12 @@ class Method:
     gradient: bool = True
     entropy: bool = False
     sensitivity: bool = False
-    contest: bool = False
+    contenders: int = 1
 
 
 METHODS = {
-    "entropy": Method("soft", entropy=True, sensitivity=True, contest=True),
-    "contest": Method("path", gradient=False, sensitivity=True, contest=True),
+    "entropy": Method("soft", entropy=True, sensitivity=True),
+    "contest": Method("path", gradient=False, sensitivity=True, contenders=32),
     "darts": Method("soft"),
     "gumbel": Method("gumbel"),
     "proxyless": Method("path"),
@@ -76,7 +76,7 @@ class GradientSearch:
         choosing = max(1, round(config.steps * (1 - config.settle))) if method.gradient else 0
         self.searching = self.warm_up + choosing
         left = config.budget - self.warm_up - 2 * choosing  # a step of the search takes two batches
-        count = config.contenders if method.contest else 1
+        count = (config.contenders or method.contenders) if method.sensitivity else 1
         self.plan = Plan.within(count, min(left, round(CONTEST * config.budget)), JUDGED / 3)  # forward alone: a third
         self.steps = self.searching + self.plan.updates + left - self.plan.cost
         self.weights = WeightTraining(problem, self.steps)
