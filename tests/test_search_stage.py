@@ -158,3 +158,10 @@ def test_a_goal_that_no_whole_meets_is_named_before_any_training(tmp_path: Path)
     with pytest.raises(GraphoptError, match=r"no selection meets every goal .*give at least 0\.89"):
         stage.run(tmp_path, silent)
     assert not (tmp_path / "front.json").exists()
+
+
+def test_without_wholes_the_table_says_what_can_be_reached(tmp_path: Path) -> None:
+    stage = replace(stage_of(tmp_path, wholes=0, latency=0.2), whole_targets=(TARGET,), price_whole=None)
+    with pytest.raises(GraphoptError, match=r"search\.latency 0\.2 .*give at least 0\.250"):
+        stage.run(tmp_path, silent)
+    assert not (tmp_path / "sensitivity.json").exists()

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from pathlib import Path
 
-import numpy as np
 import pytest
 from search_toys import TARGET, Drop, DropPair, hardware_of, table_of, toy_space
 
@@ -129,10 +127,9 @@ def test_a_decision_that_misses_as_a_whole_is_taken_again() -> None:
     decision = decide_as_whole(aim, p, None, rounds=8)
     assert aim.met(decision.selection)
     assert "second" in short(decision.selection)
-    assert np.isclose(whole(decision.selection)[TARGET].latency_ms, 1.6) or aim.met(decision.selection)
 
 
-def test_without_a_price_nothing_is_looked_at(tmp_path: Path) -> None:
+def test_without_a_price_nothing_is_looked_at() -> None:
     space = toy_space(Drop())
     aim = Aim(hardware_of(space, 2.0, table_of(space)), None, {}, [])
     assert not aim.look(dict.fromkeys(space.choices, "drop"))

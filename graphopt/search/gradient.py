@@ -1,6 +1,6 @@
 """Differentiable search: warm up the weights, then weights and probabilities in turn, on disjoint patches; then decide.
 
-A contest between what is likely decides, and what is left of the budget trains the network that was chosen.
+Where there are contenders, a contest has the last word. What is left of the budget trains the network that was chosen.
 
 L = L_restore + w_kd * L_output + lambda(t) * (1/N) sum_i H(p_i) / ln K_i + w_s * E[s] + hardware terms
 """

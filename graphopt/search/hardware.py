@@ -87,7 +87,10 @@ class Hardware:
         return torch.stack([self.weights[target] * value.clamp_min(0) for target, value in excess.items()]).sum()
 
     def excess(self, selection: Selection) -> dict[str, float]:
-        """By term, how far a selection is above its goal, relative; at or below 0 it is met. Sums of parts."""
+        """By term, how far a selection is above its goal, relative; at or below 0 it is met.
+
+        Of sums of parts, as whole networks have corrected them.
+        """
         costs = self.costs(selection)
         found = {f"latency on {t}": costs[t] / goal - 1 for t, goal in self.goals.latency_ms.items()}
         if self.goals.parameters is not None:
@@ -120,7 +123,7 @@ class Hardware:
         return {name: value for name, value in self.excess(selection).items() if value > 1e-6}
 
     def costs(self, selection: Selection) -> dict[str, float]:
-        """The sum of parts on every searched target, in ms."""
+        """The sum of parts on every searched target, as whole networks have corrected it, in ms."""
         return {
             t: self.wholes[t].latency_ms.of(selection)
             if t in self.wholes

@@ -63,7 +63,7 @@ class SearchStage:
         space = load_space(self.space)
         live = live_bytes(space) if config.objective.memory is not None else None
         hardware = {share: self._hardware(space, live, share) for _, share in wanted}
-        if not self.whole_targets:  # else sums say little of what can be reached
+        if not (self.whole_targets and config.wholes):  # else sums say little of what can be reached
             for share, each in hardware.items():
                 _check_reachable(each, share)
         sensitivity = self._prepare(space, place, lambda share, words: say(share / 10, words))
