@@ -22,10 +22,10 @@ from graphopt.ir.spaces import build_space
 from graphopt.nn.supernet import Supernet
 from graphopt.search.data import disjoint
 from graphopt.search.discrete import DiscreteSearch
-from graphopt.search.gradient import GradientSearch
 from graphopt.search.hardware import Goals, Hardware
 from graphopt.search.methods import search_by
 from graphopt.search.problem import Problem, teacher_of
+from graphopt.search.supernet_search import SupernetSearch
 from graphopt.search.wholes import Aim
 from graphopt.train.data import PatchSampler
 
@@ -158,5 +158,5 @@ def problem_of(space: Space, tmp_path: Path, goal: float = 2.0, lost: dict[str, 
 
 
 def search_of(space: Space, tmp_path: Path, goal: float = 2.0, lost: dict[str, float] | None = None,
-              method: str = "entropy", **changes: object) -> GradientSearch | DiscreteSearch:  # fmt: skip
+              method: str = "entropy", **changes: object) -> SupernetSearch | DiscreteSearch:  # fmt: skip
     return search_by(method, problem_of(space, tmp_path, goal, lost, **changes))

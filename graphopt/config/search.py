@@ -12,7 +12,7 @@ from pydantic import (
 from graphopt.config.keys import Count, Patches, Strict
 from graphopt.errors import did_you_mean
 
-METHODS = ("entropy", "contest", "darts", "gumbel", "proxyless", "milp", "greedy", "evolution", "random")
+METHODS = ("entropy", "entropy-sites", "darts", "gumbel", "proxyless", "milp", "greedy", "evolution", "random")
 FORWARDS = ("soft", "gumbel", "path", "straight-through")
 Share = Annotated[float, Field(gt=0, le=1)]
 
@@ -58,10 +58,8 @@ class SearchConfig(Strict):
     settle: float = Field(
         default=0.5, ge=0, lt=1, description="share of the steps, at the end, that train the chosen network alone"
     )
-    contenders: int | None = Field(
-        default=None,
-        ge=1,
-        description="selections that train side by side until half after half has left; 32 of them with `contest`",
+    contenders: int = Field(
+        default=32, ge=1, description="selections that `entropy` chooses from; fewer where judging takes too long"
     )
     entropy: float = Field(default=3.0, ge=0, description="largest weight of the normalised entropy")
     latency_weight: float = Field(default=40.0, ge=0)

@@ -86,7 +86,7 @@ class HistoryPoint:
     """
 
     step: int
-    phase: Literal["warm-up", "search", "contest", "chosen"]
+    phase: Literal["warm-up", "search", "choice", "chosen"]
     entropy: float
     temperature: float
     expected_ms: Mapping[str, float]

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from graphopt.search import greedy, lana, population
 from graphopt.search.discrete import Chooser, DiscreteSearch
-from graphopt.search.gradient import METHODS, GradientSearch
+from graphopt.search.entropy import EntropySearch
 from graphopt.search.problem import Problem
+from graphopt.search.sites import METHODS, SiteSearch
+from graphopt.search.supernet_search import SupernetSearch
 
 CHOOSERS: dict[str, Chooser] = {
     "milp": lana.choose,
@@ -15,8 +17,10 @@ CHOOSERS: dict[str, Chooser] = {
 }
 
 
-def search_by(method: str, problem: Problem) -> GradientSearch | DiscreteSearch:
+def search_by(method: str, problem: Problem) -> SupernetSearch | DiscreteSearch:
     """The search of a method named in `graphopt.config.search.METHODS`."""
+    if method == "entropy":
+        return EntropySearch(problem)
     if method in METHODS:
-        return GradientSearch(problem, METHODS[method])
+        return SiteSearch(problem, METHODS[method])
     return DiscreteSearch(problem, CHOOSERS[method])

@@ -20,10 +20,9 @@ from graphopt.ir.space import Space
 from graphopt.ir.space_files import load_space, save_space
 from graphopt.nn.supernet import Supernet
 from graphopt.search.data import disjoint
-from graphopt.search.gradient import METHODS
 from graphopt.search.hardware import Goals, Hardware
 from graphopt.search.matching import match
-from graphopt.search.methods import search_by
+from graphopt.search.methods import CHOOSERS, search_by
 from graphopt.search.milp import reachable
 from graphopt.search.objective import normalised_entropy
 from graphopt.search.problem import Problem, Rounding, SearchResult, save_state
@@ -148,7 +147,7 @@ class SearchStage:
         supernet = _supernet(space, config)
         supernet.load_state_dict(torch.load(place / "matched.pt", "cpu", weights_only=True))
         for_weights, for_choices = disjoint(self.samplers(config.seed, True), config.held_out, config.seed)
-        warm = place / "warm.pt" if method == config.method and method in METHODS and config.pareto else None
+        warm = place / "warm.pt" if method == config.method and method not in CHOOSERS and config.pareto else None
         state = place / f"checkpoint.{_label(config, method, share)}.pt"
         return Problem(
             space,

@@ -67,7 +67,7 @@ class Aim:
 
     def look(self, selection: Selection) -> bool:
         """Prices a selection as a whole; False where that is known already, or not asked for."""
-        selection = self._with_exact(selection)
+        selection = self.as_priced(selection)
         known = [*(whole.selection for whole in self.seen), *self.refused]
         if self.price is None or not self.original or selection in known:
             return False
@@ -84,11 +84,11 @@ class Aim:
 
     def met(self, selection: Selection) -> bool:
         """Whether a selection meets every goal, and can be compiled."""
-        return self._with_exact(selection) not in self.refused and not self.missed(selection)
+        return self.as_priced(selection) not in self.refused and not self.missed(selection)
 
     def missed(self, selection: Selection) -> dict[str, float]:
         """By term, the excess of the goals that a selection misses: as a whole where targets are priced so."""
-        selection = self._with_exact(selection)
+        selection = self.as_priced(selection)
         costs = next((whole.costs for whole in self.seen if whole.selection == selection), {})
         excess = self.first.excess(selection)
         goals = self.first.goals
@@ -114,7 +114,7 @@ class Aim:
         except GraphoptError:
             return reachable(self.hardware)[0]
 
-    def _with_exact(self, selection: Selection) -> dict[str, str]:
+    def as_priced(self, selection: Selection) -> dict[str, str]:
         first = self.first
         return with_exact(first.space, first.table, selection, first.weights, first.goals.latency_ms)
 

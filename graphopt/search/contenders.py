@@ -1,0 +1,43 @@
+"""Whole selections to choose between: each meets every goal, and loses little by what its candidates lose alone."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from graphopt.errors import GraphoptError
+from graphopt.search.milp import solve
+from graphopt.search.sensitivity import Sensitivity, varied
+from graphopt.search.wholes import Aim
+
+VARIED = 0.5  # standard deviation of the logarithm of a loss, between contenders
+TRIES = 2  # draws for each contender: some are alike, some miss a goal as a whole
+
+
+def contenders(aim: Aim, sensitivity: Sensitivity, count: int, seed: int) -> list[dict[str, str]]:
+    """At least one selection, and up to `count` that meet the goals.
+
+    Whole networks that were priced come first, those that lose least, for at most half of the places. Then the
+    selections with the least sum of sensitivities, each multiplied by a random factor; in the very first one by none.
+    Where nothing that was drawn meets the goals as a whole, the first draw is all there is.
+    """
+    random = np.random.default_rng([seed, 11])
+    found = aim.all_met(sensitivity)[: max(1, count // 2)]
+    known = [aim.as_priced(selection) for selection in found]
+    first = None
+    for number in range(TRIES * count):
+        if len(found) >= count:
+            break
+        try:
+            selection = solve(aim.hardware, varied(sensitivity, VARIED if number else 0.0, random))
+        except GraphoptError:  # a whole has taught that nothing meets the goals
+            break
+        first = first or selection
+        aim.look(selection)
+        if aim.met(selection) and aim.as_priced(selection) not in known:
+            found.append(selection)
+            known.append(aim.as_priced(selection))
+    if found:
+        return found
+    if first is None:
+        raise GraphoptError("search: no selection meets every goal")
+    return [first]
