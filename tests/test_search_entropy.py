@@ -18,7 +18,7 @@ from graphopt.errors import GraphoptError
 from graphopt.ir.space import KEEP, Selection
 from graphopt.search.contenders import contenders
 from graphopt.search.problem import Problem
-from graphopt.search.tempering import Plan, Tempering, tempered
+from graphopt.search.tempering import Plan, Tempering, halved, tempered
 from graphopt.search.wholes import Aim
 
 
@@ -33,11 +33,11 @@ def entropy_of(shares: list[float]) -> float:
 @pytest.mark.parametrize(
     ("count", "budget", "each", "plan"),
     [
-        # 8 + 8 + 4 judgements at half a step: 10 steps; 3 rounds of (100 - 10) // 3
-        (8, 100, 0.5, Plan((30, 60, 90), (8, 8, 4), 100)),
-        # judging 32 + 32 + 16 + 8 + 4 would take 92 of 100 steps: 16 + 16 + 8 + 4 take 44, so 4 rounds of 14
-        (32, 100, 1.0, Plan((14, 28, 42, 56), (16, 16, 8, 4), 100)),
-        (5, 60, 1.0, Plan((15, 30, 45), (5, 5, 3), 58)),
+        # 8 + 4 + 2 judgements at half a step: 7 steps; 3 rounds of (100 - 7) // 3
+        (8, 100, 0.5, Plan((31, 62, 93), (8, 4, 2), 100)),
+        # judging 32 + 16 + 8 + 4 + 2 would take 62 of 100 steps: 16 + 8 + 4 + 2 take 30, so 4 rounds of 17
+        (32, 100, 1.0, Plan((17, 34, 51, 68), (16, 8, 4, 2), 98)),
+        (5, 60, 1.0, Plan((16, 32, 48), (5, 3, 2), 58)),
         (1, 100, 1.0, Plan((), (), 0)),
         (8, 1, 1.0, Plan((), (), 0)),
     ],
@@ -86,9 +86,25 @@ def test_ties_have_equal_shares_and_what_is_broken_has_none() -> None:
     assert tempered([3.0], 0.0) == [1.0]
 
 
+def test_halving_gives_equal_shares_to_the_better_half() -> None:
+    assert halved([0.4, 0.1, math.nan, 0.2], math.log(2)) == [0.0, 0.5, 0.0, 0.5]
+    assert halved([0.4, 0.1, 0.3], 0.0) == [0.0, 1.0, 0.0]
+    assert halved([0.4, 0.1], math.log(8)) == [0.5, 0.5]
+    names = [{"choice": str(number)} for number in range(8)]
+    tempering = Tempering.of(Plan((16, 32, 48), (8, 4, 2), 62), 0, halved, list(names))
+    left = []
+    for step in range(48):
+        turn = tempering.turn(step)
+        assert tempering.shares[tempering.selections.index(turn)] > 0
+        tempering.judge(step, lambda selection: abs(int(selection["choice"]) - 5.2))
+        left.append(sum(share > 0 for share in tempering.shares))
+    assert (left[14], left[15], left[31], left[47]) == (8, 4, 2, 1)
+    assert tempering.best == {"choice": "5"}
+
+
 def test_each_trains_as_often_as_its_share_says_until_one_is_left() -> None:
     names = [{"choice": str(number)} for number in range(8)]
-    tempering = Tempering.of(Plan((40, 80, 120), (8, 8, 4), 140), 0, list(names))
+    tempering = Tempering.of(Plan((40, 80, 120), (8, 8, 4), 140), 0, tempered, list(names))
     seen: list[str] = []
     shares: list[dict[str, float]] = []
     for step in range(120):

@@ -12,7 +12,9 @@ from pydantic import (
 from graphopt.config.keys import Count, Patches, Strict
 from graphopt.errors import did_you_mean
 
-METHODS = ("entropy", "entropy-sites", "darts", "gumbel", "proxyless", "milp", "greedy", "evolution", "random")
+METHODS = (
+    "entropy", "halving", "entropy-sites", "darts", "gumbel", "proxyless", "milp", "greedy", "evolution", "random",
+)  # fmt: skip
 FORWARDS = ("soft", "gumbel", "path", "straight-through")
 Share = Annotated[float, Field(gt=0, le=1)]
 

@@ -148,8 +148,8 @@ def _pixel(names: Sequence[str], probabilities: Sequence[float], colours: Mappin
 
 
 def phases_of(history: Sequence[HistoryPoint]) -> dict[str, int]:
-    """The first step of each phase of a search; the warm-up begins every one and needs no mark."""
-    return {point.phase: point.step for point in reversed(history) if point.phase != "warm-up"}
+    """The first step of each phase of a search; the first phase needs no mark."""
+    return {point.phase: point.step for point in reversed(history) if point.phase != history[0].phase}
 
 
 def _steps(axes: Any, first: int, last: int, phases: Mapping[str, int]) -> None:

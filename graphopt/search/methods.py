@@ -8,7 +8,9 @@ from graphopt.search.entropy import EntropySearch
 from graphopt.search.problem import Problem
 from graphopt.search.sites import METHODS, SiteSearch
 from graphopt.search.supernet_search import SupernetSearch
+from graphopt.search.tempering import Shares, halved, tempered
 
+RULES: dict[str, Shares] = {"entropy": tempered, "halving": halved}
 CHOOSERS: dict[str, Chooser] = {
     "milp": lana.choose,
     "greedy": greedy.choose,
@@ -19,8 +21,8 @@ CHOOSERS: dict[str, Chooser] = {
 
 def search_by(method: str, problem: Problem) -> SupernetSearch | DiscreteSearch:
     """The search of a method named in `graphopt.config.search.METHODS`."""
-    if method == "entropy":
-        return EntropySearch(problem)
+    if method in RULES:
+        return EntropySearch(problem, RULES[method])
     if method in METHODS:
         return SiteSearch(problem, METHODS[method])
     return DiscreteSearch(problem, CHOOSERS[method])

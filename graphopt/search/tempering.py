@@ -4,8 +4,8 @@
 
 with T the multiplier of the constraint (Jaynes, Information Theory and Statistical Mechanics, 1957). M selections share
 the weights of the supernet, each trains as often as q says, and h falls from 1 to 0 as they are judged again and again:
-exp(H) counts those that are left, half as many after each round. Were the better half kept at equal shares, this would
-be successive halving (Jamieson and Talwalkar, arXiv 1502.07943).
+exp(H) counts those that are left, half as many after each round. `halved` in place of `tempered` makes it successive
+halving (Jamieson and Talwalkar, arXiv 1502.07943): the better half, at equal shares.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from scipy.optimize import brentq
 
 from graphopt.ir.space import Selection, Space
 
-WIDE = 2  # a round judges this many times exp(H) of the one before, the largest shares first
+Shares = Callable[[Sequence[float], float], list[float]]  # of losses and an entropy (nats)
 DECADES = 9  # T lies within so many powers of ten around the spread of the losses
 
 
@@ -53,18 +53,22 @@ class Plan:
 
 @dataclass
 class Tempering:
-    """`shares` of the `selections` that are left, of `drawn` at first. Steps count updates since it began."""
+    """`shares` of the `selections` that are left, of `drawn` at first. Steps count updates since it began.
+
+    A round judges the exp(H) of largest shares, and `rule` gives them new ones.
+    """
 
     plan: Plan
     seed: int
+    rule: Shares
     drawn: int
     selections: list[dict[str, str]]
     shares: list[float]
 
     @classmethod
-    def of(cls, plan: Plan, seed: int, selections: list[dict[str, str]]) -> Tempering:
+    def of(cls, plan: Plan, seed: int, rule: Shares, selections: list[dict[str, str]]) -> Tempering:
         """All of them equal."""
-        return cls(plan, seed, len(selections), selections, [1 / len(selections)] * len(selections))
+        return cls(plan, seed, rule, len(selections), selections, [1 / len(selections)] * len(selections))
 
     @property
     def best(self) -> dict[str, str]:
@@ -88,7 +92,7 @@ class Tempering:
         order = np.argsort([-share for share in self.shares], kind="stable")[: self.plan.judged[number]]
         self.selections = [self.selections[i] for i in order]
         entropy = (1 - (number + 1) / len(self.plan.ends)) * math.log(self.drawn)
-        self.shares = tempered([loss(selection) for selection in self.selections], entropy)
+        self.shares = self.rule([loss(selection) for selection in self.selections], entropy)
 
     def probabilities(self, space: Space) -> dict[str, list[float]]:
         """By choice, p_ik: the sum of the shares of those that have option k."""
@@ -123,6 +127,15 @@ def tempered(losses: Sequence[float], entropy: float) -> list[float]:
     return [float(share) for share in _gibbs(found, spread * 10 ** float(coldest))]
 
 
+def halved(losses: Sequence[float], entropy: float) -> list[float]:
+    """Equal shares for the exp(`entropy`) best."""
+    left = max(1, round(math.exp(entropy)))
+    found = [0.0] * len(losses)
+    for place in np.argsort(np.nan_to_num(losses, nan=np.inf, posinf=np.inf), kind="stable")[:left]:
+        found[place] = 1 / min(left, len(losses))
+    return found
+
+
 def _gibbs(losses: NDArray[np.float64], temperature: float) -> NDArray[np.float64]:
     weights = np.exp(-losses / temperature)
     found: NDArray[np.float64] = weights / weights.sum()
@@ -130,6 +143,6 @@ def _gibbs(losses: NDArray[np.float64], temperature: float) -> NDArray[np.float6
 
 
 def _judged(count: int) -> tuple[int, ...]:
-    """In each round, as many rounds as halve `count` to one."""
+    """In each round, as many rounds as halve `count` to one: what exp(H) is before it."""
     rounds = math.ceil(math.log2(count)) if count > 1 else 0
-    return tuple(min(count, max(2, round(WIDE * count ** (1 - number / rounds)))) for number in range(rounds))
+    return tuple(round(count ** (1 - number / rounds)) for number in range(rounds))
