@@ -180,6 +180,8 @@ def test_trial_overrules_the_sensitivities_where_trained_networks_say_otherwise(
     choice = [record for record in result.history if record.phase == "choice"]
     assert sum(choice[0].probabilities[next(iter(space.choices))]) == pytest.approx(1.0)
     assert choice[0].entropy > 0.5
+    assert all(record.expected_ms[TARGET] == pytest.approx(2.0) for record in choice)  # each of them meets the goal
+    assert all(record.temperature is None for record in result.history)
     assert choice[-1].entropy == 0.0
     (tmp_path / "alone").mkdir()
     alone = search_of(space, tmp_path / "alone", lost=lost, steps=40, contenders=1).run(lambda share, words: None)

@@ -88,7 +88,7 @@ class HistoryPoint:
     step: int
     phase: Literal["warm-up", "search", "choice", "chosen"]
     entropy: float
-    temperature: float
+    temperature: float | None
     expected_ms: Mapping[str, float]
     loss: float
     probabilities: Mapping[str, Sequence[float]] = field(default_factory=dict)

@@ -129,7 +129,8 @@ def _search_curves(data: ReportData) -> list[tuple[str, str, Markup]]:
             for name in targets
         ),
         ("Loss", "{:.4g}", [point.loss for point in data.history], "", None, False),
-        ("Temperature", "{:.3g}", [point.temperature for point in data.history], "", None, True),
+        ("Temperature", "{:.3g}", [nan if point.temperature is None else point.temperature for point in data.history],
+         "", None, True),
     ]  # fmt: skip
     found = []
     for number, (title, form, values, unit, limits, log) in enumerate(series):

@@ -44,7 +44,7 @@ class DiscreteSearch:
             loss = weights.update(step, selection=selection)
             if step % self.config.record_every == 0 or step == total - 1:
                 costs = self.problem.hardware.costs(selection)
-                self.history.append(Record(spent + step, "chosen", loss, 0.0, 1.0, costs, probabilities))
+                self.history.append(Record(spent + step, "chosen", loss, 0.0, None, costs, probabilities))
                 self._save(selection, spent, weights, step + 1)
             words = f"chosen; trains step {step + 1}/{total}, {-loss:.2f} dB"
             report(0.5 + (step + 1) / total / 2, words)

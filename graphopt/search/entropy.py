@@ -42,7 +42,8 @@ class EntropySearch(SupernetSearch):
             loss = self.weights.update(self.step, selection=tempering.turn(number))
             tempering.judge(number, lambda selection: -problem.psnr(judged, selection=selection))
             p = {name: torch.tensor(row) for name, row in tempering.probabilities(problem.space).items()}
-            self.record("choice", loss, p, self.config.temperature[1], number == plan.updates - 1)
+            expected = tempering.expected(problem.hardware.costs)
+            self.record("choice", loss, p, number == plan.updates - 1, expected=expected)
             self.step += 1
             words = f"choice of {len(tempering.selections)}, step {self.step}/{self.steps}, {-loss:.2f} dB"
             report(self.step / self.steps, words)

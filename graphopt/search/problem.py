@@ -29,13 +29,16 @@ Report = Callable[[float, str], None]
 
 @dataclass(frozen=True)
 class Record:
-    """The search at one step. Entropy is normalised: 1 undecided, 0 decided. Latencies are expected ones, in ms."""
+    """The search at one step. Entropy is normalised: 1 undecided, 0 decided. Latencies are expected ones, in ms.
+
+    `temperature` is that of the softmax over options, None where there is none.
+    """
 
     step: int
     phase: str
     loss: float
     entropy: float
-    temperature: float
+    temperature: float | None
     expected_ms: dict[str, float]
     probabilities: dict[str, list[float]]
 

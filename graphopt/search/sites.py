@@ -65,7 +65,7 @@ class SiteSearch(SupernetSearch):
             tau = temperature(progress, *self.config.temperature)
             self._update_choices(progress, tau)
             loss = self.mix(tau)
-            self.record("search", loss, self.probabilities(tau), tau, self.step == self.searching - 1)
+            self.record("search", loss, self.probabilities(tau), self.step == self.searching - 1, tau)
             self.step += 1
             words = f"search step {self.step}/{self.steps}, {-loss:.2f} dB, entropy {self.history[-1].entropy:.2f}"
             report(self.step / self.steps, words)

@@ -66,7 +66,7 @@ class SupernetSearch(ABC):
         one = {name: torch.tensor(row) for name, row in one_hot(self.problem.space, self.result.selection).items()}
         while self.step < self.steps:
             loss = self.weights.update(self.step, selection=self.result.selection)
-            self.record("chosen", loss, one, self.config.temperature[1], self.step == self.steps - 1)
+            self.record("chosen", loss, one, self.step == self.steps - 1)
             self.step += 1
             report(self.step / self.steps, f"chosen; trains step {self.step}/{self.steps}, {-loss:.2f} dB")
         self._save()
@@ -76,7 +76,7 @@ class SupernetSearch(ABC):
     def _warm_up(self, report: Report) -> None:
         tau = self.config.temperature[0]
         loss = self.mix(tau)
-        self.record("warm-up", loss, self.probabilities(tau), tau, self.step == self.warm_up - 1)
+        self.record("warm-up", loss, self.probabilities(tau), self.step == self.warm_up - 1, tau)
         self.step += 1
         if self.step == self.warm_up and self.problem.warm is not None:
             save_state(self.problem.warm, self._parts(self.step))
@@ -100,14 +100,26 @@ class SupernetSearch(ABC):
             lost = torch.tensor([self.problem.sensitivity[name][option] for option in choice.options])
             alpha.copy_(torch.where(alpha.isfinite(), -self.config.sensitivity_start * lost.clamp_min(0), alpha))
 
-    def record(self, phase: str, loss: float, p: Mapping[str, Tensor], tau: float, last: bool) -> None:
-        """Every `record_every` steps, and at the `last` of a phase; with a checkpoint."""
+    def record(
+        self,
+        phase: str,
+        loss: float,
+        p: Mapping[str, Tensor],
+        last: bool,
+        tau: float | None = None,
+        expected: Mapping[str, float] | None = None,
+    ) -> None:
+        """Every `record_every` steps, and at the `last` of a phase; with a checkpoint.
+
+        `expected` ms are needed where the choices depend on each other.
+        """
         if self.step % self.config.record_every and not last:
             return
-        expected = {target: float(latency(p)) for target, latency in self.problem.hardware.latency.items()}
+        if expected is None:
+            expected = {target: float(latency(p)) for target, latency in self.problem.hardware.latency.items()}
         rounded = {name: np.round(values.numpy(), 4).tolist() for name, values in p.items()}
         entropy = float(normalised_entropy(p, self.ways))
-        self.history.append(Record(self.step, phase, loss, entropy, tau, expected, rounded))
+        self.history.append(Record(self.step, phase, loss, entropy, tau, dict(expected), rounded))
         self._save()
 
     def _parts(self, step: int) -> dict[str, Any]:

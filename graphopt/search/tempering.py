@@ -11,7 +11,7 @@ halving (Jamieson and Talwalkar, arXiv 1502.07943): the better half, at equal sh
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -93,6 +93,11 @@ class Tempering:
         self.selections = [self.selections[i] for i in order]
         entropy = (1 - (number + 1) / len(self.plan.ends)) * math.log(self.drawn)
         self.shares = self.rule([loss(selection) for selection in self.selections], entropy)
+
+    def expected(self, costs: Callable[[Selection], Mapping[str, float]]) -> dict[str, float]:
+        """E_q of each figure."""
+        rows = [costs(selection) for selection in self.selections]
+        return {name: sum(q * row[name] for q, row in zip(self.shares, rows, strict=True)) for name in rows[0]}
 
     def probabilities(self, space: Space) -> dict[str, list[float]]:
         """By choice, p_ik: the sum of the shares of those that have option k."""
