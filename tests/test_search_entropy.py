@@ -31,21 +31,22 @@ def entropy_of(shares: list[float]) -> float:
 
 
 @pytest.mark.parametrize(
-    ("count", "budget", "each", "plan"),
+    ("count", "wide", "budget", "each", "plan"),
     [
         # 8 + 4 + 2 judgements at half a step: 7 steps; 3 rounds of (100 - 7) // 3
-        (8, 100, 0.5, Plan((31, 62, 93), (8, 4, 2), 100)),
-        # judging 32 + 16 + 8 + 4 + 2 would take 62 of 100 steps: 16 + 8 + 4 + 2 take 30, so 4 rounds of 17
-        (32, 100, 1.0, Plan((17, 34, 51, 68), (16, 8, 4, 2), 98)),
-        (5, 60, 1.0, Plan((16, 32, 48), (5, 3, 2), 58)),
-        (1, 100, 1.0, Plan((), (), 0)),
-        (8, 1, 1.0, Plan((), (), 0)),
+        (8, 1, 100, 0.5, Plan((31, 62, 93), (8, 4, 2), 100)),
+        (8, 2, 100, 0.5, Plan((30, 60, 90), (8, 8, 4), 100)),
+        # judging 32 + 32 + 16 + 8 + 4 would take 92 of 100 steps: 16 + 16 + 8 + 4 take 44, so 4 rounds of 14
+        (32, 2, 100, 1.0, Plan((14, 28, 42, 56), (16, 16, 8, 4), 100)),
+        (5, 1, 60, 1.0, Plan((16, 32, 48), (5, 3, 2), 58)),
+        (1, 2, 100, 1.0, Plan((), (), 0)),
+        (8, 2, 1, 1.0, Plan((), (), 0)),
     ],
 )
 def test_the_rounds_are_equally_long_and_cost_what_the_budget_has(
-    count: int, budget: int, each: float, plan: Plan
+    count: int, wide: int, budget: int, each: float, plan: Plan
 ) -> None:
-    assert Plan.within(count, budget, each) == plan
+    assert Plan.within(count, wide, budget, each) == plan
 
 
 def test_shares_are_those_of_the_least_expected_loss_at_their_entropy() -> None:

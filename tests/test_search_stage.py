@@ -91,7 +91,7 @@ def test_a_killed_front_goes_on_with_the_network_it_was_at(tmp_path: Path) -> No
     words: list[str] = []
     stage_of(tmp_path, pareto=[0.75]).run(tmp_path, lambda share, said: words.append(said))
     assert not any("matches candidates" in said or "warm-up step" in said for said in words)
-    assert "entropy at 0.5: goes on at step 24" in words
+    assert "entropy at 0.5: goes on at step 26" in words
     assert "entropy at 0.75: goes on at step 9" in words
     assert len(read(tmp_path / "front.json")) == 2
 

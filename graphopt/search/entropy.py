@@ -10,7 +10,7 @@ import torch
 from graphopt.search.contenders import contenders
 from graphopt.search.problem import Problem, Report, SearchResult, one_hot
 from graphopt.search.supernet_search import SupernetSearch
-from graphopt.search.tempering import Plan, Shares, Tempering, tempered
+from graphopt.search.tempering import COOLING, Plan, Rule, Tempering
 
 SHARE = 1 / 3  # of the budget, for the choice
 JUDGED = 2  # batches that judge a selection
@@ -19,14 +19,14 @@ JUDGED = 2  # batches that judge a selection
 class EntropySearch(SupernetSearch):
     """Trains and judges selections side by side (`tempering`), then trains the one that is left."""
 
-    def __init__(self, problem: Problem, rule: Shares = tempered):
+    def __init__(self, problem: Problem, rule: Rule = COOLING):
         config = problem.config
         warm_up = config.warm_up_steps if problem.warm is not None else 0  # what several goals begin with
         left = config.budget - warm_up
         # a batch forward counts a third of a training step
-        self.plan = Plan.within(config.contenders, min(left, round(SHARE * config.budget)), JUDGED / 3)
+        self.plan = Plan.within(config.contenders, rule.wide, min(left, round(SHARE * config.budget)), JUDGED / 3)
         super().__init__(problem, "soft", warm_up, warm_up + self.plan.updates + left - self.plan.cost)
-        self.rule = rule
+        self.new_shares = rule.new_shares
         self.tempering: Tempering | None = None
         self.start_from_sensitivities()
 
@@ -36,7 +36,7 @@ class EntropySearch(SupernetSearch):
         if self.tempering is None:
             report(self.step / self.steps, "draws selections that meet the goals")
             found = contenders(problem.aim, problem.sensitivity, plan.count, self.config.seed)
-            self.tempering = Tempering.of(plan, self.config.seed, self.rule, found)
+            self.tempering = Tempering.of(plan, self.config.seed, self.new_shares, found)
         tempering, judged = self.tempering, problem.fixed_patches(JUDGED)
         while len(tempering.selections) > 1 and (number := self.step - self.warm_up) < plan.updates:
             loss = self.weights.update(self.step, selection=tempering.turn(number))
@@ -56,4 +56,4 @@ class EntropySearch(SupernetSearch):
 
     def take_own_state(self, saved: Mapping[str, Any]) -> None:
         if saved["tempering"] is not None:
-            self.tempering = Tempering(self.plan, self.config.seed, self.rule, **saved["tempering"])
+            self.tempering = Tempering(self.plan, self.config.seed, self.new_shares, **saved["tempering"])

@@ -8,9 +8,9 @@ from graphopt.search.entropy import EntropySearch
 from graphopt.search.problem import Problem
 from graphopt.search.sites import METHODS, SiteSearch
 from graphopt.search.supernet_search import SupernetSearch
-from graphopt.search.tempering import Shares, halved, tempered
+from graphopt.search.tempering import COOLING, HALVING, Rule
 
-RULES: dict[str, Shares] = {"entropy": tempered, "halving": halved}
+RULES: dict[str, Rule] = {"entropy": COOLING, "halving": HALVING}
 CHOOSERS: dict[str, Chooser] = {
     "milp": lana.choose,
     "greedy": greedy.choose,

@@ -4,7 +4,7 @@
 
 with T the multiplier of the constraint (Jaynes, Information Theory and Statistical Mechanics, 1957). M selections share
 the weights of the supernet, each trains as often as q says, and h falls from 1 to 0 as they are judged again and again:
-exp(H) counts those that are left, half as many after each round. `halved` in place of `tempered` makes it successive
+exp(H) counts those that are left, half as many after each round. `HALVING` in place of `COOLING` makes it successive
 halving (Jamieson and Talwalkar, arXiv 1502.07943): the better half, at equal shares.
 """
 
@@ -20,8 +20,10 @@ from scipy.optimize import brentq
 
 from graphopt.ir.space import Selection, Space
 
-Shares = Callable[[Sequence[float], float], list[float]]  # of losses and an entropy (nats)
 DECADES = 9  # T lies within so many powers of ten around the spread of the losses
+
+
+NewShares = Callable[[Sequence[float], float], list[float]]
 
 
 @dataclass(frozen=True)
@@ -37,11 +39,14 @@ class Plan:
         return self.ends[-1] if self.ends else 0
 
     @classmethod
-    def within(cls, count: int, budget: int, per_judgement: float) -> Plan:
-        """Rounds of equal length, in `budget` training steps; fewer selections where judging would take half of it."""
-        while count > 1 and sum(_judged(count)) * per_judgement > budget / 2:
+    def within(cls, count: int, wide: int, budget: int, per_judgement: float) -> Plan:
+        """Rounds of equal length, in `budget` training steps; fewer selections where judging would take half of it.
+
+        A round judges `wide` times as many as exp(H) said before it.
+        """
+        while count > 1 and sum(_judged(count, wide)) * per_judgement > budget / 2:
             count = (count + 1) // 2
-        judged = _judged(count)
+        judged = _judged(count, wide)
         judging = math.ceil(sum(judged) * per_judgement)
         length = (budget - judging) // len(judged) if judged else 0
         return cls(tuple(length * (n + 1) for n in range(len(judged))), judged, length * len(judged) + judging)
@@ -55,20 +60,20 @@ class Plan:
 class Tempering:
     """`shares` of the `selections` that are left, of `drawn` at first. Steps count updates since it began.
 
-    A round judges the exp(H) of largest shares, and `rule` gives them new ones.
+    A round judges those of the largest shares, and `new_shares` gives them new ones by their losses and an entropy.
     """
 
     plan: Plan
     seed: int
-    rule: Shares
+    new_shares: NewShares
     drawn: int
     selections: list[dict[str, str]]
     shares: list[float]
 
     @classmethod
-    def of(cls, plan: Plan, seed: int, rule: Shares, selections: list[dict[str, str]]) -> Tempering:
+    def of(cls, plan: Plan, seed: int, new_shares: NewShares, selections: list[dict[str, str]]) -> Tempering:
         """All of them equal."""
-        return cls(plan, seed, rule, len(selections), selections, [1 / len(selections)] * len(selections))
+        return cls(plan, seed, new_shares, len(selections), selections, [1 / len(selections)] * len(selections))
 
     @property
     def best(self) -> dict[str, str]:
@@ -92,7 +97,7 @@ class Tempering:
         order = np.argsort([-share for share in self.shares], kind="stable")[: self.plan.judged[number]]
         self.selections = [self.selections[i] for i in order]
         entropy = (1 - (number + 1) / len(self.plan.ends)) * math.log(self.drawn)
-        self.shares = self.rule([loss(selection) for selection in self.selections], entropy)
+        self.shares = self.new_shares([loss(selection) for selection in self.selections], entropy)
 
     def expected(self, costs: Callable[[Selection], Mapping[str, float]]) -> dict[str, float]:
         """E_q of each figure."""
@@ -147,7 +152,19 @@ def _gibbs(losses: NDArray[np.float64], temperature: float) -> NDArray[np.float6
     return found
 
 
-def _judged(count: int) -> tuple[int, ...]:
-    """In each round, as many rounds as halve `count` to one: what exp(H) is before it."""
+def _judged(count: int, wide: int) -> tuple[int, ...]:
+    """In each round, as many rounds as halve `count` to one: `wide` times what exp(H) is before it."""
     rounds = math.ceil(math.log2(count)) if count > 1 else 0
-    return tuple(round(count ** (1 - number / rounds)) for number in range(rounds))
+    return tuple(min(count, round(wide * count ** (1 - number / rounds))) for number in range(rounds))
+
+
+@dataclass(frozen=True)
+class Rule:
+    """How shares follow from losses, and how many get another chance."""
+
+    new_shares: NewShares
+    wide: int
+
+
+COOLING = Rule(tempered, 2)  # with 1, what a round misjudged was lost
+HALVING = Rule(halved, 1)
