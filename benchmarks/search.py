@@ -44,6 +44,7 @@ from graphopt.nn.supernet import Supernet
 from graphopt.search.problem import teacher_of
 from graphopt.search.stage import SearchStage
 from graphopt.train.data import PatchSampler, add_noise, list_images, read_image, to_planes
+from graphopt.train.processes import start_fabric
 
 IMAGES = Path(__file__).parents[1] / "examples" / "images"
 TARGET = "sm8650-adreno750"
@@ -106,6 +107,7 @@ def measure(methods: list[str], seeds: int, settings: dict[str, Any], folder: Pa
             stage = SearchStage(
                 SearchConfig(method=method, seed=seed, **settings), folder / "space", table, original, {TARGET: 1.0},
                 teacher, lambda s, varied: PatchSampler.of_folders([IMAGES / "train"], SIGMA, s, varied),
+                start_fabric("auto", "fp32"),
             )  # fmt: skip
             started = time.perf_counter()
             stage.run(place, lambda share, words: None)

@@ -45,11 +45,11 @@ def run(
     """Runs a pipeline: from a pretrained network to a faster one, stage by stage. Goes on where it was stopped."""
     from graphopt.pipeline import open_pipeline
 
-    if int(os.environ.get("WORLD_SIZE", 1)) > 1:
-        raise GraphoptError("graphopt run works in one process; it is graphopt pretrain that torchrun can share")
     with progress() as report:
         pipeline = open_pipeline(config, folder, cache_folder(), report)
         worked = pipeline.run()
+    if pipeline.fabric is not None and not pipeline.fabric.is_global_zero:
+        return
     typer.echo((pipeline.folder / "report" / "summary.txt").read_text())
     if not worked:
         typer.echo("Nothing to do: every stage was finished before, and nothing that they read has changed.")

@@ -7,12 +7,12 @@ here is only what flows where.
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable
-from dataclasses import asdict
-from functools import partial
+from functools import cached_property, partial
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import onnx
 
@@ -31,14 +31,27 @@ from graphopt.models.source import find_model, load_source
 from graphopt.stages import Stages, digest, file_digest
 from graphopt.train.data import calibration, noise_of, open_photographs, photographs_digest
 
+if TYPE_CHECKING:
+    from lightning_fabric import Fabric
+
+    from graphopt.training_stages import TrainingStages
+
+SHARED = ("search", "finetune")  # several processes work on these, the first one alone on the others
 Report = Callable[[str, float, str], None]
 
 
 class Pipeline:
     """One configured run. Everything that the configuration names is found, and mistakes are said, before any work."""
 
-    def __init__(self, config: PipelineConfig, path: Path, run_folder: Path, cache: Path, report: Report):
-        """`path` is the YAML file, `cache` keeps exports and prices between runs, `report(stage, share, words)`."""
+    def __init__(
+        self, config: PipelineConfig, path: Path, run_folder: Path, cache: Path, report: Report,
+        fabric: Fabric | None = None,
+    ):  # fmt: skip
+        """`path` is the YAML file, `cache` keeps exports and prices between runs, `report(stage, share, words)`.
+
+        `fabric`, where given, are the processes that share the run.
+        """
+        self.fabric = fabric
         self.config, self.path, self.folder, self.cache = config, path, run_folder, cache
         self._say = report
         self.model = find_model(config.model, path.parent)
@@ -56,9 +69,17 @@ class Pipeline:
         self.stages = Stages(run_folder)
 
     def run(self) -> bool:
-        """Runs what is not done already. False where there was nothing to do. One run at a time in one run folder."""
-        with self.stages.locked():
-            return self._run()
+        """Runs what is not done already. False where there was nothing to do. One run at a time in one run folder.
+
+        All processes run the stages that are SHARED, the first one alone runs the others.
+        """
+        if self.fabric is None or self.fabric.is_global_zero:
+            with self.stages.locked():
+                return self._run()
+        for name, work in (("search", self._training.search), ("finetune", self._training.finetune)):
+            if self.fabric.broadcast(False):  # the first process says whether there is something to do
+                work(lambda share, words: None, self.folder / name)
+        return False
 
     def open_space(self) -> Space:
         """The space, after the stages that make it: what of them is not done already is run."""
@@ -93,7 +114,9 @@ class Pipeline:
             ("deploy", (costs, cleanups), ("finetune",), self._deploy),
             ("report", (photographs_digest(self.test_images), noise, self.path.read_text()), ("deploy",), self._report),
         ):
-            self.stages.run(name, inputs, after, partial(work, partial(self._say_working, name)))
+            ran = self.stages.run(name, inputs, after, partial(work, partial(self._say_working, name)))
+            if name in SHARED and not ran:
+                self._tell_others(False)
             self._say(name, 1.0, f"{self.stages.seconds[name]:.1f} s" if name in self.stages.ran else "done already")
             if name == last:
                 break
@@ -182,32 +205,21 @@ class Pipeline:
         _write_json(place / "table.json", table.to_dict())
         _write_json(place / "original.json", {name: _cost_of(cost) for name, cost in original_costs.items()})
 
-    def _search(self, say: Callable[[float, str], None], place: Path) -> None:
-        from graphopt.cost.cache import CostCache
-        from graphopt.cost.table import CostTable
-        from graphopt.cost.wholes import whole_costs
-        from graphopt.ir.files import load_graph
-        from graphopt.ir.space_files import load_space
-        from graphopt.search.problem import teacher_of
-        from graphopt.search.stage import SearchStage
-        from graphopt.train.data import PatchSampler
+    @cached_property
+    def _training(self) -> TrainingStages:
+        from graphopt.training_stages import TrainingStages
 
-        self._set_threads()
-        data = self.config.data
-        whole = [target for name, target in self.targets.items() if target.kind == "qnn" and self.weights[name] > 0]
-        space, cache = load_space(self.folder / "space"), CostCache(self.cache / "costs")
-        stage = SearchStage(
-            self.config.search,
-            self.folder / "space",
-            CostTable.from_dict(_read_json(self.folder / "cost" / "table.json")),
-            _read_json(self.folder / "cost" / "original.json"),
-            self.weights,
-            teacher_of(load_graph(self.folder / "source" / "canonical.onnx")),
-            lambda seed, varied: PatchSampler.of_data(data, seed, varied=None if varied else False),
-            [target.name for target in whole],
-            lambda selection: whole_costs(space, selection, whole, self.cleanups, cache),
+        return TrainingStages(
+            self.config, self.folder, self.cache, self.targets, self.weights, self.passes, self.cleanups, self.fabric
         )
-        stage.run(place, say)
+
+    def _tell_others(self, there_is_work: bool) -> None:
+        if self.fabric is not None:
+            self.fabric.broadcast(there_is_work)
+
+    def _search(self, say: Callable[[float, str], None], place: Path) -> None:
+        self._tell_others(True)
+        self._training.search(say, place)
 
     def _rewrite(self, say: Callable[[float, str], None], place: Path) -> None:
         from graphopt.ir.files import save_graph
@@ -220,32 +232,8 @@ class Pipeline:
         save_graph(graph, place / "model.onnx")
 
     def _finetune(self, say: Callable[[float, str], None], place: Path) -> None:
-        import torch
-
-        from graphopt.ir.files import load_graph, save_graph
-        from graphopt.ir.space_files import load_space
-        from graphopt.ir.training import training_graph
-        from graphopt.nn.module import GraphModule
-        from graphopt.nn.training import TrainingModule, collapse
-        from graphopt.train.data import PatchSampler
-        from graphopt.train.features import shared_features
-        from graphopt.train.finetune import finetune, frozen
-
-        self._set_threads()
-        graph = load_graph(self.folder / "rewrite" / "model.onnx")
-        original = load_graph(self.folder / "source" / "canonical.onnx")
-        space = load_space(self.folder / "search" / "space")
-        selection = _read_json(self.folder / "search" / "selection.json")["selection"]
-        form = training_graph(graph, space, selection, self.passes, self.config.exclude)
-        data, tuning = self.config.data, self.config.finetune
-        watch = shared_features(form.graph, original) if tuning.losses.get("features") else []
-        network, teacher = TrainingModule(form, watch), frozen(GraphModule(original, watch))
-        sampler = PatchSampler.of_data(data, tuning.seed)
-        history = finetune(network, teacher, sampler, tuning, place / "checkpoint.pt", say, network.advance)
-        difference = collapse(network, graph, torch.from_numpy(sampler.batch(1, tuning.patches[1])[0]))
-        save_graph(graph, place / "model.onnx")
-        _write_json(place / "history.json", [asdict(record) for record in history])
-        _write_json(place / "forms.json", {"sites": form.sites, "difference": difference})
+        self._tell_others(True)
+        self._training.finetune(say, place)
 
     def _deploy(self, say: Callable[[float, str], None], place: Path) -> None:
         from graphopt.cost.cache import CostCache
@@ -277,19 +265,20 @@ class Pipeline:
         write_metrics(data, self.folder / "metrics.json")
         write_page(data, self.folder / "report.html")
 
-    def _set_threads(self) -> None:
-        if self.config.threads:
-            import torch
-
-            torch.set_num_threads(self.config.threads)
-
 
 def open_pipeline(path: Path, run_folder: Path | None, cache: Path, report: Report) -> Pipeline:
-    """Reads a YAML file and finds all that it names. The run folder is runs/NAME unless the file or the call says."""
+    """Reads a YAML file and finds all that it names. The run folder is runs/NAME unless the file or the call says.
+
+    Under `torchrun`, its processes share the run.
+    """
     from graphopt.config.reading import read_config
 
-    config = read_config(path, PipelineConfig)
-    return Pipeline(config, path, run_folder or config.run or Path("runs") / path.stem, cache, report)
+    config, fabric = read_config(path, PipelineConfig), None
+    if int(os.environ.get("WORLD_SIZE", 1)) > 1:
+        from graphopt.train.processes import start_fabric
+
+        fabric = start_fabric(config.search.device, config.search.precision)
+    return Pipeline(config, path, run_folder or config.run or Path("runs") / path.stem, cache, report, fabric)
 
 
 def _code_digest(rule: Pass) -> str:

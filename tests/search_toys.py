@@ -28,6 +28,7 @@ from graphopt.search.problem import Problem, teacher_of
 from graphopt.search.supernet_search import SupernetSearch
 from graphopt.search.wholes import Aim
 from graphopt.train.data import PatchSampler
+from graphopt.train.processes import start_fabric
 
 TARGET = "phone"
 
@@ -153,7 +154,8 @@ def problem_of(space: Space, tmp_path: Path, goal: float = 2.0, lost: dict[str, 
     judged = PatchSampler(images, 5.0, np.random.default_rng(2)).batch(2, 16)
     return Problem(
         space, Aim(hardware_of(space, goal, config=config), None, {}, []), config, Supernet(space), sensitivity, teacher_of(space.graph),
-        for_weights, for_choices, (torch.from_numpy(judged[0]), torch.from_numpy(judged[1])), tmp_path / "state.pt",
+        for_weights, for_choices, (torch.from_numpy(judged[0]), torch.from_numpy(judged[1])),
+        start_fabric("cpu", "fp32"), tmp_path / "state.pt",
     )  # fmt: skip
 
 

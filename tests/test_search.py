@@ -18,6 +18,7 @@ from graphopt.search.objective import entropy_weight, normalised_entropy, temper
 from graphopt.search.selection import decide, meet_goal, with_exact
 from graphopt.search.sensitivity import MOST, measure
 from graphopt.train.data import PatchSampler
+from graphopt.train.processes import start_fabric
 
 
 def test_expected_latency_of_disjoint_and_nested_choices() -> None:
@@ -93,8 +94,9 @@ def test_sensitivity_is_the_quality_that_a_candidate_alone_loses() -> None:
     space = toy_space(Drop(), Same())
     images = [np.random.default_rng(0).integers(0, 255, (32, 32, 3), dtype=np.uint8)]
     lost = measure(
-        space, Supernet(space), PatchSampler(images, 5.0, np.random.default_rng(1)), (2, 16), lambda share, words: None
-    )
+        space, Supernet(space), PatchSampler(images, 5.0, np.random.default_rng(1)), (2, 16),
+        start_fabric("cpu", "fp32"), lambda share, words: None,
+    )  # fmt: skip
     noisy, clean = PatchSampler(images, 5.0, np.random.default_rng(1)).batch(2, 16)
     expected = 10 * math.log10(((2 * noisy - clean) ** 2).mean() / ((noisy - clean) ** 2).mean())
     by_name = {name.split("/")[0]: losses for name, losses in lost.items()}

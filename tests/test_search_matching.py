@@ -9,6 +9,7 @@ from test_nn_supernet import space
 from graphopt.nn.supernet import Supernet
 from graphopt.search.matching import match
 from graphopt.train.data import PatchSampler
+from graphopt.train.processes import start_fabric
 
 
 class Planes:
@@ -30,7 +31,7 @@ def matched(rate: float, steps: int = 60) -> tuple[Supernet, dict, dict[str, tor
     supernet = Supernet(space())
     start = {name: value.detach().clone() for name, value in supernet.base.trained().items()}
     sampler: PatchSampler = Planes()  # type: ignore[assignment]
-    return supernet, match(space(), supernet, sampler, (8, 6), steps, rate, silent), start
+    return supernet, match(space(), supernet, sampler, (8, 6), steps, rate, start_fabric("cpu", "fp32"), silent), start
 
 
 def test_every_candidate_comes_nearer_to_its_site_and_the_base_stays() -> None:

@@ -20,6 +20,7 @@ from graphopt.ir.space_files import load_space, save_space
 from graphopt.search.problem import teacher_of
 from graphopt.search.stage import SearchStage
 from graphopt.train.data import PatchSampler
+from graphopt.train.processes import start_fabric
 
 IMAGES = [np.random.default_rng(0).integers(0, 255, (32, 64, 3), dtype=np.uint8)]
 SETTINGS: dict[str, Any] = {
@@ -37,6 +38,7 @@ def stage_of(folder: Path, **changes: Any) -> SearchStage:
         SearchConfig(**{**SETTINGS, **changes}), folder / "space", table_of(space), original, {TARGET: 1.0},
         teacher_of(space.graph),
         lambda seed, varied: PatchSampler(IMAGES, 5.0, np.random.default_rng(seed), varied),
+        start_fabric("cpu", "fp32"),
     )  # fmt: skip
 
 

@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-import os
 import shutil
-import socket
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +11,7 @@ import pytest
 import torch
 import yaml
 from PIL import Image
+from torchrun import torchrun
 
 from graphopt.config.training import PretrainConfig
 from graphopt.errors import GraphoptError
@@ -109,23 +106,11 @@ def test_a_gpu_that_is_not_there_is_one_message(photographs: Path, tmp_path: Pat
         trained(photographs, tmp_path, "gpu", device="cuda")
 
 
-def torchrun(config: Path) -> subprocess.CompletedProcess[str]:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    command = [
-        sys.executable, "-m", "torch.distributed.run", "--nproc-per-node=2", f"--master-port={port}",
-        "--no-python", sys.executable, "-c", "from graphopt.cli import main; main()", "pretrain", str(config),
-    ]  # fmt: skip
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    return subprocess.run(command, capture_output=True, text=True, check=False, env=environment, timeout=300)
-
-
 def test_two_processes_train_what_one_does_with_the_batches_of_both(photographs: Path, tmp_path: Path) -> None:
     """Tolerance 2e-5 on weights: only the order of sums differs. The checkpoint of two goes on in one."""
     expected = trained(photographs, tmp_path, "one", accumulate=1)
     (tmp_path / "two.yaml").write_text(yaml.safe_dump(content(photographs, tmp_path / "two.safetensors", accumulate=2)))
-    done = torchrun(tmp_path / "two.yaml")
+    done = torchrun("pretrain", tmp_path / "two.yaml")
     assert done.returncode == 0, done.stderr
     assert done.stdout.count("weights:") == 1, "one process speaks"
     found = load_checkpoint(tmp_path / "two.safetensors").state_dict()

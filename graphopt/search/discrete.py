@@ -26,7 +26,8 @@ class DiscreteSearch:
         """The chosen options have probability 1; an exact candidate's counts as that of `keep`."""
         saved = self._saved()
         if saved is None:
-            selection, spent = self.choose(self.problem, lambda share, words: report(share / 2, words))
+            found = self.choose(self.problem, lambda share, words: report(share / 2, words))
+            selection, spent = self.problem.fabric.broadcast(found)
         else:
             selection, spent = saved["selection"], saved["spent"]
         total = max(0, self.config.budget - spent)
@@ -59,6 +60,7 @@ class DiscreteSearch:
 
     def _save(self, selection: dict[str, str], spent: int, weights: WeightTraining, step: int) -> None:
         save_state(
+            self.problem.fabric,
             self.problem.state,
             {
                 "selection": selection,

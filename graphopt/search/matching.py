@@ -11,11 +11,13 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 import torch
+from lightning_fabric import Fabric
 from torch import Tensor, nn
 
 from graphopt.ir.space import KEEP, Space
 from graphopt.nn.supernet import Supernet
 from graphopt.train.data import PatchSampler
+from graphopt.train.processes import mean_gradients, own_rows
 
 Report = Callable[[float, str], None]
 Errors = dict[str, dict[str, float]]  # choice -> candidate -> relative squared error of its output
@@ -24,11 +26,12 @@ SMALLEST = 0.05  # a weight of a smaller root mean square moves as far as one of
 
 def match(
     space: Space, supernet: Supernet, sampler: PatchSampler, patches: tuple[int, int], steps: int, rate: float,
-    report: Report,
+    fabric: Fabric, report: Report,
 ) -> dict[str, Errors]:  # fmt: skip
     """Trains the weights of all candidates for `steps`, in place; the errors `before` and `after`, on one batch.
 
     `rate` is relative to the size of each weight. A candidate that came out worse takes its calibrated start again.
+    The processes of `fabric` share every batch.
     """
     checked = _image(sampler, patches)
     with _frozen(supernet.base):
@@ -42,10 +45,12 @@ def match(
             optimiser.zero_grad()
             for group, parameter in zip(optimiser.param_groups, parameters.values(), strict=True):
                 group["lr"] = rate * _size(parameter) * (1 - step / steps)
-            _run(supernet, _image(sampler, patches), space, lambda name, options, error: _learn(error))
+            image = own_rows(fabric, _image(sampler, patches))
+            _run(supernet, image, space, lambda name, options, error: _learn(error))
+            mean_gradients(fabric, parameters.values())
             optimiser.step()
             report((step + 1) / steps, f"matches candidates to their sites, pass {step + 1}/{steps}")
-        after = _errors(supernet, checked, space)
+        after = fabric.broadcast(_errors(supernet, checked, space))
         with torch.no_grad():
             for name, choice in space.choices.items():
                 for option, candidate in choice.candidates.items():

@@ -15,6 +15,7 @@ import torch
 from graphopt.ir.space import KEEP, Selection
 from graphopt.search.problem import Problem, Report, WeightTraining
 from graphopt.search.selection import meet_goal
+from graphopt.train.processes import mean, own_batch
 
 POPULATION = 16
 MUTATED = 0.1  # share of the choices that a mutation draws anew
@@ -60,14 +61,14 @@ def _start(problem: Problem, report: Report) -> tuple[np.random.Generator, Score
     for step in range(config.warm_up_steps):
         loss = weights.update(step, selection=_drawn(problem, random))
         report(step / config.warm_up_steps / 2, f"warm-up step {step + 1}/{config.warm_up_steps}, {-loss:.2f} dB")
-    noisy, clean = (torch.from_numpy(planes) for planes in problem.for_choices.batch(*config.patches))
+    noisy, clean = own_batch(problem.fabric, problem.for_choices.batch(*config.patches))
     noisy = noisy.to(memory_format=torch.channels_last)
 
     def judge(selection: Selection) -> float:
         with torch.no_grad():
             restored = problem.supernet(noisy, selection=selection)
             assert isinstance(restored, torch.Tensor)
-            error = (restored - clean).square().mean().item()
+            error = mean(problem.fabric, (restored - clean).square().mean()).item()
         return 10 * math.log10(error) if math.isfinite(error) else math.inf
 
     return random, judge, max(2, min(config.evaluations, 3 * config.steps))

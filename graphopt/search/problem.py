@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from lightning_fabric import Fabric
 from torch import Tensor, nn
 
 from graphopt.config.search import SearchConfig
@@ -22,6 +23,7 @@ from graphopt.search.sensitivity import Sensitivity
 from graphopt.search.wholes import Aim
 from graphopt.train.data import PatchSampler
 from graphopt.train.losses import psnr_loss
+from graphopt.train.processes import mean, mean_gradients, own_batch, own_rows
 from graphopt.train.schedule import cosine
 
 Report = Callable[[float, str], None]
@@ -82,7 +84,7 @@ class Problem:
 
     `for_weights` and `for_choices` give disjoint patches, `judged` are fixed ones: noisy and clean, (N, 3, H, W).
     `state` is the file that a killed search goes on from; `warm`, where given, one that holds the weights after the
-    warm-up, or will.
+    warm-up, or will. The processes of `fabric` share every batch.
     """
 
     space: Space
@@ -94,6 +96,7 @@ class Problem:
     for_weights: PatchSampler
     for_choices: PatchSampler
     judged: tuple[Tensor, Tensor]
+    fabric: Fabric
     state: Path
     warm: Path | None = None
 
@@ -103,12 +106,15 @@ class Problem:
         return self.aim.hardware
 
     def quality(self, sampler: PatchSampler, **routing: Any) -> Tensor:
-        """PSNR loss against the clean image, and a share of the same against the original network's output."""
-        noisy, clean = sampler.batch(*self.config.patches)
-        image = torch.from_numpy(noisy).to(memory_format=torch.channels_last)
+        """PSNR loss against the clean image, and a share of the same against the original network's output.
+
+        On this process's part of a batch.
+        """
+        noisy, clean = own_batch(self.fabric, sampler.batch(*self.config.patches))
+        image = noisy.to(memory_format=torch.channels_last)
         restored = self.supernet(image, **routing)
         assert isinstance(restored, Tensor)
-        loss = psnr_loss(restored, torch.from_numpy(clean))
+        loss = psnr_loss(restored, clean)
         share = self.config.distillation
         if share:
             with torch.no_grad(), self.supernet.autocast():
@@ -119,10 +125,10 @@ class Problem:
     @torch.no_grad()
     def psnr(self, patches: tuple[Tensor, Tensor], **routing: Any) -> float:
         """PSNR (dB) of the supernet on noisy and clean `patches`."""
-        noisy, clean = patches
+        noisy, clean = (own_rows(self.fabric, planes) for planes in patches)
         restored = self.supernet(noisy.to(memory_format=torch.channels_last), **routing)
         assert isinstance(restored, Tensor)
-        return -float(psnr_loss(restored, clean))
+        return -float(mean(self.fabric, psnr_loss(restored, clean)))
 
     def fixed_patches(self, batches: int) -> tuple[Tensor, Tensor]:
         """Noisy and clean, from the photographs of the choices: the same whenever they are asked for."""
@@ -131,12 +137,15 @@ class Problem:
         noisy, clean = sampler.batch(batches * count, size)
         return torch.from_numpy(noisy), torch.from_numpy(clean)
 
-    def check(self, loss: Tensor, step: int) -> None:
+    def checked(self, loss: Tensor, step: int) -> float:
+        """The loss of all processes. GraphoptError where it is not finite."""
+        loss = mean(self.fabric, loss)
         if not torch.isfinite(loss):
             raise GraphoptError(
                 f"search: the loss became {loss.item()} at step {step}; the last good checkpoint is {self.state}; lower "  # noqa: E501
                 f"search.learning_rate (now {self.config.learning_rate:g}), and list bounded-gate among the passes"
             )
+        return loss.item()
 
     def reseed(self, step: int) -> None:
         """Other patches than those seen before `step`, the same whenever a search goes on there."""
@@ -164,20 +173,23 @@ class WeightTraining:
         for group in self.optimiser.param_groups:
             group["lr"] = cosine(step / self.steps, rate, end=rate / 10, warm_up=0.05)
         loss = self.problem.quality(self.problem.for_weights, **routing)
-        self.problem.check(loss, step)
+        value = self.problem.checked(loss, step)
         self.optimiser.zero_grad()
         if loss.requires_grad:  # a path may have no weights
             loss.backward()
+        mean_gradients(self.problem.fabric, self.parameters)
         nn.utils.clip_grad_norm_(self.parameters, 1.0)
         self.optimiser.step()
-        return loss.item()
+        return value
 
 
-def save_state(path: Path, parts: Mapping[str, Any]) -> None:
-    """Whole or not at all."""
+def save_state(fabric: Fabric, path: Path, parts: Mapping[str, Any]) -> None:
+    """Whole or not at all, by the first process."""
     temporary = path.with_suffix(".tmp")
-    torch.save(dict(parts), temporary)
-    os.replace(temporary, path)
+    fabric.save(temporary, dict(parts))
+    if fabric.is_global_zero:
+        os.replace(temporary, path)
+    fabric.barrier()
 
 
 def teacher_of(graph: Any) -> nn.Module:

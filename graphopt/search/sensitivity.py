@@ -7,11 +7,13 @@ from collections.abc import Callable, Mapping
 
 import numpy as np
 import torch
+from lightning_fabric import Fabric
 
 from graphopt.ir.contract import Contract
 from graphopt.ir.space import KEEP, Space
 from graphopt.nn.supernet import Supernet
 from graphopt.train.data import PatchSampler
+from graphopt.train.processes import mean, own_batch
 
 Sensitivity = Mapping[str, Mapping[str, float]]  # choice -> option -> dB lost
 Report = Callable[[float, str], None]
@@ -20,17 +22,20 @@ MOST = 10.0  # dB; a candidate that breaks the network alone counts as this
 
 @torch.no_grad()
 def measure(
-    space: Space, supernet: Supernet, sampler: PatchSampler, patches: tuple[int, int], report: Report
+    space: Space, supernet: Supernet, sampler: PatchSampler, patches: tuple[int, int], fabric: Fabric, report: Report
 ) -> dict[str, dict[str, float]]:
-    """PSNR (dB) lost on one batch by each candidate alone, as in LANA (Molchanov et al. 2022). Exact ones lose 0."""
-    noisy, clean = (torch.from_numpy(planes) for planes in sampler.batch(*patches))
+    """PSNR (dB) lost on one batch by each candidate alone, as in LANA (Molchanov et al. 2022). Exact ones lose 0.
+
+    The processes of `fabric` share the batch.
+    """
+    noisy, clean = own_batch(fabric, sampler.batch(*patches))
     noisy = noisy.to(memory_format=torch.channels_last)
     everything_kept = dict.fromkeys(space.choices, KEEP)
 
     def error(selection: dict[str, str]) -> float:
         restored = supernet(noisy, selection=selection)
         assert isinstance(restored, torch.Tensor)
-        return float((restored - clean).square().mean())
+        return float(mean(fabric, (restored - clean).square().mean()))
 
     best = error(everything_kept)
     lost: dict[str, dict[str, float]] = {}

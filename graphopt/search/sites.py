@@ -18,6 +18,7 @@ from graphopt.search.objective import entropy_weight, normalised_entropy, temper
 from graphopt.search.problem import Problem, Report, Rounding, SearchResult
 from graphopt.search.sampling import routing
 from graphopt.search.supernet_search import SupernetSearch
+from graphopt.train.processes import mean_gradients
 
 
 @dataclass(frozen=True)
@@ -90,9 +91,10 @@ class SiteSearch(SupernetSearch):
         random = self.problem.generator(self.step, 1)
         routed = routing(self.way, self.supernet, tau, random, for_choices=True)
         loss = self.problem.quality(self.problem.for_choices, **routed) + self._terms(progress, tau)
-        self.problem.check(loss, self.step)
+        self.problem.checked(loss, self.step)
         self.for_choices.zero_grad()
         loss.backward()
+        mean_gradients(self.problem.fabric, self.supernet.architecture_parameters())
         self.for_choices.step()
 
     def _terms(self, progress: float, tau: float) -> Tensor:

@@ -5,10 +5,12 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
+from lightning_fabric import Fabric
 from torch import Tensor, nn
 
 from graphopt.config.search import SearchConfig
@@ -16,7 +18,7 @@ from graphopt.cost.live import LiveBytes, live_bytes
 from graphopt.cost.record import Cost
 from graphopt.cost.table import CostTable
 from graphopt.errors import GraphoptError
-from graphopt.ir.space import Space
+from graphopt.ir.space import Selection, Space
 from graphopt.ir.space_files import load_space, save_space
 from graphopt.nn.supernet import Supernet
 from graphopt.search.data import disjoint
@@ -30,7 +32,8 @@ from graphopt.search.selection import with_exact
 from graphopt.search.sensitivity import Sensitivity, measure
 from graphopt.search.wholes import Aim, Price, Whole
 from graphopt.train.data import PatchSampler
-from graphopt.train.devices import find_device
+from graphopt.train.loader import Share
+from graphopt.train.processes import by_first
 
 Say = Callable[[float, str], None]
 SENSITIVITY_PATCHES = (8, 64)
@@ -49,12 +52,14 @@ class SearchStage:
     weights: Mapping[str, float]
     teacher: nn.Module
     samplers: Callable[[int, bool], PatchSampler]  # seed, varied or as they are
+    fabric: Fabric  # its processes share the work, and the first one writes
     whole_targets: Sequence[str] = ()  # those whose parts do not add up
     price_whole: Price | None = None  # of a selection on these
 
     def run(self, place: Path, say: Say) -> None:
         """Writes `selection.json`, `history.json`, `front.json` and the trained space into `place`."""
         config = self.config
+        Share(processes=self.fabric.world_size).patches(config.patches[0])
         wanted = [(config.method, config.latency)]
         wanted += [(config.method, share) for share in sorted(set(config.pareto) - {config.latency})]
         wanted += [(name, share) for name in config.baselines for share in sorted({config.latency, *config.pareto})]
@@ -78,13 +83,14 @@ class SearchStage:
             found = self._search(method, problem, inside)
             front.append({"method": method, "goal": share, **{k: found[k] for k in _SUMMARY}})
             name = "selection.json" if main else f"selection.{_label(config, method, share)}.json"
-            _write_json(place / name, {key: value for key, value in found.items() if key != "history"})
+            self._write(place / name, {key: value for key, value in found.items() if key != "history"})
             if main:
-                _write_json(place / "history.json", found["history"])
-                problem.supernet.write_back(space)
-                save_space(space, place / "space")
+                self._write(place / "history.json", found["history"])
+                if self.fabric.is_global_zero:
+                    problem.supernet.write_back(space)
+                    save_space(space, place / "space")
                 space = load_space(self.space)  # the next search starts from the calibrated weights, too
-        _write_json(place / "front.json", front)
+        self._write(place / "front.json", front)
 
     def _hardware(self, space: Space, live: LiveBytes | None, share: float) -> Hardware:
         searched = {name: weight for name, weight in self.weights.items() if weight > 0}
@@ -111,32 +117,35 @@ class SearchStage:
             def inside(done: float, words: str, number: int = number) -> None:
                 say((number + done) / len(hardware), words)
 
-            aims[share] = Aim(each, self.price_whole, original, seen)
+            aims[share] = Aim(each, self._price, original, seen)
             if original:
                 aims[share].search(sensitivity, self.config.wholes, inside)
                 if aims[share].best(sensitivity) is None:
                     _check_reachable(aims[share].hardware, share)
         if original:
-            _write_json(place / "wholes.json", [whole.to_dict() for whole in seen])
+            self._write(place / "wholes.json", [whole.to_dict() for whole in seen])
         return aims
 
     def _prepare(self, space: Space, place: Path, say: Say) -> Sensitivity:
         """Matched candidates in `matched.pt`, and what each of them loses alone in `sensitivity.json`."""
         config, seed = self.config, self.config.seed
         matched, lost = place / "matched.pt", place / "sensitivity.json"
-        if not lost.exists():
-            supernet = _supernet(space, config)
+        if not self.fabric.broadcast(lost.exists()):
+            supernet = self._supernet(space)
             errors = match(
                 space, supernet, disjoint(self.samplers(seed, True), config.held_out, seed)[0], config.patches,
-                config.matching_steps, config.matching_rate, lambda share, words: say(share / 2, words),
+                config.matching_steps, config.matching_rate, self.fabric,
+                lambda share, words: say(share / 2, words),
             )  # fmt: skip
-            _write_json(place / "matching.json", errors)
-            save_state(matched, supernet.state_dict())
+            self._write(place / "matching.json", errors)
+            save_state(self.fabric, matched, supernet.state_dict())
             plain = self.samplers(seed, False)
             found = measure(
-                space, supernet, plain, SENSITIVITY_PATCHES, lambda share, words: say((1 + share) / 2, words)
-            )
-            _write_json(lost, found)
+                space, supernet, plain, SENSITIVITY_PATCHES, self.fabric,
+                lambda share, words: say((1 + share) / 2, words),
+            )  # fmt: skip
+            self._write(lost, found)
+            self.fabric.barrier()
         content: Sensitivity = json.loads(lost.read_text())
         return content
 
@@ -144,7 +153,7 @@ class SearchStage:
         self, space: Space, aim: Aim, sensitivity: Sensitivity, place: Path, method: str, share: float
     ) -> Problem:
         config = self.config
-        supernet = _supernet(space, config)
+        supernet = self._supernet(space)
         supernet.load_state_dict(torch.load(place / "matched.pt", "cpu", weights_only=True))
         for_weights, for_choices = disjoint(self.samplers(config.seed, True), config.held_out, config.seed)
         warm = place / "warm.pt" if method == config.method and method not in CHOOSERS and config.pareto else None
@@ -159,6 +168,7 @@ class SearchStage:
             for_weights,
             for_choices,
             self._judged(),
+            self.fabric,
             state,
             warm,
         )
@@ -185,6 +195,19 @@ class SearchStage:
             **_decision(result, hardware),
             "history": [asdict(record) for record in result.history],
         }
+
+    def _supernet(self, space: Space) -> Supernet:
+        supernet: Supernet = Supernet(space).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        return supernet.place(self.fabric.device, self.config.precision == "bf16")
+
+    def _price(self, selection: Selection) -> Mapping[str, Cost]:
+        assert self.price_whole is not None
+        price = partial(self.price_whole, selection)
+        return by_first(self.fabric, price)
+
+    def _write(self, path: Path, content: Any) -> None:
+        if self.fabric.is_global_zero:
+            path.write_text(json.dumps(content, indent=1))
 
     def _judged(self) -> tuple[Tensor, Tensor]:
         """Noisy and clean: fixed patches of the part of the photographs that weights never see."""
@@ -226,12 +249,3 @@ def _check_reachable(hardware: Hardware, share: float) -> None:
 
 def _label(config: SearchConfig, method: str, share: float) -> str:
     return f"{share:g}" if method == config.method else f"{method}.{share:g}"
-
-
-def _supernet(space: Space, config: SearchConfig) -> Supernet:
-    supernet: Supernet = Supernet(space).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    return supernet.place(find_device(config.device), config.precision == "bf16")
-
-
-def _write_json(path: Path, content: Any) -> None:
-    path.write_text(json.dumps(content, indent=1))

@@ -1,5 +1,4 @@
-"""What the searches that train the supernet before they choose share: warm-up, history, and going on where one was
-killed."""
+"""What the searches that train the supernet before they choose have in common: warm-up, history, going on."""
 
 from __future__ import annotations
 
@@ -62,7 +61,7 @@ class SupernetSearch(ABC):
         while self.step < self.warm_up:
             self._warm_up(report)
         if self.result is None:
-            self.result = self.choose(report)
+            self.result = self.problem.fabric.broadcast(self.choose(report))
         one = {name: torch.tensor(row) for name, row in one_hot(self.problem.space, self.result.selection).items()}
         while self.step < self.steps:
             loss = self.weights.update(self.step, selection=self.result.selection)
@@ -79,7 +78,7 @@ class SupernetSearch(ABC):
         self.record("warm-up", loss, self.probabilities(tau), self.step == self.warm_up - 1, tau)
         self.step += 1
         if self.step == self.warm_up and self.problem.warm is not None:
-            save_state(self.problem.warm, self._parts(self.step))
+            save_state(self.problem.fabric, self.problem.warm, self._parts(self.step))
         report(self.step / self.steps, f"warm-up step {self.step}/{self.steps}, {-loss:.2f} dB")
 
     def mix(self, tau: float) -> float:
@@ -133,7 +132,7 @@ class SupernetSearch(ABC):
         }
 
     def _save(self) -> None:
-        save_state(self.problem.state, self._parts(self.step + 1))
+        save_state(self.problem.fabric, self.problem.state, self._parts(self.step + 1))
 
     def _resume(self, report: Report) -> None:
         """From this search's own checkpoint, or from the weights that another one has warmed up already."""

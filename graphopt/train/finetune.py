@@ -87,7 +87,7 @@ def distilled(trainer: Trainer, teacher: nn.Module, config: FinetuneConfig) -> O
     def objective(noisy: Tensor, clean: Tensor) -> tuple[Tensor, Tensor]:
         if by_features:
             with trainer.fabric.autocast():
-                restored, features = trainer.network.watched(noisy)
+                restored, features = trainer.module.watched(noisy)
                 with torch.no_grad():
                     expected, wanted = teacher.watched(noisy)  # type: ignore[operator]
         else:

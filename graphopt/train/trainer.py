@@ -1,7 +1,4 @@
-"""What every training does in a step: gradients on all devices, a check that they are finite, update, mean, checkpoint.
-
-Lightning Fabric (https://lightning.ai/docs/fabric) carries devices, precision, several processes and checkpoints.
-"""
+"""What every training does in a step: gradients, a check that they are finite, update, mean, checkpoint."""
 
 from __future__ import annotations
 
@@ -13,37 +10,15 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from lightning_fabric import Fabric
-from lightning_fabric.plugins.environments.lightning import LightningEnvironment
-from lightning_fabric.plugins.environments.torchelastic import TorchElasticEnvironment
 from torch import Tensor, nn
 
 from graphopt.config.training import TrainingKeys
 from graphopt.errors import GraphoptError
 from graphopt.models.checkpoints import differences
-from graphopt.train.devices import find_device
 from graphopt.train.loader import Batches, Sampler, Share
+from graphopt.train.processes import start_fabric
 
 Objective = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]  # noisy, clean -> loss, PSNR in dB; means over images
-
-
-def start_fabric(keys: TrainingKeys) -> Fabric:
-    """Devices as `keys` and `torchrun` ask for. Without torchrun: one process, on the first GPU or the CPU."""
-    on_gpu = find_device(keys.device).type == "cuda"
-    if on_gpu:
-        torch.backends.cudnn.deterministic = True  # a seed gives the same weights each time
-    processes = int(os.environ.get("WORLD_SIZE", 1))
-    here = int(os.environ.get("LOCAL_WORLD_SIZE", processes))
-    fabric = Fabric(
-        accelerator="cuda" if on_gpu else "cpu",
-        devices=here,
-        num_nodes=processes // here,
-        strategy="ddp" if processes > 1 else "auto",
-        precision="bf16-mixed" if keys.precision == "bf16" else "32-true",
-        plugins=TorchElasticEnvironment() if processes > 1 else LightningEnvironment(),
-    )
-    fabric.launch()
-    return fabric
 
 
 class Trainer:
@@ -56,10 +31,12 @@ class Trainer:
     def __init__(self, network: nn.Module, sampler: Sampler, keys: TrainingKeys, state: Path, stage: str, advice: str):
         """`stage` begins the error messages, `advice` ends that of a loss that is not finite."""
         torch.manual_seed(keys.seed)
-        self.fabric = start_fabric(keys)
+        self.fabric = start_fabric(keys.device, keys.precision)
         self.network = network.to(self.fabric.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         forward = torch.compile(network) if keys.compile else network
         self.module = self.fabric.setup_module(forward)  # type: ignore[arg-type]
+        if hasattr(network, "watched"):
+            self.module.mark_forward_method("watched")  # its gradients are shared, too
         self.average = copy.deepcopy(network).requires_grad_(False)
         self.trained = [p for p in network.parameters() if p.requires_grad]
         self.optimiser = torch.optim.AdamW(self.trained, keys.learning_rate, (0.9, 0.9), weight_decay=0, fused=True)
