@@ -1,4 +1,4 @@
-"""Deploy: fp32 and fp16 ONNX files, verified with onnxruntime, the network's cost, and compiled artefacts by target."""
+"""Deploy: ONNX files in fp32 and fp16, verified with onnxruntime; weights; price; compiled artefacts by target."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import onnx
 from numpy.typing import NDArray
+from safetensors.numpy import save_file
 
 from graphopt.cost.cache import CostCache
 from graphopt.cost.compiled import compile_network, run_library
@@ -40,20 +41,21 @@ def deploy(
     cache: CostCache,
     say: Report,
 ) -> dict[str, Any]:
-    """Writes model.onnx and model.fp16.onnx into `results` and compiled artefacts into `results`/compiled.
+    """Writes model.onnx, model.fp16.onnx and model.safetensors into `results`, compiled artefacts into its `compiled`.
 
     `image` (1, C, H, W) is what the files are verified on. Returns costs by target, files, and the differences found.
     """
     say(0.0, "writes and verifies model.onnx and model.fp16.onnx")
     onnx.checker.check_model(model, full_check=True)
     _save(model, results / "model.onnx")
+    save_weights(model, results / "model.safetensors", "model.onnx")
     half = to_fp16(model)
     _save(half, results / "model.fp16.onnx")
     expected = OnnxSession(model).run(image)
     scale = float(np.abs(expected).max())
     halved = OnnxSession(half).run(image.astype(np.float32))
     differences = {"model.fp16.onnx": _difference(halved, expected, scale, FP16_TOLERANCE, "model.fp16.onnx")}
-    costs, files = {}, ["model.onnx", "model.fp16.onnx"]
+    costs, files = {}, ["model.onnx", "model.fp16.onnx", "model.safetensors"]
     folder = results / "compiled"
     folder.mkdir(exist_ok=True)
     for done, target in enumerate(targets):
@@ -96,6 +98,14 @@ def to_fp16(model: onnx.ModelProto) -> onnx.ModelProto:
     sorted_model = to_model(half)
     onnx.checker.check_model(sorted_model, full_check=True)
     return sorted_model
+
+
+def save_weights(model: onnx.ModelProto, path: Path, beside: str) -> None:
+    """The initialisers of a model under their names, as safetensors that say whose they are."""
+    weights = {tensor.name: onnx.numpy_helper.to_array(tensor) for tensor in model.graph.initializer}
+    temporary = path.with_suffix(".tmp")
+    save_file(weights, temporary, {"format": "pt", "weights_of": beside})
+    os.replace(temporary, path)
 
 
 def _difference(found: Array, expected: Array, scale: float, tolerance: float, label: str) -> float:

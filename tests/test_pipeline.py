@@ -14,11 +14,13 @@ import pytest
 import torch
 import yaml
 from conftest import nafnet
+from safetensors.numpy import load_file
 from small_pipeline import TARGETS, config_of, fill, silent, write_config
 
 from graphopt.errors import GraphoptError
 from graphopt.ir.canonical import to_model
 from graphopt.ir.session import OnnxSession
+from graphopt.models.checkpoints import load_checkpoint
 from graphopt.pipeline import open_pipeline
 from graphopt.results import _block
 from graphopt.stages import Stages
@@ -97,6 +99,15 @@ def test_the_deployed_files_compute_the_fine_tuned_network(finished: Path) -> No
     assert 0 < np.abs(half - full).max() < 0.02 * np.abs(full).max()
     types = {tensor.data_type for tensor in onnx.load(finished / "model.fp16.onnx").graph.initializer}
     assert onnx.TensorProto.FLOAT16 in types
+
+
+def test_the_weights_alone_are_those_of_the_onnx_file(finished: Path) -> None:
+    weights = load_file(finished / "model.safetensors")
+    expected = {t.name: onnx.numpy_helper.to_array(t) for t in onnx.load(finished / "model.onnx").graph.initializer}
+    assert weights.keys() == expected.keys()
+    assert all(np.array_equal(weights[name], value) for name, value in expected.items())
+    with pytest.raises(GraphoptError, match=r"model\.safetensors holds the weights of model\.onnx and no network"):
+        load_checkpoint(finished / "model.safetensors")
 
 
 def test_a_second_run_does_nothing(home: Path, finished: Path) -> None:

@@ -91,7 +91,12 @@ def _said(path: Path) -> dict[str, Any] | None:
     if path.suffix.lower() != ".safetensors":
         return None
     with safe_open(path, "pt") as content:
-        text = (content.metadata() or {}).get("graphopt")
+        metadata = content.metadata() or {}
+    if "weights_of" in metadata:
+        raise GraphoptError(
+            f"checkpoint {path} holds the weights of {metadata['weights_of']} and no network; give that ONNX file"
+        )
+    text = metadata.get("graphopt")
     try:
         said: dict[str, Any] | None = json.loads(text) if text else None
         if said is not None and not (isinstance(said["network"], str) and isinstance(said["options"], dict)):
