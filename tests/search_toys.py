@@ -9,6 +9,7 @@ from typing import ClassVar
 
 import numpy as np
 import onnx
+import pytest
 import torch
 
 from graphopt import Contract, Pass, op, pattern, per_channel
@@ -24,7 +25,7 @@ from graphopt.search.data import disjoint
 from graphopt.search.discrete import DiscreteSearch
 from graphopt.search.hardware import Goals, Hardware
 from graphopt.search.methods import search_by
-from graphopt.search.problem import Problem, teacher_of
+from graphopt.search.problem import Problem, SearchResult, teacher_of
 from graphopt.search.supernet_search import SupernetSearch
 from graphopt.search.wholes import Aim
 from graphopt.train.data import PatchSampler
@@ -162,3 +163,21 @@ def problem_of(space: Space, tmp_path: Path, goal: float = 2.0, lost: dict[str, 
 def search_of(space: Space, tmp_path: Path, goal: float = 2.0, lost: dict[str, float] | None = None,
               method: str = "entropy", **changes: object) -> SupernetSearch | DiscreteSearch:  # fmt: skip
     return search_by(method, problem_of(space, tmp_path, goal, lost, **changes))
+
+
+def killed_and_whole(
+    space: Space, tmp_path: Path, share: float, step: int, **changes: object
+) -> tuple[SearchResult, SearchResult]:
+    """A search that was killed after a `share` of it and went on at `step`, and one that never was."""
+
+    def stop(done: float, words: str) -> None:
+        if done > share:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        search_of(space, tmp_path, **changes).run(stop)
+    seen: list[str] = []
+    result = search_of(space, tmp_path, **changes).run(lambda done, words: seen.append(words))
+    assert seen[0] == f"goes on at step {step}"
+    (tmp_path / "whole").mkdir()
+    return result, search_of(space, tmp_path / "whole", **changes).run(lambda done, words: None)

@@ -8,7 +8,18 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from search_toys import TARGET, Drop, DropPair, Same, cost, hardware_of, search_of, table_of, toy_space
+from search_toys import (
+    TARGET,
+    Drop,
+    DropPair,
+    Same,
+    cost,
+    hardware_of,
+    killed_and_whole,
+    search_of,
+    table_of,
+    toy_space,
+)
 
 from graphopt import GraphoptError
 from graphopt.cost.table import CostTable, Delta
@@ -138,22 +149,11 @@ def test_a_killed_search_goes_on(share: float, step: int, tmp_path: Path) -> Non
     changes = {
         "lost": {"first": 0.2, "second": 0.3, "third": 0.25}, "choice_learning_rate": 1e-6, "method": "entropy-sites",
     }  # fmt: skip
-
-    def stop(done: float, words: str) -> None:
-        if done > share:
-            raise KeyboardInterrupt
-
-    with pytest.raises(KeyboardInterrupt):
-        search_of(space, tmp_path, **changes).run(stop)
-    seen: list[str] = []
-    result = search_of(space, tmp_path, **changes).run(lambda share, words: seen.append(words))
-    assert seen[0] == f"goes on at step {step}"
+    result, whole = killed_and_whole(space, tmp_path, share, step, **changes)
     assert [(record.step, record.phase) for record in result.history] == [
         (0, "warm-up"), (4, "warm-up"), (20, "search"), (40, "search"), (44, "search"),
         (60, "chosen"), (80, "chosen"), (100, "chosen"), (120, "chosen"), (124, "chosen"),
     ]  # fmt: skip
-    (tmp_path / "whole").mkdir()
-    whole = search_of(space, tmp_path / "whole", **changes).run(lambda share, words: None)
     assert result.selection == whole.selection
     assert result.rounding is not None
     assert whole.rounding is not None

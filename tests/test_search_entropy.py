@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from scipy.optimize import minimize
-from search_toys import TARGET, Drop, cost, hardware_of, search_of, toy_space
+from search_toys import TARGET, Drop, cost, hardware_of, killed_and_whole, search_of, toy_space
 
 from graphopt.cost.record import Cost
 from graphopt.errors import GraphoptError
@@ -205,18 +205,7 @@ def test_its_trials_are_part_of_its_budget(tmp_path: Path, monkeypatch: pytest.M
 def test_a_killed_search_goes_on(share: float, step: int, tmp_path: Path) -> None:
     space = toy_space(Drop())
     changes = {"lost": {"first": 0.2, "second": 0.3, "third": 0.25}}
-
-    def stop(done: float, words: str) -> None:
-        if done > share:
-            raise KeyboardInterrupt
-
-    with pytest.raises(KeyboardInterrupt):
-        search_of(space, tmp_path, **changes).run(stop)
-    seen: list[str] = []
-    result = search_of(space, tmp_path, **changes).run(lambda share, words: seen.append(words))
-    assert seen[0] == f"goes on at step {step}"
-    (tmp_path / "whole").mkdir()
-    whole = search_of(space, tmp_path / "whole", **changes).run(lambda share, words: None)
+    result, whole = killed_and_whole(space, tmp_path, share, step, **changes)
     assert result.selection == whole.selection
     assert result.probabilities == whole.probabilities
     assert [(r.step, r.phase) for r in result.history] == [(r.step, r.phase) for r in whole.history]
