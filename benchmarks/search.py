@@ -6,7 +6,8 @@ The shipped NAFNet of width 8 is searched for a share of its latency on one targ
 settings of the quickstart. Then come, for each: the latency (sum of parts), the PSNR on the photographs of
 `examples/images/test` (the chosen network with the weights that the search trained, before fine-tuning), the entropy
 when it is decided, the share of sites decided (p > 0.9), and what turning the soft network into the chosen one costs
-before any further training (dB, on held-out patches; 0 where a method never has a soft network).
+before any further training (dB, on held-out patches; 0 where a method never has a soft network). `--finetune N` trains
+each chosen network for N steps more, as `graphopt run` does, and adds its PSNR then.
 """
 
 from __future__ import annotations
@@ -32,18 +33,21 @@ from graphopt.passes.skip_feed_forward import SkipFeedForward
 from graphopt.passes.static_attention import StaticAttention
 
 from graphopt.config.search import METHODS, SearchConfig
+from graphopt.config.training import FinetuneConfig
 from graphopt.cost.cache import CostCache
 from graphopt.cost.network import network_cost
 from graphopt.cost.table import CostTable, build_table
 from graphopt.cost.target import load_target
 from graphopt.ir.canonical import to_graph, to_model
+from graphopt.ir.rewriting import apply_selection
 from graphopt.ir.space_files import load_space, save_space
 from graphopt.ir.spaces import build_space, prepare
 from graphopt.models.source import find_model, load_source
-from graphopt.nn.supernet import Supernet
+from graphopt.nn.module import GraphModule
 from graphopt.search.problem import teacher_of
 from graphopt.search.stage import SearchStage
 from graphopt.train.data import PatchSampler, add_noise, list_images, read_image, to_planes
+from graphopt.train.finetune import finetune
 from graphopt.train.processes import start_fabric
 
 IMAGES = Path(__file__).parents[1] / "examples" / "images"
@@ -81,20 +85,25 @@ def prepare_space(folder: Path) -> tuple[CostTable, dict[str, Any], Any]:
     return table, {TARGET: original.to_dict()}, to_graph(model)
 
 
-@torch.no_grad()
-def test_psnr(place: Path) -> float:
-    """dB of the chosen network, mean over the test photographs."""
-    supernet = Supernet(load_space(place / "space")).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+def chosen_network(place: Path) -> GraphModule:
+    """With the weights that the search has trained."""
     selection = json.loads((place / "selection.json").read_text())["selection"]
+    graph = apply_selection(load_space(place / "space"), selection)
+    return GraphModule(graph).to(memory_format=torch.channels_last)  # type: ignore[call-overload, no-any-return]
+
+
+@torch.no_grad()
+def test_psnr(network: GraphModule) -> float:
+    """dB, mean over the test photographs."""
     scores = []
     for noisy, clean in crops(IMAGES / "test"):
         image = torch.from_numpy(noisy[None]).to(memory_format=torch.channels_last)
-        restored = supernet(image, selection=selection)[0].clamp(0, 1).numpy()
+        restored = network(image)[0].clamp(0, 1).numpy()
         scores.append(-10 * np.log10(np.square(restored - clean).mean()))
     return float(np.mean(scores))
 
 
-def measure(methods: list[str], seeds: int, settings: dict[str, Any], folder: Path) -> dict[str, Any]:
+def measure(methods: list[str], seeds: int, settings: dict[str, Any], finetuning: int, folder: Path) -> dict[str, Any]:
     table, original, graph = prepare_space(folder)
     teacher, rows = teacher_of(graph), []
     for method in methods:
@@ -111,14 +120,21 @@ def measure(methods: list[str], seeds: int, settings: dict[str, Any], folder: Pa
             )  # fmt: skip
             started = time.perf_counter()
             stage.run(place, lambda share, words: None)
+            seconds = time.perf_counter() - started
             (found,) = json.loads((place / "front.json").read_text())
+            network = chosen_network(place)
             rows.append({
                 "method": method, "seed": seed, "latency_ms": found["sum_of_parts_ms"][TARGET],
-                "psnr": test_psnr(place), "entropy": found["entropy"], "decided": found["decided"],
+                "psnr": test_psnr(network), "entropy": found["entropy"], "decided": found["decided"],
                 "soft_to_chosen_db": found["psnr_soft"] - found["psnr_rounded"],
-                "seconds": time.perf_counter() - started,
+                "seconds": seconds,
             })  # fmt: skip
-    keys = ("latency_ms", "psnr", "entropy", "decided", "soft_to_chosen_db", "seconds")
+            if finetuning:
+                tuning = FinetuneConfig(steps=finetuning, patches=settings["patches"], seed=seed)
+                sampler = PatchSampler.of_folders([IMAGES / "train"], SIGMA, seed, varied=True)
+                finetune(network, teacher, sampler, tuning, place / "finetune.pt", lambda share, words: None)
+                rows[-1]["psnr_tuned"] = test_psnr(network)
+    keys = [key for key in rows[0] if key not in ("method", "seed")]
     means = {
         method: {key: statistics.mean(row[key] for row in rows if row["method"] == method) for key in keys}
         for method in methods
@@ -150,12 +166,13 @@ def main() -> None:
     parser.add_argument("--latency", type=float, default=0.55, help="goal, as a share of the original's")
     parser.add_argument("--patches", type=int, nargs=2, default=(8, 64), metavar=("BATCH", "SIZE"))
     parser.add_argument("--methods", nargs="+", default=list(METHODS), choices=METHODS)
+    parser.add_argument("--finetune", type=int, default=0, metavar="N", help="steps that then train each network")
     given = parser.parse_args()
     settings = {
         "latency": given.latency, "steps": given.steps, "warm_up_steps": given.warm_up, "patches": given.patches,
     }  # fmt: skip
     with tempfile.TemporaryDirectory() as folder:
-        found = rounded(measure(given.methods, given.seeds, settings, Path(folder)))
+        found = rounded(measure(given.methods, given.seeds, settings, given.finetune, Path(folder)))
     if given.json:
         print(json.dumps(found, indent=2))
         return
