@@ -142,7 +142,7 @@ def problem_of(space: Space, tmp_path: Path, goal: float = 2.0, lost: dict[str, 
     """`lost`: dB that dropping a site costs, by the first part of its name."""
     config = SearchConfig(
         **{
-            "steps": 80, "warm_up_steps": 5, "patches": (2, 16), "learning_rate": 1e-6, "choice_learning_rate": 0.1,
+            "steps": 80, "warm_up_steps": 5, "patches": (2, 16), "learning_rate": 1e-6,
             "distillation": 0.0, "record_every": 20, **changes,
         }
     )  # fmt: skip
@@ -162,7 +162,7 @@ def problem_of(space: Space, tmp_path: Path, goal: float = 2.0, lost: dict[str, 
 
 def search_of(space: Space, tmp_path: Path, goal: float = 2.0, lost: dict[str, float] | None = None,
               method: str = "entropy", **changes: object) -> SupernetSearch | DiscreteSearch:  # fmt: skip
-    return search_by(method, problem_of(space, tmp_path, goal, lost, **changes))
+    return search_by(method, problem_of(space, tmp_path, goal, lost, method=method, **changes))
 
 
 def killed_and_whole(

@@ -94,6 +94,14 @@ def test_passes_in_their_short_forms(tmp_path: Path) -> None:
         ({"resolution": [64, 64, 3]}, "key 'resolution"),
         ({"search": {"method": "entrpy"}}, "key 'search.method': 'entrpy' is not known; did you mean 'entropy'?"),
         ({"search": {"baselines": ["mlip"]}}, "key 'search.baselines': 'mlip' is not known; did you mean 'milp'?"),
+        (
+            {"search": {"settle": 0.4}},
+            "key 'search': 'settle' is an option of the methods entropy-sites, darts, gumbel, proxyless; leave it out",
+        ),
+        (
+            {"search": {"method": "darts", "baselines": ["milp"], "contenders": 8}},
+            "key 'search': 'contenders' is an option of the methods entropy, halving; leave it out, or set 'method' to",
+        ),
         ({"search": {"forward": "gumble"}}, "key 'search.forward': 'gumble' is not known; did you mean 'gumbel'?"),
         (
             {"search": {"objective": {"target": "mix"}}},

@@ -150,7 +150,7 @@ def test_several_targets_are_mixed_or_the_worst_counts(mode: str, expected: floa
     space = toy_space(Drop())
     deltas = {n: {o: {t: Delta(0.0, 0, 0) for t in "abc"} for o in c.options} for n, c in space.choices.items()}
     table = CostTable({t: cost(3.0) for t in "abc"}, deltas, {name: [] for name in space.choices})
-    config = SearchConfig(objective={"targets": mode}, latency_weight=1.0)
+    config = SearchConfig(method="entropy-sites", objective={"targets": mode}, latency_weight=1.0)
     goals = Goals({"a": 2.0, "b": 3 / 1.1, "c": 5.0})
     hardware = Hardware(space, table, None, goals, {"a": 0.25, "b": 0.75, "c": 0.0}, config)
     p = {name: torch.tensor([0.5, 0.5]) for name in space.choices}

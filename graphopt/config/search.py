@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 from pydantic import (
     Field,
     field_validator,
+    model_validator,
 )
 
 from graphopt.config.keys import Count, Patches, Strict
@@ -15,6 +16,12 @@ from graphopt.errors import did_you_mean
 METHODS = (
     "entropy", "halving", "entropy-sites", "darts", "gumbel", "proxyless", "milp", "greedy", "evolution", "random",
 )  # fmt: skip
+_SITES = ("entropy-sites", "darts", "gumbel", "proxyless")
+ONLY_OF = {  # options that other methods do not read
+    **dict.fromkeys(("settle", "sensitivity", "entropy", "latency_weight", "choice_learning_rate"), _SITES),
+    "contenders": ("entropy", "halving"),
+    "evaluations": ("evolution", "random"),
+}
 FORWARDS = ("soft", "gumbel", "path", "straight-through")
 Share = Annotated[float, Field(gt=0, le=1)]
 
@@ -89,6 +96,17 @@ class SearchConfig(Strict):
     @classmethod
     def _known_forward(cls, value: str | None) -> str | None:
         return value if value is None else _known(value, FORWARDS)
+
+    @model_validator(mode="after")
+    def _options_are_read(self) -> SearchConfig:
+        used = {self.method, *self.baselines}
+        for name, methods in ONLY_OF.items():
+            if name in self.model_fields_set and used.isdisjoint(methods):
+                raise ValueError(
+                    f"'{name}' is an option of the methods {', '.join(methods)}; leave it out, or set 'method' to one "
+                    f"of them (now {self.method})"
+                )
+        return self
 
     @property
     def budget(self) -> int:
