@@ -10,6 +10,7 @@ import numpy as np
 import onnx
 import pytest
 import torch
+from safetensors.numpy import load_file
 
 from graphopt.errors import GraphoptError
 from graphopt.ir.canonical import input_shape
@@ -38,6 +39,15 @@ def test_a_shipped_network_denoises(model: ShippedModel) -> None:
     restored = open_restorer(model.path)(noisy)
     assert restored.shape == clean.shape
     assert -10 * np.log10(np.square(restored - clean).mean()) > 31.5
+
+
+@pytest.mark.parametrize("name", ["nafnet-width16-adreno750", "nafnet-width16-mali-g78"])
+def test_small_networks_ship_their_weights_alone_too(name: str) -> None:
+    path = SHIPPED[name].path
+    expected = {t.name: onnx.numpy_helper.to_array(t) for t in onnx.load(path).graph.initializer}
+    found = load_file(path.with_suffix(".safetensors"))
+    assert found.keys() == expected.keys()
+    assert all(np.array_equal(found[key], value) for key, value in expected.items())
 
 
 def test_a_path_is_relative_to_the_folder(tmp_path: Path) -> None:
