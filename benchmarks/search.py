@@ -32,7 +32,7 @@ from graphopt.passes.skip_block import SkipBlock
 from graphopt.passes.skip_feed_forward import SkipFeedForward
 from graphopt.passes.static_attention import StaticAttention
 
-from graphopt.config.search import METHODS, SearchConfig
+from graphopt.config.search import METHODS, ONLY_OF, SearchConfig
 from graphopt.config.training import FinetuneConfig
 from graphopt.cost.cache import CostCache
 from graphopt.cost.network import network_cost
@@ -107,6 +107,7 @@ def measure(methods: list[str], seeds: int, settings: dict[str, Any], finetuning
     table, original, graph = prepare_space(folder)
     teacher, rows = teacher_of(graph), []
     for method in methods:
+        own = {name: value for name, value in settings.items() if method in ONLY_OF.get(name, METHODS)}
         for seed in range(seeds):
             place = folder / f"{method}-{seed}"
             place.mkdir()
@@ -114,7 +115,7 @@ def measure(methods: list[str], seeds: int, settings: dict[str, Any], finetuning
                 if (first := folder / f"{methods[0]}-{seed}" / name).exists():
                     shutil.copy(first, place)
             stage = SearchStage(
-                SearchConfig(method=method, seed=seed, **settings), folder / "space", table, original, {TARGET: 1.0},
+                SearchConfig(method=method, seed=seed, **own), folder / "space", table, original, {TARGET: 1.0},
                 teacher, lambda s, varied: PatchSampler.of_folders([IMAGES / "train"], SIGMA, s, varied),
                 start_fabric("auto", "fp32"),
             )  # fmt: skip
@@ -165,12 +166,15 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--latency", type=float, default=0.55, help="goal, as a share of the original's")
     parser.add_argument("--patches", type=int, nargs=2, default=(8, 64), metavar=("BATCH", "SIZE"))
+    parser.add_argument("--spread", type=float, help="of the selections that `entropy` and `halving` try")
     parser.add_argument("--methods", nargs="+", default=list(METHODS), choices=METHODS)
     parser.add_argument("--finetune", type=int, default=0, metavar="N", help="steps that then train each network")
     given = parser.parse_args()
     settings = {
         "latency": given.latency, "steps": given.steps, "warm_up_steps": given.warm_up, "patches": given.patches,
     }  # fmt: skip
+    if given.spread is not None:
+        settings["spread"] = given.spread
     with tempfile.TemporaryDirectory() as folder:
         found = rounded(measure(given.methods, given.seeds, settings, given.finetune, Path(folder)))
     if given.json:

@@ -129,13 +129,13 @@ def test_contenders_are_different_and_meet_the_goals() -> None:
     aim = Aim(hardware_of(space, 2.0), None, {}, [])
     losses = {"first": 0.2, "second": 0.3, "third": 0.21}
     lost = {name: {KEEP: 0.0, "drop": losses[name.split("/")[0]]} for name in space.choices}
-    found = contenders(aim, lost, 32, seed=0)
+    found = contenders(aim, lost, 32, 0.5, seed=0)
     pairs = [short(selection) for selection in found]
     assert pairs[0] == ("first", "third")
     assert len(set(pairs)) == len(pairs) >= 2
     assert all(len(pair) == 2 for pair in pairs)
-    assert contenders(aim, lost, 32, seed=0) == found
-    assert contenders(aim, lost, 1, seed=0) == found[:1]
+    assert contenders(aim, lost, 32, 0.5, seed=0) == found
+    assert contenders(aim, lost, 1, 0.5, seed=0) == contenders(aim, lost, 32, 0.0, seed=0) == found[:1]
 
 
 def test_what_was_priced_as_a_whole_and_meets_the_goals_takes_part() -> None:
@@ -154,19 +154,19 @@ def test_what_was_priced_as_a_whole_and_meets_the_goals_takes_part() -> None:
         aim.look(pair)
     lost = {name: {KEEP: 0.0, "drop": 0.1 if name.startswith("third") else 0.2} for name in space.choices}
     assert aim.all_met(lost) == [pairs[0], pairs[1]]
-    found = contenders(aim, lost, 4, seed=0)
+    found = contenders(aim, lost, 4, 0.5, seed=0)
     assert found[:2] == [pairs[0], pairs[1]]
     assert pairs[2] not in found
-    assert contenders(aim, lost, 1, seed=0) == [pairs[0]]
+    assert contenders(aim, lost, 1, 0.5, seed=0) == [pairs[0]]
 
 
 def test_where_no_whole_meets_the_goals_the_first_draw_is_left_and_none_is_an_error() -> None:
     space = toy_space(Drop())
     lost = {name: {KEEP: 0.0, "drop": 0.1} for name in space.choices}
     aim = Aim(hardware_of(space, 2.0), lambda selection: {TARGET: cost(3.9)}, {TARGET: cost(4.0)}, [])
-    assert len(contenders(aim, lost, 4, seed=0)) == 1
+    assert len(contenders(aim, lost, 4, 0.5, seed=0)) == 1
     with pytest.raises(GraphoptError, match="no selection meets every goal"):
-        contenders(Aim(hardware_of(space, 0.5), None, {}, []), lost, 4, seed=0)
+        contenders(Aim(hardware_of(space, 0.5), None, {}, []), lost, 4, 0.5, seed=0)
 
 
 def test_trial_overrules_the_sensitivities_where_trained_networks_say_otherwise(tmp_path: Path) -> None:

@@ -19,7 +19,7 @@ METHODS = (
 _SITES = ("entropy-sites", "darts", "gumbel", "proxyless")
 ONLY_OF = {  # options that other methods do not read
     **dict.fromkeys(("settle", "sensitivity", "entropy", "latency_weight", "choice_learning_rate"), _SITES),
-    "contenders": ("entropy", "halving"),
+    **dict.fromkeys(("contenders", "spread"), ("entropy", "halving")),
     "evaluations": ("evolution", "random"),
 }
 FORWARDS = ("soft", "gumbel", "path", "straight-through")
@@ -69,6 +69,11 @@ class SearchConfig(Strict):
     )
     contenders: int = Field(
         default=32, ge=1, description="selections that `entropy` chooses from; fewer where judging takes too long"
+    )
+    spread: float = Field(
+        default=0.5,
+        ge=0,
+        description="by how much sensitivities vary between contenders: s times exp(spread * N(0, 1))",
     )
     entropy: float = Field(default=3.0, ge=0, description="largest weight of the normalised entropy")
     latency_weight: float = Field(default=40.0, ge=0)

@@ -9,15 +9,14 @@ from graphopt.search.milp import solve
 from graphopt.search.sensitivity import Sensitivity, varied
 from graphopt.search.wholes import Aim
 
-VARIED = 0.5  # standard deviation of the logarithm of a loss, between contenders
 TRIES = 2  # draws for each contender: some are alike, some miss a goal as a whole
 
 
-def contenders(aim: Aim, sensitivity: Sensitivity, count: int, seed: int) -> list[dict[str, str]]:
+def contenders(aim: Aim, sensitivity: Sensitivity, count: int, spread: float, seed: int) -> list[dict[str, str]]:
     """At least one selection, and up to `count` that meet the goals.
 
     Whole networks that were priced come first, those that lose least, for at most half of the places. Then the
-    selections with the least sum of sensitivities, each multiplied by a random factor; in the very first one by none.
+    selections with the least sum of sensitivities, each times exp(spread * N(0, 1)); the very first as they are.
     Where nothing that was drawn meets the goals as a whole, the first draw is all there is.
     """
     random = np.random.default_rng([seed, 11])
@@ -28,7 +27,7 @@ def contenders(aim: Aim, sensitivity: Sensitivity, count: int, seed: int) -> lis
         if len(found) >= count:
             break
         try:
-            selection = solve(aim.hardware, varied(sensitivity, VARIED if number else 0.0, random))
+            selection = solve(aim.hardware, varied(sensitivity, spread if number else 0.0, random))
         except GraphoptError:  # a whole has taught that nothing meets the goals
             break
         first = first or selection

@@ -35,7 +35,7 @@ class EntropySearch(SupernetSearch):
         problem, plan = self.problem, self.plan
         if self.tempering is None:
             report(self.step / self.steps, "draws selections that meet the goals")
-            drawn = contenders(problem.aim, problem.sensitivity, plan.count, self.config.seed)
+            drawn = contenders(problem.aim, problem.sensitivity, plan.count, self.config.spread, self.config.seed)
             found = problem.fabric.broadcast(drawn)
             self.tempering = Tempering.of(plan, self.config.seed, self.new_shares, found)
         tempering, judged = self.tempering, problem.fixed_patches(JUDGED)
