@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import onnx
 from numpy.typing import NDArray
-from safetensors.numpy import save_file
+from safetensors.numpy import save
 
 from graphopt.cost.cache import CostCache
 from graphopt.cost.compiled import compile_network, run_library
@@ -104,7 +104,7 @@ def save_weights(model: onnx.ModelProto, path: Path, beside: str) -> None:
     """The initialisers of a model under their names, as safetensors that say whose they are."""
     weights = {tensor.name: onnx.numpy_helper.to_array(tensor) for tensor in model.graph.initializer}
     temporary = path.with_suffix(".tmp")
-    save_file(weights, temporary, {"format": "pt", "weights_of": beside})
+    temporary.write_bytes(save(weights, {"format": "pt", "weights_of": beside}))  # save_file hides it from others
     os.replace(temporary, path)
 
 
