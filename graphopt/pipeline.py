@@ -275,9 +275,12 @@ def open_pipeline(path: Path, run_folder: Path | None, cache: Path, report: Repo
 
     config, fabric = read_config(path, PipelineConfig), None
     if int(os.environ.get("WORLD_SIZE", 1)) > 1:
+        from graphopt.train.loader import Share
         from graphopt.train.processes import start_fabric
 
         fabric = start_fabric(config.search.device, config.search.precision)
+        for parts, (count, _) in ((1, config.search.patches), (config.finetune.accumulate, config.finetune.patches)):
+            Share(parts, processes=fabric.world_size).patches(count)  # a mistake is said before any work
     return Pipeline(config, path, run_folder or config.run or Path("runs") / path.stem, cache, report, fabric)
 
 

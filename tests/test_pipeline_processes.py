@@ -92,9 +92,10 @@ def test_two_processes_go_on_where_one_was_killed(home: Path, alone: Path, tmp_p
     assert [record["step"] for record in read(copied / "finetune" / "history.json")] == [2, 4, 6, 8]
 
 
-def test_a_batch_that_cannot_be_shared(home: Path, alone: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("GRAPHOPT_CACHE", str(home / "cache"))
-    path = write_config(home, **{**CHANGES, "search": {**CHANGES["search"], "patches": [3, 32]}}, run=str(home / "odd"))
+@pytest.mark.parametrize("stage", ["search", "finetune"])
+def test_a_batch_that_cannot_be_shared_is_said_before_any_work(home: Path, stage: str) -> None:
+    path = write_config(home, **{**CHANGES, stage: {**CHANGES[stage], "patches": [3, 32]}}, run=str(home / "odd"))
     done = torchrun("run", path)
     assert done.returncode != 0
     assert "a batch of 3 patches cannot be shared by 2 processes" in done.stderr
+    assert not (home / "odd").exists()

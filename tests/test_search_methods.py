@@ -11,15 +11,16 @@ import pytest
 import torch
 from search_toys import Drop, DropPair, Same, cost, hardware_of, problem_of, search_of, table_of, toy_space
 
-from graphopt.config.search import METHODS, SearchConfig
+from graphopt.config.search import METHODS, ONLY_OF, SearchConfig
 from graphopt.cost.live import LiveBytes
 from graphopt.cost.table import CostTable, Delta
 from graphopt.errors import GraphoptError
 from graphopt.ir.space import KEEP
 from graphopt.nn.supernet import Supernet
-from graphopt.search import milp
+from graphopt.search import milp, sites
 from graphopt.search.data import disjoint
 from graphopt.search.hardware import Goals, Hardware
+from graphopt.search.methods import CHOOSERS, RULES
 from graphopt.search.milp import reachable
 from graphopt.search.problem import WeightTraining
 from graphopt.search.sampling import routing
@@ -56,6 +57,12 @@ def test_the_way_the_supernet_runs_is_an_option_of_every_differentiable_method(f
     (tmp_path / "again").mkdir()
     assert again.run(silent).probabilities == first
     assert any(p[0] != 0.5 for p in first.values())
+
+
+def test_the_configuration_knows_which_methods_read_an_option() -> None:
+    assert set(ONLY_OF["settle"]) == set(sites.METHODS)
+    assert set(ONLY_OF["spread"]) == set(RULES)
+    assert set(ONLY_OF["evaluations"]) <= set(CHOOSERS)
 
 
 def evaluations(method: str) -> dict[str, int]:

@@ -32,7 +32,6 @@ from graphopt.search.selection import with_exact
 from graphopt.search.sensitivity import Sensitivity, measure
 from graphopt.search.wholes import Aim, Price, Whole
 from graphopt.train.data import PatchSampler
-from graphopt.train.loader import Share
 from graphopt.train.processes import by_first
 
 Say = Callable[[float, str], None]
@@ -59,7 +58,6 @@ class SearchStage:
     def run(self, place: Path, say: Say) -> None:
         """Writes `selection.json`, `history.json`, `front.json` and the trained space into `place`."""
         config = self.config
-        Share(processes=self.fabric.world_size).patches(config.patches[0])
         wanted = [(config.method, config.latency)]
         wanted += [(config.method, share) for share in sorted(set(config.pareto) - {config.latency})]
         wanted += [(name, share) for name in config.baselines for share in sorted({config.latency, *config.pareto})]
