@@ -6,7 +6,6 @@ here is only what flows where.
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Callable
 from functools import cached_property, partial
@@ -28,7 +27,7 @@ from graphopt.ir.passes import Pass, Stage
 from graphopt.ir.registry import load_pass
 from graphopt.ir.space import Space
 from graphopt.models.source import find_model, load_source
-from graphopt.stages import Stages, digest, file_digest
+from graphopt.stages import Stages, digest, file_digest, read_json, write_json
 from graphopt.train.data import calibration, noise_of, open_photographs, photographs_digest
 
 if TYPE_CHECKING:
@@ -157,7 +156,7 @@ class Pipeline:
         model, difference = load_source(self.model, self.config.resolution, self.cache / "exports")
         GraphModule(to_graph(model))  # an op that cannot be trained is named here, before any work
         onnx.save(model, place / "canonical.onnx")
-        _write_json(place / "source.json", {"difference": difference, "nodes": len(model.graph.node)})
+        write_json(place / "source.json", {"difference": difference, "nodes": len(model.graph.node)})
 
     def _space(self, say: Callable[[float, str], None], place: Path) -> None:
         from graphopt.ir.files import load_graph
@@ -177,7 +176,7 @@ class Pipeline:
             raise GraphoptError(f"no pass found a site in {self.model.name}: {reasons}")
         check_forms(space, self.passes, self.config.exclude)
         save_space(space, place)
-        _write_json(place / "prepared.json", prepared.edits)
+        write_json(place / "prepared.json", prepared.edits)
 
     def _cost(self, say: Callable[[float, str], None], place: Path) -> None:
         from graphopt.cost.cache import CostCache
@@ -202,8 +201,8 @@ class Pipeline:
                 base[name] = network_cost(to_model(kept), target, cache, trials=trials, progress=heard)
         searched = [target for name, target in self.targets.items() if self.weights[name] > 0]
         table = build_table(space, base, searched, self.cleanups, cache, say)
-        _write_json(place / "table.json", table.to_dict())
-        _write_json(place / "original.json", {name: _cost_of(cost) for name, cost in original_costs.items()})
+        write_json(place / "table.json", table.to_dict())
+        write_json(place / "original.json", {name: _cost_of(cost) for name, cost in original_costs.items()})
 
     @cached_property
     def _training(self) -> TrainingStages:
@@ -228,7 +227,7 @@ class Pipeline:
 
         say(0.0, "applies the selection")
         space = load_space(self.folder / "search" / "space")
-        graph = apply_selection(space, _read_json(self.folder / "search" / "selection.json")["selection"])
+        graph = apply_selection(space, read_json(self.folder / "search" / "selection.json")["selection"])
         save_graph(graph, place / "model.onnx")
 
     def _finetune(self, say: Callable[[float, str], None], place: Path) -> None:
@@ -242,12 +241,12 @@ class Pipeline:
         say(0.0, "folds affines and scales")
         images = self._calibration()[:1]
         model, edits = fold(onnx.load(self.folder / "finetune" / "model.onnx"), self.cleanups, images)
-        _write_json(place / "edits.json", edits)
+        write_json(place / "edits.json", edits)
         cache = CostCache(self.cache / "costs")
         found = deploy(
             model, list(self.targets.values()), self.config.trials, images[0], self.folder, place, cache, say
         )
-        _write_json(place / "deploy.json", found)
+        write_json(place / "deploy.json", found)
 
     def _report(self, say: Callable[[float, str], None], place: Path) -> None:
         from rich.console import Console
@@ -291,11 +290,3 @@ def _code_digest(rule: Pass) -> str:
 
 def _cost_of(cost: Cost) -> dict[str, Any]:
     return Cost.from_dict(cost.to_dict()).to_dict()
-
-
-def _read_json(path: Path) -> Any:
-    return json.loads(path.read_text())
-
-
-def _write_json(path: Path, content: Any) -> None:
-    path.write_text(json.dumps(content, indent=1))

@@ -30,6 +30,14 @@ def file_digest(path: Path) -> str:
     return hashlib.sha256(path.read_bytes()).hexdigest()[:20]
 
 
+def read_json(path: Path) -> Any:
+    return json.loads(path.read_text())
+
+
+def write_json(path: Path, content: Any) -> None:
+    path.write_text(json.dumps(content, indent=1))
+
+
 @dataclass
 class Stages:
     """The stages of one run folder. A stage whose stamp holds the hash of its inputs is not run again."""

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
 from lightning_fabric import Fabric
@@ -24,6 +22,7 @@ from graphopt.nn.module import GraphModule
 from graphopt.nn.training import TrainingModule, collapse
 from graphopt.search.problem import teacher_of
 from graphopt.search.stage import SearchStage
+from graphopt.stages import read_json, write_json
 from graphopt.train.data import PatchSampler
 from graphopt.train.features import shared_features
 from graphopt.train.finetune import finetune, frozen
@@ -57,8 +56,8 @@ class TrainingStages:
         stage = SearchStage(
             config,
             self.folder / "space",
-            CostTable.from_dict(_read_json(self.folder / "cost" / "table.json")),
-            _read_json(self.folder / "cost" / "original.json"),
+            CostTable.from_dict(read_json(self.folder / "cost" / "table.json")),
+            read_json(self.folder / "cost" / "original.json"),
             self.weights,
             teacher_of(load_graph(self.folder / "source" / "canonical.onnx")),
             lambda seed, varied: PatchSampler.of_data(data, seed, varied=None if varied else False),
@@ -74,7 +73,7 @@ class TrainingStages:
         graph = load_graph(self.folder / "rewrite" / "model.onnx")
         original = load_graph(self.folder / "source" / "canonical.onnx")
         space = load_space(self.folder / "search" / "space")
-        selection = _read_json(self.folder / "search" / "selection.json")["selection"]
+        selection = read_json(self.folder / "search" / "selection.json")["selection"]
         form = training_graph(graph, space, selection, self.passes, self.config.exclude)
         data, tuning = self.config.data, self.config.finetune
         watch = shared_features(form.graph, original) if tuning.losses.get("features") else []
@@ -85,17 +84,9 @@ class TrainingStages:
             return
         difference = collapse(network, graph, torch.from_numpy(sampler.batch(1, tuning.patches[1])[0]))
         save_graph(graph, place / "model.onnx")
-        _write_json(place / "history.json", [asdict(record) for record in history])
-        _write_json(place / "forms.json", {"sites": form.sites, "difference": difference})
+        write_json(place / "history.json", [asdict(record) for record in history])
+        write_json(place / "forms.json", {"sites": form.sites, "difference": difference})
 
     def _set_threads(self) -> None:
         if self.config.threads:
             torch.set_num_threads(self.config.threads)
-
-
-def _read_json(path: Path) -> Any:
-    return json.loads(path.read_text())
-
-
-def _write_json(path: Path, content: Any) -> None:
-    path.write_text(json.dumps(content, indent=1))
