@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -45,7 +46,7 @@ def compile_network(model: onnx.ModelProto, target: Target, folder: Path, cache:
         return [] if refused else compile_npu(model, target, folder)[1]
     executable = _build_gpu(model, target, cache)
     source = folder / f"{target.name}.cl"
-    source.write_text(_opencl_source(executable.mod))
+    source.write_text(_each_once(_opencl_source(executable.mod)))
     link = aarch64_linker()
     library = folder / f"{target.name}.aarch64.{'tar' if link is None else 'so'}"
     executable.export_library(str(library), **({} if link is None else {"fcompile": link}))
@@ -89,6 +90,19 @@ def _build_gpu(model: onnx.ModelProto, target: Target, cache: CostCache) -> Any:
             module.update_func(variable, made.with_attr("tirx.is_scheduled", True))
     with device:
         return relax.build(module, device, relax_pipeline=relax.pipeline.default_build_pipeline())
+
+
+def _each_once(source: str) -> str:
+    """TVM's source for a whole program: it repeats its pragmas and all declarations before each kernel."""
+    sections = source.split("// Function: ")[1:]
+    head = sections[0].partition("\n")[2].partition("__kernel")[0]
+    kernels = []
+    for section in sections:
+        name, _, text = section.partition("\n")
+        start = re.search(rf"^__kernel void {name}\([^;{{]*\) {{$", text, re.MULTILINE)
+        assert start is not None  # TVM names a section after the kernel that it defines
+        kernels.append(text[start.start() :].rstrip())
+    return head + "\n\n".join(kernels) + "\n"
 
 
 def _opencl_source(module: Any) -> str:

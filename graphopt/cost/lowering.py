@@ -16,6 +16,7 @@ from onnxruntime.transformers.float16 import convert_float_to_float16
 from tvm import relax, tirx, topi
 from tvm.relax.frontend.onnx import from_onnx
 
+from graphopt.cost.legal_names import legal_names
 from graphopt.cost.target import Target
 from graphopt.errors import GraphoptError
 
@@ -87,6 +88,7 @@ def _grouped(model: onnx.ModelProto, target: Target) -> tvm.IRModule:
     prepared.CopyFrom(model)
     _square_by_product(prepared)
     _resize_to_sizes(prepared)
+    legal_names(prepared)
     if target.dtype == "float16":
         with warnings.catch_warnings():  # one for each weight below 6e-8, which rounds to nearly nothing
             warnings.simplefilter("ignore")
