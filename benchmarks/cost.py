@@ -20,8 +20,8 @@ from pathlib import Path
 from typing import Any
 
 from costs import additivity, gpu_operators, host, memory, npu, pricing, static_trials
+from graphopt.cli.terminal import cache_folder
 from graphopt.errors import GraphoptError
-from graphopt.terminal import cache_folder
 
 CALIBRATION = Path(os.environ.get("GRAPHOPT_CALIBRATION", Path(__file__).parents[2] / "shared" / "calibration"))
 

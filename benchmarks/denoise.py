@@ -24,14 +24,14 @@ from typing import Any
 
 from denoising.quality import NOISY, Case, check_names, judge
 from denoising.table import markdown
+from graphopt.backends.pricing import network_cost
+from graphopt.cli.terminal import cache_folder, progress
 from graphopt.cost.cache import CostCache
-from graphopt.cost.network import network_cost
 from graphopt.cost.record import NetworkCost
 from graphopt.cost.target import Target, load_target
 from graphopt.errors import GraphoptError
 from graphopt.models.source import find_model, load_source
 from graphopt.progress import Progress
-from graphopt.terminal import cache_folder, progress
 from graphopt.train.data import open_photographs
 from graphopt.train.metrics import Quality
 

@@ -32,10 +32,10 @@ from onnx import helper, numpy_helper
 from onnxscript.rewriter import MatchResult, RewriteRule
 
 from graphopt import Contract, GraphoptError, Pass, op, optional, pattern, per_channel
+from graphopt.idioms.catalogue import channel_layer_norm, conv_of, layer_norm_of, pooled, simple_gate_of
 from graphopt.ir.build import Build
 from graphopt.ir.canonical import input_shape, to_graph, to_model
 from graphopt.ir.files import load_graph, save_graph
-from graphopt.ir.idioms import channel_layer_norm, conv_of, layer_norm_of, pooled, simple_gate_of
 from graphopt.ir.patterns import Pattern, Term
 from graphopt.ir.rewriting import rewrite_everywhere, rewrite_once
 from graphopt.ir.session import OnnxSession

@@ -32,16 +32,16 @@ from graphopt.passes.skip_block import SkipBlock
 from graphopt.passes.skip_feed_forward import SkipFeedForward
 from graphopt.passes.static_attention import StaticAttention
 
+from graphopt.backends.pricing import network_cost
 from graphopt.config.search import METHODS, ONLY_OF, SearchConfig
 from graphopt.config.training import FinetuneConfig
 from graphopt.cost.cache import CostCache
-from graphopt.cost.network import network_cost
 from graphopt.cost.table import CostTable, build_table
 from graphopt.cost.target import load_target
 from graphopt.ir.canonical import to_graph, to_model
 from graphopt.ir.rewriting import apply_selection
+from graphopt.ir.space_building import build_space, prepare
 from graphopt.ir.space_files import load_space, save_space
-from graphopt.ir.spaces import build_space, prepare
 from graphopt.models.source import find_model, load_source
 from graphopt.nn.module import GraphModule
 from graphopt.search.problem import teacher_of

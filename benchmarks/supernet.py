@@ -29,7 +29,7 @@ from torch import nn
 from torch.profiler import ProfilerActivity, profile
 
 from graphopt.ir.canonical import to_graph
-from graphopt.ir.spaces import build_space
+from graphopt.ir.space_building import build_space
 from graphopt.models.checkpoints import save_checkpoint
 from graphopt.models.nafnet import NAFNet, NAFNetConfig
 from graphopt.models.source import load_source

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
 from graphopt import Contract, Pass
-from graphopt.ir.idioms import channel_layer_norm
+from graphopt.idioms.catalogue import channel_layer_norm
 
 if TYPE_CHECKING:
     from graphopt.ir.build import Build

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
 from graphopt import Contract, Pass, pattern
-from graphopt.ir.convolutions import dense, halves_size
-from graphopt.ir.idioms import conv_of
+from graphopt.idioms.catalogue import conv_of
+from graphopt.idioms.convolutions import dense, halves_size
 from graphopt.ir.patterns import Term
 
 if TYPE_CHECKING:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
 from graphopt import Contract, Pass, Stage
-from graphopt.ir.idioms import gate
+from graphopt.idioms.catalogue import gate
 
 if TYPE_CHECKING:
     from graphopt.ir.build import Build

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, ClassVar
 import numpy as np
 
 from graphopt import Contract, Pass
-from graphopt.ir.idioms import channel_layer_norm
+from graphopt.idioms.catalogue import channel_layer_norm
 
 if TYPE_CHECKING:
     from graphopt.ir.build import Build

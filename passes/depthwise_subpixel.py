@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, ClassVar
 import numpy as np
 
 from graphopt import Contract, Pass, op, pattern
-from graphopt.ir.channels import response_to
+from graphopt.idioms.catalogue import conv_of
+from graphopt.idioms.channels import response_to
 from graphopt.ir.factors import low_rank, second_moment
-from graphopt.ir.idioms import conv_of
 from graphopt.ir.patterns import Term
 
 if TYPE_CHECKING:

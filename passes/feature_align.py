@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 
 from graphopt import Contract, Pass, op, pattern
-from graphopt.ir.idioms import conv_of
+from graphopt.idioms.catalogue import conv_of
 from graphopt.ir.patterns import Term
 
 if TYPE_CHECKING:

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
 from graphopt import Contract, Pass, pattern
-from graphopt.ir.convolutions import dense, keeps_size
-from graphopt.ir.idioms import conv_of
-from graphopt.ir.list_module import list_module
+from graphopt.idioms.catalogue import conv_of
+from graphopt.idioms.convolutions import dense, keeps_size
+from graphopt.idioms.list_module import list_module
 from graphopt.ir.patterns import Term
 
 if TYPE_CHECKING:

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, ClassVar
 import numpy as np
 
 from graphopt import Contract, Pass
-from graphopt.ir.idioms import pixel_shuffle_upsample
-from graphopt.ir.list_module import list_module
+from graphopt.idioms.catalogue import pixel_shuffle_upsample
+from graphopt.idioms.list_module import list_module
 
 if TYPE_CHECKING:
     from graphopt.ir.build import Build

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
 from graphopt import Contract, Pass, pattern
-from graphopt.ir.channels import check_share, count_of, response_to
+from graphopt.idioms.catalogue import conv_of
+from graphopt.idioms.channels import check_share, count_of, response_to
 from graphopt.ir.factors import low_rank, second_moment
-from graphopt.ir.idioms import conv_of
 from graphopt.ir.patterns import Term
 
 if TYPE_CHECKING:

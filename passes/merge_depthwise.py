@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from graphopt import Contract, Pass, pattern
-from graphopt.ir.idioms import conv_of
+from graphopt.idioms.catalogue import conv_of
 from graphopt.ir.patterns import Term
 
 if TYPE_CHECKING:

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 import numpy as np
 
 from graphopt import Contract, Pass
-from graphopt.ir.channels import check_share, count_of, response_to
+from graphopt.idioms.catalogue import channel_attention
+from graphopt.idioms.channels import check_share, count_of, response_to
 from graphopt.ir.factors import low_rank
-from graphopt.ir.idioms import channel_attention
 
 if TYPE_CHECKING:
     from graphopt.ir.build import Build

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, ClassVar
 import numpy as np
 
 from graphopt import Contract, Pass, pattern
-from graphopt.ir.channels import check_share, most_important, output_energy, response_to
-from graphopt.ir.idioms import gated_pair_of
+from graphopt.idioms.catalogue import gated_pair_of
+from graphopt.idioms.channels import check_share, most_important, output_energy, response_to
 from graphopt.ir.patterns import Term
 
 if TYPE_CHECKING:

@@ -10,8 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from graphopt import Contract, Pass, pattern
-from graphopt.ir.channels import check_share, most_important, output_energy, response_to
-from graphopt.ir.idioms import spatial_triple_of
+from graphopt.idioms.catalogue import spatial_triple_of
+from graphopt.idioms.channels import check_share, most_important, output_energy, response_to
 from graphopt.ir.patterns import Term
 
 if TYPE_CHECKING:

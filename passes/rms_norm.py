@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, ClassVar
 import numpy as np
 
 from graphopt import Contract, Pass
+from graphopt.idioms.catalogue import channel_layer_norm
+from graphopt.idioms.norms import layer_norm_at
 from graphopt.ir.factors import fit_affine
-from graphopt.ir.idioms import channel_layer_norm
-from graphopt.ir.norms import layer_norm_at
 
 if TYPE_CHECKING:
     from graphopt.ir.build import Build

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from graphopt import Contract, Pass, pattern
-from graphopt.ir.convolutions import depthwise
+from graphopt.idioms.catalogue import conv_of
+from graphopt.idioms.convolutions import depthwise
 from graphopt.ir.factors import rank_one
-from graphopt.ir.idioms import conv_of
 from graphopt.ir.patterns import Term
 
 if TYPE_CHECKING:

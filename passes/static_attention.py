@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 import numpy as np
 
 from graphopt import Contract, Pass
-from graphopt.ir.idioms import channel_attention
+from graphopt.idioms.catalogue import channel_attention
 
 if TYPE_CHECKING:
     from graphopt.ir.build import Build

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
 from graphopt import Contract, Pass
-from graphopt.ir.idioms import channel_attention
+from graphopt.idioms.catalogue import channel_attention
 
 if TYPE_CHECKING:
     from graphopt.ir.build import Build

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
 from graphopt import Contract, Pass
-from graphopt.ir.idioms import channel_layer_norm
-from graphopt.ir.norms import layer_norm_at
+from graphopt.idioms.catalogue import channel_layer_norm
+from graphopt.idioms.norms import layer_norm_at
 
 if TYPE_CHECKING:
     from graphopt.ir.build import Build

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, ClassVar
 import numpy as np
 
 from graphopt import Contract, Pass
-from graphopt.ir.idioms import pixel_shuffle_upsample
+from graphopt.idioms.catalogue import pixel_shuffle_upsample
 
 if TYPE_CHECKING:
     from graphopt.ir.build import Build

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
 from graphopt import Contract, Pass, pattern
-from graphopt.ir.idioms import pooled
+from graphopt.idioms.catalogue import pooled
 from graphopt.ir.patterns import Term
 
 if TYPE_CHECKING:

@@ -11,11 +11,11 @@ from pathlib import Path
 import onnx_graphsurgeon as gs
 import pytest
 import yaml
-from conftest import Call
+from graphs import Call
 
+from graphopt.authoring.passcheck import check_pass, random_images
 from graphopt.config.pipeline import PassSpec
 from graphopt.ir.registry import load_pass
-from graphopt.passcheck import check_pass, random_images
 
 ROOT = Path(__file__).parents[1]
 

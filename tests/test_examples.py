@@ -22,7 +22,7 @@ from graphopt.config.training import PretrainConfig
 from graphopt.cost.target import load_target
 from graphopt.ir.passes import Stage
 from graphopt.ir.registry import load_pass
-from graphopt.pipeline import open_pipeline
+from graphopt.run.pipeline import open_pipeline
 from graphopt.train.commands import build_model, pretrain_to_file
 from graphopt.train.restorer import evaluate, open_restorer
 

@@ -26,9 +26,9 @@ RESOLUTION = (256, 256)
 
 def additivity(names: tuple[str, ...], cache: Path, say: Callable[[str], None]) -> dict[str, Any]:
     """`additivity`: by target, the largest |sum of parts / whole - 1| as a fraction; `additivity_rows` has each."""
-    from graphopt.cost.breakdown import break_down
+    from graphopt.backends.breakdown import break_down
+    from graphopt.backends.pricing import network_cost
     from graphopt.cost.cache import CostCache
-    from graphopt.cost.network import network_cost
     from graphopt.cost.table import build_table
     from graphopt.cost.target import load_target
     from graphopt.ir.canonical import to_graph, to_model
@@ -36,7 +36,7 @@ def additivity(names: tuple[str, ...], cache: Path, say: Callable[[str], None]) 
     from graphopt.ir.registry import load_pass
     from graphopt.ir.rewriting import apply_selection, rewrite_everywhere
     from graphopt.ir.space import KEEP, Selection
-    from graphopt.ir.spaces import build_space
+    from graphopt.ir.space_building import build_space
     from graphopt.models.source import find_model, load_source
 
     prices = CostCache(cache / "costs")
@@ -76,6 +76,6 @@ def additivity(names: tuple[str, ...], cache: Path, say: Callable[[str], None]) 
 
 
 if __name__ == "__main__":
-    from graphopt.terminal import cache_folder
+    from graphopt.cli.terminal import cache_folder
 
     print(json.dumps(additivity(tuple(sys.argv[1:]) or TARGETS, cache_folder(), print), indent=1))

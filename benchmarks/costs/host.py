@@ -21,14 +21,14 @@ RESOLUTION = (256, 256)
 
 def host_prediction_error(cache: Path, say: Callable[[str], None]) -> dict[str, Any]:
     """`host_prediction_error`: the larger |predicted / measured - 1| of both networks, and the milliseconds of each."""
-    from graphopt.cost.breakdown import block_models
+    from graphopt.backends.breakdown import block_models
+    from graphopt.backends.pricing import network_cost
     from graphopt.cost.cache import CostCache
-    from graphopt.cost.network import network_cost
     from graphopt.cost.target import load_target
     from graphopt.ir.canonical import to_graph, to_model
     from graphopt.ir.registry import load_pass
     from graphopt.ir.rewriting import apply_selection, rewrite_everywhere
-    from graphopt.ir.spaces import build_space
+    from graphopt.ir.space_building import build_space
     from graphopt.models.source import find_model, load_source
 
     target = load_target("host-cpu")
@@ -51,6 +51,6 @@ def host_prediction_error(cache: Path, say: Callable[[str], None]) -> dict[str, 
 
 
 if __name__ == "__main__":
-    from graphopt.terminal import cache_folder
+    from graphopt.cli.terminal import cache_folder
 
     print(json.dumps(host_prediction_error(cache_folder(), print), indent=1))

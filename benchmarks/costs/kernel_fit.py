@@ -11,9 +11,9 @@ from numpy.typing import NDArray
 from scipy.optimize import least_squares
 
 from costs.operators import DEVICES, Array, Measured, Predict, robust
-from graphopt.cost.kernel_model import overlapped, register_tiles, tiled_work
-from graphopt.cost.operators import operator_kernels
+from graphopt.backends.opencl.operators import operator_kernels
 from graphopt.cost.target import Fact, KernelKind, Target, load_target
+from graphopt.kernels.model import overlapped, register_tiles, tiled_work
 
 # start, least and most of every parameter: shares are physical shares
 BOUNDS: dict[str, tuple[float, float, float]] = {

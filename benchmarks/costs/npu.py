@@ -4,7 +4,8 @@
 
 Columns used: model, macs, ddr_read_bytes, ddr_write_bytes, supertiles, ops_vec, measured_ms_qnn_dlc. That is the
 compiled network as the NPU runs it, without the framework that `onnx` and `tflite` put around it. The formula is that
-of `graphopt.cost.npu_model.price`; parameters are not negative, and the loss is the mean squared relative error.
+of `graphopt.backends.qnn.regression.price`; parameters are not negative, and the loss is the mean squared relative
+error.
 """
 
 from __future__ import annotations

@@ -13,8 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import spearmanr
 
-from graphopt.cost.operator_files import read_operators
-from graphopt.cost.operators import Operator
+from graphopt.backends.opencl.operator_files import read_operators
+from graphopt.backends.opencl.operators import Operator
 from graphopt.errors import GraphoptError
 
 Array = NDArray[np.float64]

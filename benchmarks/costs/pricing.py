@@ -28,7 +28,7 @@ def whole_space(cache: Path) -> tuple[Space, list[Pass]]:
     """The space, and the clean-ups that prices assume."""
     from graphopt.ir.canonical import to_graph
     from graphopt.ir.registry import load_pass, pass_names
-    from graphopt.ir.spaces import build_space, prepare
+    from graphopt.ir.space_building import build_space, prepare
     from networks import nafnet36
 
     passes = [load_pass(name, {}, Path()) for name in pass_names()]
@@ -40,8 +40,8 @@ def whole_space(cache: Path) -> tuple[Space, list[Pass]]:
 
 def priced(space: Space, cleanups: list[Pass], folder: Path) -> tuple[float, int]:
     """Seconds that a price for every candidate takes with the cache in `folder`, and how many prices are new."""
+    from graphopt.backends.pricing import network_cost
     from graphopt.cost.cache import CostCache
-    from graphopt.cost.network import network_cost
     from graphopt.cost.table import build_table
     from graphopt.cost.target import load_target
     from graphopt.ir.canonical import to_model

@@ -11,13 +11,13 @@ import time
 from pathlib import Path
 
 from graphopt.cost.cache import CostCache
-from graphopt.cost.jobs.search import Job, import_quietly, run_job
-from graphopt.cost.jobs.static import StaticRunner
-from graphopt.cost.jobs.workload import network_workloads
-from graphopt.cost.keys import target_key
 from graphopt.cost.target import load_target
-from graphopt.cost.tuned import TVM
+from graphopt.kernels.keys import target_key
 from graphopt.models.source import find_model, load_source
+from graphopt.tuning.databases import TVM
+from graphopt.tuning.job import Job, import_quietly, run_job
+from graphopt.tuning.static import StaticRunner
+from graphopt.tuning.workload import network_workloads
 
 TARGETS = ("sm8650-adreno750", "exynos2100-mali-g78")
 TRIALS, EVERY = 8, 4  # trials of every fourth kernel

@@ -13,7 +13,7 @@ from math import prod
 
 import onnx
 
-from graphopt.cost.count import static_shapes
+from graphopt.cost.counts import static_shapes
 
 PLAN = 2  # raised whenever another figure comes out for the same network: cached prices hold it
 _VIEWS = frozenset({"Reshape", "Identity", "Squeeze", "Unsqueeze", "Flatten"})  # of their first input's buffer

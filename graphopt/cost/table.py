@@ -6,10 +6,10 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from graphopt.backends.pricing import network_cost
+from graphopt.backends.qnn.regression import exchanged_ms
 from graphopt.cost.cache import CostCache
 from graphopt.cost.contexts import candidate_contexts
-from graphopt.cost.network import network_cost
-from graphopt.cost.npu_model import exchanged_ms
 from graphopt.cost.record import Cost, NetworkCost
 from graphopt.cost.target import Target
 from graphopt.ir.contract import Contract

@@ -16,7 +16,7 @@ from graphopt.report import formats
 from graphopt.report.plots import ACCENT, INK, LINE, MUTED, STYLE, svg_text
 
 if TYPE_CHECKING:
-    from graphopt.leaderboard import Row
+    from graphopt.models.leaderboard import Row
 
 FOLDER = Path(__file__).parent
 

@@ -21,7 +21,7 @@ from graphopt.errors import GraphoptError
 from graphopt.ir.space import Selection, Space
 from graphopt.ir.space_files import load_space, save_space
 from graphopt.nn.supernet import Supernet
-from graphopt.search.data import disjoint
+from graphopt.search.disjoint import disjoint
 from graphopt.search.hardware import Goals, Hardware
 from graphopt.search.matching import match
 from graphopt.search.methods import CHOOSERS, search_by

@@ -1,0 +1,127 @@
+"""`graphopt cost`: what a network, or single operators, cost on a device, and where the time goes."""
+
+from __future__ import annotations
+
+import json
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from graphopt.cli.terminal import JsonFlag, cache_folder, print_table, progress
+from graphopt.cli.tune import bases, basis_ms
+from graphopt.errors import GraphoptError
+
+if TYPE_CHECKING:
+    from graphopt.backends.breakdown import Breakdown, Part
+    from graphopt.cost.record import NetworkCost
+    from graphopt.cost.target import Target
+
+
+def cost(
+    target: Annotated[list[str], typer.Option(help="name of a target, or the path of its YAML; may be repeated")],
+    model: Annotated[
+        str | None, typer.Argument(help="an ONNX file, a checkpoint, or the name of a shipped network")
+    ] = None,
+    resolution: Annotated[tuple[int, int] | None, typer.Option(help="height and width of the image")] = None,
+    breakdown: Annotated[bool, typer.Option("--breakdown", help="by kind of op and by block, with rooflines")] = False,
+    trials: Annotated[int, typer.Option(min=0, help="MetaSchedule trials, for a target that is this host")] = 0,
+    ops: Annotated[Path | None, typer.Option(help="CSV of single operators to price instead (docs/costs.md)")] = None,
+    output: Annotated[Path | None, typer.Option(help="CSV to write the prices of --ops to")] = None,
+    as_json: JsonFlag = False,
+) -> None:
+    """Prices a network on a target: latency with its spread and provenance, memory, MACs, parameters.
+
+    With --ops, prices each operator of a CSV instead, and writes them to another.
+    """
+    if ops is not None:
+        _cost_of_operators(ops, output, model, target, as_json)
+        return
+    if model is None or output is not None:
+        raise GraphoptError("cost: give a network, or --ops FILE.csv with --output OUT.csv")
+    from graphopt.backends.breakdown import break_down
+    from graphopt.backends.pricing import network_cost
+    from graphopt.cost.cache import CostCache
+    from graphopt.cost.target import load_target
+    from graphopt.models.source import find_model, load_source
+
+    targets = [load_target(name) for name in target]
+    canonical, _ = load_source(find_model(model, Path()), resolution, cache_folder() / "exports")
+    cache = CostCache(cache_folder() / "costs")
+    rows = []
+    with progress(announce=False) as report:
+        for device in targets:
+            price = network_cost(canonical, device, cache, trials=trials, progress=partial(report, device.name))
+            parts = break_down(price, device, canonical, cache) if breakdown else break_down(price, device)
+            rows.append((device, price, parts))
+    if as_json:
+        content = [_as_json(*row) for row in rows]
+        typer.echo(json.dumps(content if len(content) > 1 else content[0], indent=1))
+        return
+    for device, price, parts in rows:
+        _print(device, price, parts, breakdown)
+
+
+def _as_json(target: Target, cost: NetworkCost, parts: Breakdown | None) -> dict[str, Any]:
+    content = {key: value for key, value in cost.to_dict().items() if key != "kernels"}
+    rests = {"basis_ms": times} if (times := basis_ms(cost.kernels)) else {}
+    return {"target": target.name, **content, **rests, "breakdown": parts.to_dict() if parts else None}
+
+
+def _print(target: Target, cost: NetworkCost, parts: Breakdown | None, whole: bool) -> None:
+    limit = "" if parts is None or parts.limit_ms is None else f", {parts.limit_ms:.3g} ms at the roofline"
+    typer.echo(
+        f"{target.name}: {cost.latency_ms:.3f} ms ({cost.provenance}, {cost.low_ms:.3g} to {cost.high_ms:.3g} ms"
+        f"{limit}), {cost.peak_memory_bytes / 2**20:.1f} MiB peak, {cost.macs / 1e9:.3f} GMAC, "
+        f"{cost.parameters / 1e6:.3f} M parameters"
+    )
+    for line in bases(cost.kernels):
+        typer.echo(f"  {line}")
+    refused = [kernel.name for kernel in cost.kernels if kernel.kind == "refused"]
+    if refused:
+        names = ", ".join(refused[:5]) + (f" and {len(refused) - 5} more" if len(refused) > 5 else "")
+        typer.echo(f"  a lower bound: refused by the NPU, and not priced: {names}")
+    if not whole:
+        return
+    if parts is None:
+        typer.echo("  measured as a whole: there is nothing to break down")
+    elif parts.limit_ms is None:
+        rows = [{"term": k.name, "ms": f"{k.ms:.3f}", "share": _share(k.ms, cost)} for k in parts.kernels]
+        print_table(rows, ("term", "ms", "share"))
+    else:
+        for title, group in (("kind", parts.kinds), ("block", parts.blocks)):
+            rows = [_row(title, part, cost) for part in group]
+            print_table(rows, (title, "kernels", "ms", "share", "roofline ms", "of roofline", "MMAC", "MB"))
+        typer.echo(f"  the blocks, compiled alone, add up to the network {parts.additivity:+.1%}")
+
+
+def _row(title: str, part: Part, cost: NetworkCost) -> dict[str, str]:
+    return {
+        title: part.name,
+        "kernels": str(part.calls),
+        "ms": f"{part.latency_ms:.3f}",
+        "share": _share(part.latency_ms, cost),
+        "roofline ms": f"{part.limit_ms:.3f}",
+        "of roofline": f"{part.latency_ms / part.limit_ms:.1f}x" if part.limit_ms else "",
+        "MMAC": f"{part.macs / 1e6:.1f}",
+        "MB": f"{part.bytes_moved / 1e6:.2f}",
+    }
+
+
+def _share(ms: float, cost: NetworkCost) -> str:
+    return f"{ms / cost.latency_ms:.0%}" if cost.latency_ms else ""
+
+
+def _cost_of_operators(ops: Path, output: Path | None, model: str | None, target: list[str], as_json: bool) -> None:
+    from graphopt.backends.opencl.operator_files import read_operators, write_prices
+    from graphopt.cost.target import load_target
+
+    if output is None or model is not None or len(target) != 1:
+        raise GraphoptError("cost --ops FILE.csv takes one --target, --output OUT.csv, and no network")
+    device = load_target(target[0])
+    count = write_prices(read_operators(ops), device, output)
+    if as_json:
+        typer.echo(json.dumps({"target": device.name, "operators": count, "output": str(output)}, indent=1))
+    else:
+        typer.echo(f"{device.name}: {count} operators (estimated) in {output}")

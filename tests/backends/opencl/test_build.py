@@ -1,0 +1,75 @@
+"""What a run writes for a phone's GPU is what a compiler for OpenCL C takes: the file itself, not a copy of it."""
+
+import shutil
+import subprocess
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+from graphs import onnx_model
+from onnx import numpy_helper
+
+from graphopt.backends.compiled import compile_network
+from graphopt.cost.cache import CostCache
+from graphopt.cost.target import load_target
+from graphopt.kernels.legal_names import legal_names
+from graphopt.models.source import export_random, find_model, load_source
+
+CLANG = shutil.which("clang")
+needs_clang = pytest.mark.skipif(CLANG is None, reason="needs clang: apt-get install clang")
+
+
+def compiles(path: Path) -> None:
+    language = ["-x", "cl", "-cl-std=CL1.2", "-Xclang", "-finclude-default-header", "-Dcl_khr_fp16"]
+    command = [str(CLANG), *language, "-fsyntax-only", "-Werror", str(path)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr[:2000]
+
+
+def oddly_named() -> onnx.ModelProto:
+    """Names that are no identifiers, that clash once they are, and that mean something in OpenCL C."""
+    model = onnx_model(
+        """(float[1,4,8,8] x) => (float[1,4,8,8] y) {
+            a = Conv<pads=[1,1,1,1]>(x, w, b) c = Mul(a, s) d = Add(c, t) y = Mul(d, e) }""",
+        {"w": (4, 4, 3, 3), "b": (4,), "s": (1, 4, 1, 1), "t": (1, 4, 1, 1), "e": (1, 4, 1, 1)},
+    )
+    names = {"w": "0/conv@limited/weight", "b": "kernel", "s": "a.scale", "t": "a/scale", "e": "half", "x": "float"}
+    for tensor in (*model.graph.input, *model.graph.initializer):
+        tensor.name = names[tensor.name]
+    for node in model.graph.node:
+        node.input[:] = [names.get(name, name) for name in node.input]
+    return model
+
+
+@needs_clang
+@pytest.mark.parametrize("target", ["sm8650-adreno750", "exynos2100-mali-g78"])
+def test_names_of_any_kind_compile(tmp_path: Path, target: str) -> None:
+    source, _ = compile_network(oddly_named(), load_target(target), tmp_path, CostCache(tmp_path / "cache"))
+    compiles(source)
+
+
+@needs_clang
+@pytest.mark.parametrize("name", ["nafnet-width16-adreno750", "unet"])
+def test_the_source_of_a_network_compiles_and_says_everything_once(tmp_path: Path, name: str) -> None:
+    if name == "unet":
+        model = export_random(name, (64, 64), tmp_path)
+    else:
+        model, _ = load_source(find_model(name, Path()), (64, 64), tmp_path / "exports")
+    source, _ = compile_network(model, load_target("sm8650-adreno750"), tmp_path, CostCache(tmp_path / "cache"))
+    compiles(source)
+    lines = [line.rstrip(" {;") for line in source.read_text().splitlines() if line.startswith(("__kernel", "#pragma"))]
+    assert len(lines) > 10
+    assert set(Counter(lines).values()) <= {1}
+
+
+def test_names_stay_apart_and_legal_ones_stay() -> None:
+    model = oddly_named()
+    legal_names(model)
+    found = [tensor.name for tensor in model.graph.initializer]
+    assert sorted(found) == ["a_scale", "a_scale_2", "half", "kernel", "t_0_conv_limited_weight"]
+    assert [value.name for value in (*model.graph.input, *model.graph.output)] == ["float", "y"]
+    onnx.checker.check_model(model)
+    weights = {tensor.name: numpy_helper.to_array(tensor) for tensor in oddly_named().graph.initializer}
+    np.testing.assert_array_equal(numpy_helper.to_array(model.graph.initializer[0]), weights["0/conv@limited/weight"])

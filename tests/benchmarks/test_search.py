@@ -1,0 +1,51 @@
+"""The benchmarks of the search count what they say."""
+
+from __future__ import annotations
+
+import importlib.util
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+import torch
+
+
+def load(name: str) -> ModuleType:
+    path = Path(__file__).parents[2] / "benchmarks" / f"{name}.py"
+    spec = importlib.util.spec_from_file_location(f"benchmark_{name}", path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_held_bytes_are_those_of_activations_and_gradients() -> None:
+    weight = torch.nn.Parameter(torch.ones(1000))
+    x = torch.ones(1000)
+
+    def step() -> None:
+        weight.grad = None
+        first = weight * x
+        second = first.exp()  # kept for its own backward
+        second.sum().backward()
+
+    # weight * x, exp of it, the expanded gradient times exp (1000 each), and a few scalars; the old gradient is gone
+    assert load("supernet").held_bytes(step) == pytest.approx(4 * 3000, rel=0.4)
+
+
+def test_the_ratio_is_that_of_neighbouring_runs() -> None:
+    module = load("supernet")
+    assert module.ratio({"a": [2.0, 6.0, 40.0], "b": [1.0, 2.0, 30.0]}, "a", "b") == 2.0
+    calls: list[str] = []
+    times = module.seconds({"a": lambda: calls.append("a"), "b": lambda: calls.append("b")}, 2)
+    assert calls == ["a", "b", "a", "b", "a", "b"]  # warm-up, then in turns
+    assert [len(found) for found in times.values()] == [2, 2]
+
+
+def test_the_search_compares_every_method_by_default() -> None:
+    module = load("search")
+    assert module.rounded({"a": [1.23456, 2], "b": "x"}) == {"a": [1.2346, 2], "b": "x"}
+    noisy, clean = module.crops(module.IMAGES / "test")[0]
+    assert noisy.shape == clean.shape == (3, 256, 256)
+    assert (noisy - clean).std() == pytest.approx(25 / 255, rel=0.01)

@@ -1,0 +1,183 @@
+"""A toy space whose right answer is known, and searches in it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import ClassVar
+
+import numpy as np
+import onnx
+import pytest
+import torch
+
+from graphopt import Contract, Pass, op, pattern, per_channel
+from graphopt.config.search import SearchConfig
+from graphopt.cost.live import LiveBytes
+from graphopt.cost.record import Cost
+from graphopt.cost.table import CostTable, Delta
+from graphopt.ir.canonical import canonical, to_graph
+from graphopt.ir.space import Space
+from graphopt.ir.space_building import build_space
+from graphopt.nn.supernet import Supernet
+from graphopt.search.discrete import DiscreteSearch
+from graphopt.search.disjoint import disjoint
+from graphopt.search.hardware import Goals, Hardware
+from graphopt.search.methods import search_by
+from graphopt.search.problem import Problem, SearchResult, teacher_of
+from graphopt.search.supernet_search import SupernetSearch
+from graphopt.search.wholes import Aim
+from graphopt.train.data import PatchSampler
+from graphopt.train.processes import start_fabric
+
+TARGET = "phone"
+
+
+@pattern
+def scaled(x):
+    return op.Mul(x, per_channel("scale"))
+
+
+@pattern
+def scaled_twice(x):
+    return op.Mul(op.Mul(x, per_channel("first")), per_channel("second"))
+
+
+@dataclass(frozen=True)
+class Drop(Pass):
+    """x * s -> x"""
+
+    name: ClassVar[str] = "drop"
+    contract: ClassVar[Contract] = Contract.TUNED
+
+    def sites(self, graph) -> Iterable:
+        return graph.find(scaled, label="scale")
+
+    def rewrite(self, site, build):
+        return build.input("x")
+
+
+@dataclass(frozen=True)
+class DropPair(Pass):
+    """x * s * t -> x, around the last two scales"""
+
+    name: ClassVar[str] = "drop-pair"
+    contract: ClassVar[Contract] = Contract.TUNED
+
+    def sites(self, graph) -> Iterable:
+        return graph.find(scaled_twice, label="pair")
+
+    def rewrite(self, site, build):
+        return build.input("x")
+
+
+@dataclass(frozen=True)
+class Same(Pass):
+    """x * s -> s * x"""
+
+    name: ClassVar[str] = "same"
+    contract: ClassVar[Contract] = Contract.EXACT
+
+    def sites(self, graph) -> Iterable:
+        return graph.find(scaled, label="scale")
+
+    def rewrite(self, site, build):
+        return build.mul(build.parameter("scale", build.values("scale")), build.input("x"))
+
+
+def toy_space(*passes: Pass) -> Space:
+    """Scales 1, 0.5 and 1 for each channel, and a last factor 2: dropping the second one halves the image's range."""
+    model = onnx.parser.parse_model("""
+        <ir_version: 10, opset_import: ["" : 20]>
+        toy (float[1, 3, 16, 16] image) => (float[1, 3, 16, 16] restored)
+        <float[1, 3, 1, 1] one = {1, 1, 1}, float[1, 3, 1, 1] half = {0.5, 0.5, 0.5},
+         float[1, 3, 1, 1] other = {1, 1, 1}, float two = {2}>
+        {
+            [first] a = Mul(image, one)
+            [second] b = Mul(a, half)
+            [third] c = Mul(b, other)
+            [last] restored = Mul(c, two)
+        }
+    """)
+    for node, name in zip(model.graph.node, ("/first/Mul", "/second/Mul", "/third/Mul", "/last/Mul"), strict=True):
+        node.name = name
+    graph = to_graph(canonical(model, None, "toy"))
+    return build_space(graph, passes, [np.ones((1, 3, 16, 16), np.float32)], [], lambda share, words: None)
+
+
+def cost(ms: float) -> Cost:
+    return Cost(ms, ms, ms, "estimated", 0, 100, 1000)
+
+
+def table_of(space: Space, saving: float = 1.0, exact: dict[str, float] | None = None) -> CostTable:
+    prices = exact or {}
+    deltas = {
+        name: {
+            o: {
+                TARGET: Delta(
+                    0.0 if o == "keep" else prices.get(o, -saving), 0, 0 if o == "keep" or o in prices else -3
+                )
+            }
+            for o in choice.options
+        }
+        for name, choice in space.choices.items()
+    }
+    known = {
+        n: [c.name for c in choice.candidates.values() if c.contract == "exact"] for n, choice in space.choices.items()
+    }
+    return CostTable({TARGET: cost(4.0)}, deltas, known)
+
+
+def hardware_of(
+    space: Space, goal: float, table: CostTable | None = None, config: SearchConfig | None = None,
+    live: LiveBytes | None = None, **goals: object,
+) -> Hardware:  # fmt: skip
+    asked = Goals({TARGET: goal}, **goals)
+    return Hardware(space, table or table_of(space), live, asked, {TARGET: 1.0}, config or SearchConfig())
+
+
+def problem_of(space: Space, tmp_path: Path, goal: float = 2.0, lost: dict[str, float] | None = None,
+               **changes: object) -> Problem:  # fmt: skip
+    """`lost`: dB that dropping a site costs, by the first part of its name."""
+    config = SearchConfig(
+        **{
+            "steps": 80, "warm_up_steps": 5, "patches": (2, 16), "learning_rate": 1e-6,
+            "distillation": 0.0, "record_every": 20, **changes,
+        }
+    )  # fmt: skip
+    images = [np.random.default_rng(0).integers(0, 255, (32, 64, 3), dtype=np.uint8)]
+    for_weights, for_choices = disjoint(PatchSampler(images, 5.0, np.random.default_rng(1)), 0.5, 0)
+    sensitivity = {
+        name: {option: 0.0 if option == "keep" else (lost or {}).get(name.split("/")[0], 0.0) for option in c.options}
+        for name, c in space.choices.items()
+    }
+    judged = PatchSampler(images, 5.0, np.random.default_rng(2)).batch(2, 16)
+    return Problem(
+        space, Aim(hardware_of(space, goal, config=config), None, {}, []), config, Supernet(space), sensitivity, teacher_of(space.graph),
+        for_weights, for_choices, (torch.from_numpy(judged[0]), torch.from_numpy(judged[1])),
+        start_fabric("cpu", "fp32"), tmp_path / "state.pt",
+    )  # fmt: skip
+
+
+def search_of(space: Space, tmp_path: Path, goal: float = 2.0, lost: dict[str, float] | None = None,
+              method: str = "entropy", **changes: object) -> SupernetSearch | DiscreteSearch:  # fmt: skip
+    return search_by(method, problem_of(space, tmp_path, goal, lost, method=method, **changes))
+
+
+def killed_and_whole(
+    space: Space, tmp_path: Path, share: float, step: int, **changes: object
+) -> tuple[SearchResult, SearchResult]:
+    """A search that was killed after a `share` of it and went on at `step`, and one that never was."""
+
+    def stop(done: float, words: str) -> None:
+        if done > share:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        search_of(space, tmp_path, **changes).run(stop)
+    seen: list[str] = []
+    result = search_of(space, tmp_path, **changes).run(lambda done, words: seen.append(words))
+    assert seen[0] == f"goes on at step {step}"
+    (tmp_path / "whole").mkdir()
+    return result, search_of(space, tmp_path / "whole", **changes).run(lambda done, words: None)
