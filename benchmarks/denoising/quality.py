@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
@@ -11,6 +10,7 @@ from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
 
+from graphopt.atomic import write_json
 from graphopt.config.data import EvaluationData
 from graphopt.errors import GraphoptError
 from graphopt.progress import Progress
@@ -113,8 +113,5 @@ def _share_cores(jobs: int) -> Callable[[], None]:
 
 
 def _write(path: Path, quality: Quality) -> None:
-    """A kill leaves the whole file, or none."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_suffix(f".{os.getpid()}.tmp")
-    temporary.write_text(json.dumps(asdict(quality)))
-    os.replace(temporary, path)
+    write_json(path, asdict(quality))

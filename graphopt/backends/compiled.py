@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -13,8 +12,6 @@ from numpy.typing import NDArray
 
 from graphopt.cost.cache import CostCache
 from graphopt.cost.target import Target
-from graphopt.errors import GraphoptError
-from graphopt.kernels.linker import aarch64_linker
 
 
 def compile_network(model: onnx.ModelProto, target: Target, folder: Path, cache: CostCache) -> list[Path]:
@@ -44,13 +41,9 @@ def compile_network(model: onnx.ModelProto, target: Target, folder: Path, cache:
 
         refused = any(row.kind == REFUSED for row in network_cost(model, target, cache).kernels)
         return [] if refused else compile_npu(model, target, folder)[1]
-    executable = _build_gpu(model, target, cache)
-    source = folder / f"{target.name}.cl"
-    source.write_text(_each_once(_opencl_source(executable.mod)))
-    link = aarch64_linker()
-    library = folder / f"{target.name}.aarch64.{'tar' if link is None else 'so'}"
-    executable.export_library(str(library), **({} if link is None else {"fcompile": link}))
-    return [source, library]
+    from graphopt.backends.opencl.build import build
+
+    return build(model, target, folder, cache)
 
 
 def run_library(path: Path, inputs: Sequence[NDArray[np.floating]]) -> list[NDArray[Any]]:
@@ -62,55 +55,3 @@ def run_library(path: Path, inputs: Sequence[NDArray[np.floating]]) -> list[NDAr
     made = machine["main"](*(tvm.runtime.tensor(np.ascontiguousarray(array)) for array in inputs))
     outputs = [made] if isinstance(made, tvm.runtime.Tensor) else list(made)
     return [output.numpy() for output in outputs]
-
-
-def _build_gpu(model: onnx.ModelProto, target: Target, cache: CostCache) -> Any:
-    """Kernels under the schedules that a device has measured as the quickest, and TVM's default ones elsewhere: what
-    was only estimated to be quicker is not built.
-    """
-    import tvm
-    from tvm import relax
-
-    from graphopt.kernels.calls import workload_key
-    from graphopt.kernels.facts import kernel_kind, lower
-    from graphopt.kernels.lowering import embed_weights, to_relax, tvm_target
-    from graphopt.tuning.apply import scheduled_by
-    from graphopt.tuning.databases import tuned_kernels
-
-    device = tvm_target(target)
-    module = embed_weights(to_relax(model, target))
-    tuned = tuned_kernels(cache.folder / "tuning", target)
-    for variable, function in list(module.functions_items()):
-        if isinstance(function, tvm.tirx.PrimFunc):
-            record = tuned.measured_record(workload_key(function))
-            if record is not None:
-                made = scheduled_by(record, function)
-            else:
-                made, _ = lower(variable.name_hint, function, kernel_kind(function), device)
-            module.update_func(variable, made.with_attr("tirx.is_scheduled", True))
-    with device:
-        return relax.build(module, device, relax_pipeline=relax.pipeline.default_build_pipeline())
-
-
-def _each_once(source: str) -> str:
-    """TVM's source for a whole program: it repeats its pragmas and all declarations before each kernel."""
-    sections = source.split("// Function: ")[1:]
-    head = sections[0].partition("\n")[2].partition("__kernel")[0]
-    kernels = []
-    for section in sections:
-        name, _, text = section.partition("\n")
-        start = re.search(rf"^__kernel void {name}\([^;{{]*\) {{$", text, re.MULTILINE)
-        assert start is not None  # TVM names a section after the kernel that it defines
-        kernels.append(text[start.start() :].rstrip())
-    return head + "\n\n".join(kernels) + "\n"
-
-
-def _opencl_source(module: Any) -> str:
-    """The source of the OpenCL module among the modules that `module` imports."""
-    pending = [module]
-    while pending:
-        found = pending.pop()
-        if str(found.kind) == "opencl":
-            return str(found.inspect_source())
-        pending.extend(found.imports)
-    raise GraphoptError("TVM made no OpenCL module: the network has no kernel that runs on the GPU")

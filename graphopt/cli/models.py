@@ -7,6 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
+from graphopt.atomic import replacing
 from graphopt.cli.terminal import JsonFlag, print_rows
 from graphopt.errors import GraphoptError
 from graphopt.models.shipped import SHIPPED
@@ -72,7 +73,8 @@ def export(
         difference = check_export(network, models[""], name)
     files = {output.with_suffix(f".{part}.onnx" if part else ".onnx"): model for part, model in models.items()}
     for path, model in files.items():
-        onnx.save(model, path)
+        with replacing(path) as temporary:
+            onnx.save(model, temporary)
     count = sum(parameter.numel() for parameter in network.parameters())
     typer.echo(f"{output}: {name}, {count:,} parameters, differs from torch by {difference:.1e} (relative)")
     if len(files) > 1:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -15,8 +15,7 @@ from graphopt.cost.target import Target
 from graphopt.ir.contract import Contract
 from graphopt.ir.passes import Pass
 from graphopt.ir.space import KEEP, Selection, Space
-
-Report = Callable[[float, str], None]
+from graphopt.progress import Progress
 
 
 @dataclass(frozen=True)
@@ -76,7 +75,7 @@ def build_table(
     targets: Sequence[Target],
     cleanups: Sequence[Pass],
     cache: CostCache,
-    report: Report,
+    report: Progress,
 ) -> CostTable:
     """Prices every candidate on every target.
 

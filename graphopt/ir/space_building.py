@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import fnmatch
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -20,8 +20,7 @@ from graphopt.ir.space import Candidate, Choice, Space
 from graphopt.ir.statistics import Statistics, collect
 from graphopt.ir.verification import check_activations, check_approximation, check_contract
 from graphopt.ir.view import GraphView
-
-Report = Callable[[float, str], None]
+from graphopt.progress import Progress
 
 
 @dataclass(frozen=True)
@@ -49,7 +48,7 @@ def build_space(
     passes: Sequence[Pass],
     images: list[NDArray[np.float32]],
     exclude: Sequence[str],
-    report: Report,
+    report: Progress,
 ) -> Space:
     """The choices that the passes of stage `search` offer in `graph`, calibrated on `images`.
 
@@ -78,7 +77,7 @@ def build_space(
 
 
 def _choices(
-    proposals: list[tuple[Pass, Site]], view: GraphView, statistics: Statistics, report: Report
+    proposals: list[tuple[Pass, Site]], view: GraphView, statistics: Statistics, report: Progress
 ) -> dict[str, Choice]:
     choices: dict[str, Choice] = {}
     checked: set[str] = set()

@@ -10,6 +10,7 @@ from typing import Any
 import onnx
 import onnx_graphsurgeon as gs
 
+from graphopt.atomic import replacing, write_json
 from graphopt.ir.contract import Contract
 from graphopt.ir.files import load_graph, save_graph
 from graphopt.ir.fragments import Fragment
@@ -24,12 +25,13 @@ def save_space(space: Space, folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     save_graph(space.graph, folder / GRAPH)
     fragments = [c.fragment for choice in space.choices.values() for c in choice.candidates.values()]
-    onnx.save(_fragments_model(fragments, space.graph.opset), folder / FRAGMENTS)
+    with replacing(folder / FRAGMENTS) as temporary:
+        onnx.save(_fragments_model(fragments, space.graph.opset), temporary)
     content = {
         "choices": [_choice_to_json(choice) for choice in space.choices.values()],
         "refusals": [asdict(refusal) for refusal in space.refusals],
     }
-    (folder / CHOICES).write_text(json.dumps(content, indent=1))
+    write_json(folder / CHOICES, content)
 
 
 def load_space(folder: Path) -> Space:

@@ -14,6 +14,7 @@ from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
+from graphopt.atomic import replacing
 from graphopt.errors import GraphoptError
 from graphopt.models.nafnet import NAFNet, NAFNetConfig
 from graphopt.models.specialised import NoiseSelector, Specialised
@@ -75,7 +76,8 @@ def save_checkpoint(network: Network | Specialised, path: Path) -> None:
         content = {"network": name, "options": options}
     if isinstance(network, Specialised):
         content = {**(content or {}), "bounds": network.bounds}
-    save_file(weights, path, {"graphopt": json.dumps(content)} if content else None)
+    with replacing(path) as temporary:
+        save_file(weights, temporary, {"graphopt": json.dumps(content)} if content else None)
 
 
 def _build(said: Mapping[str, Any]) -> Network | Specialised:

@@ -21,6 +21,7 @@ from graphopt.errors import GraphoptError
 from graphopt.ir.canonical import canonical, read_onnx
 from graphopt.models.source import export_random
 from graphopt.models.zoo import NETWORKS, Entry, Published, unfilled
+from graphopt.progress import Progress
 
 CHALLENGE_TARGET = "exynos2100-mali-g78"
 CHALLENGE_SIZE = (480, 720)
@@ -75,9 +76,7 @@ def score(psnr: float, latency_ms: float) -> float:
     return float(2 ** (2 * psnr) / (challenge_constant() * latency_ms))
 
 
-def price_entry(
-    entry: Entry, size: tuple[int, int], target: Target, cache: CostCache, say: Callable[[float, str], None]
-) -> Row:
+def price_entry(entry: Entry, size: tuple[int, int], target: Target, cache: CostCache, say: Progress) -> Row:
     """The row of a published network, built with random weights, at `size` (height, width) of the image."""
     say(0.0, f"{entry.name}: building")
     height, width = (extent // 2 if entry.is_raw else extent for extent in size)
@@ -146,7 +145,7 @@ def size_note(entry: Entry, size: tuple[int, int], stride: int) -> str:
 
 def price_file(
     path: Path, psnr: float | None, size: tuple[int, int], target: Target, cache: CostCache,
-    say: Callable[[float, str], None],
+    say: Progress,
 ) -> Row:  # fmt: skip
     """The row of an ONNX file, at `size`, or at the next multiple of 16, 32 or 64 where it does not compute there."""
     original = read_onnx(path)
@@ -190,7 +189,7 @@ def agreement(rows: Sequence[Row]) -> Agreement | None:
 
 def _row(
     entry: Entry, model: onnx.ModelProto, target: Target, cache: CostCache, published: Published | None,
-    compared: bool, note: str, say: Callable[[float, str], None],
+    compared: bool, note: str, say: Progress,
 ) -> Row:  # fmt: skip
     price = network_cost(model, target, cache, progress=lambda share, words: say(share, f"{entry.name}: {words}"))
     facts: dict[str, Any] = {"psnr": None, "published_ms": None, "published_kb": None, "published_score": None}

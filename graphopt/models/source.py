@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import logging
-import os
 import re
 import warnings
 from pathlib import Path
@@ -13,6 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import onnx
 
+from graphopt.atomic import replacing
 from graphopt.errors import GraphoptError, did_you_mean
 from graphopt.ir.canonical import canonical, check_same, fix_shapes, input_shape, read_onnx
 from graphopt.ir.session import OnnxSession
@@ -71,9 +71,8 @@ def _exported(path: Path, resolution: tuple[int, int] | None, cache: Path) -> on
         return read_onnx(kept)
     model = export(path, (height, width))
     cache.mkdir(parents=True, exist_ok=True)
-    temporary = kept.with_suffix(f".{os.getpid()}.tmp")
-    onnx.save(model, temporary)
-    os.replace(temporary, kept)
+    with replacing(kept) as temporary:
+        onnx.save(model, temporary)
     return model
 
 
@@ -126,9 +125,8 @@ def export_random(name: str, resolution: tuple[int, int], folder: Path) -> onnx.
         return read_onnx(kept)
     model = canonical(export_network(build_random(name), resolution), None, name)
     folder.mkdir(parents=True, exist_ok=True)
-    temporary = kept.with_suffix(f".{os.getpid()}.tmp")
-    onnx.save(model, temporary)
-    os.replace(temporary, kept)
+    with replacing(kept) as temporary:
+        onnx.save(model, temporary)
     return model
 
 

@@ -12,6 +12,7 @@ from matplotlib import rc_context
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, NullFormatter, StrMethodFormatter
 
+from graphopt.atomic import replacing
 from graphopt.report import formats
 from graphopt.report.plots import ACCENT, INK, LINE, MUTED, STYLE, svg_text
 
@@ -40,7 +41,8 @@ def write_leaderboard(rows: Sequence[Row], summary: str, title: str, size: str, 
         plot=Markup(quality_plot(rows)),
     )
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(html, encoding="utf-8")
+    with replacing(path) as temporary:
+        temporary.write_text(html, encoding="utf-8")
 
 
 def quality_plot(rows: Sequence[Row]) -> str:

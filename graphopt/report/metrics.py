@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from graphopt.atomic import replacing
 from graphopt.report.data import ReportData
 from graphopt.report.published import Comparison
 
@@ -33,7 +34,9 @@ def metrics(data: ReportData) -> dict[str, Any]:
 def write_metrics(data: ReportData, path: Path) -> None:
     """Writes `metrics.json`: standard JSON, UTF-8, the keys in the order of the report."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(metrics(data), indent=2, ensure_ascii=False, allow_nan=False) + "\n", encoding="utf-8")
+    text = json.dumps(metrics(data), indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+    with replacing(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")
 
 
 def _published(comparison: Comparison) -> dict[str, Any]:

@@ -9,6 +9,7 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
+from graphopt.atomic import replacing
 from graphopt.report import formats, plots, view
 from graphopt.report.data import ChoiceRow, ReportData
 from graphopt.report.keep import KEEP
@@ -33,7 +34,8 @@ def write_page(data: ReportData, path: Path) -> None:
     environment.globals |= {"evidence": view.evidence, "KEEP": KEEP}
     html = environment.get_template("page.html").render(_content(data))
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(html, encoding="utf-8")
+    with replacing(path) as temporary:
+        temporary.write_text(html, encoding="utf-8")
 
 
 def _content(data: ReportData) -> dict[str, Any]:

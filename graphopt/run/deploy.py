@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +11,7 @@ import onnx
 from numpy.typing import NDArray
 from safetensors.numpy import save
 
+from graphopt.atomic import replacing
 from graphopt.backends.compiled import compile_network, run_library
 from graphopt.backends.pricing import network_cost
 from graphopt.cost.cache import CostCache
@@ -24,8 +24,8 @@ from graphopt.ir.passes import Pass
 from graphopt.ir.rewriting import rewrite_everywhere
 from graphopt.ir.session import OnnxSession
 from graphopt.ir.verification import check_cleanups
+from graphopt.progress import Progress
 
-Report = Callable[[float, str], None]
 Array = NDArray[np.float32]
 HOST_TOLERANCE = 1e-4  # the compiled host library against onnxruntime, relative
 FP16_TOLERANCE = 2e-2  # relative, largest pixel; half precision keeps 11 bits
@@ -39,7 +39,7 @@ def deploy(
     results: Path,
     place: Path,
     cache: CostCache,
-    say: Report,
+    say: Progress,
 ) -> dict[str, Any]:
     """Writes model.onnx, model.fp16.onnx and model.safetensors into `results`, compiled artefacts into its `compiled`.
 
@@ -103,9 +103,8 @@ def to_fp16(model: onnx.ModelProto) -> onnx.ModelProto:
 def save_weights(model: onnx.ModelProto, path: Path, beside: str) -> None:
     """The initialisers of a model under their names, as safetensors that say whose they are."""
     weights = {tensor.name: onnx.numpy_helper.to_array(tensor) for tensor in model.graph.initializer}
-    temporary = path.with_suffix(".tmp")
-    temporary.write_bytes(save(weights, {"format": "pt", "weights_of": beside}))  # save_file hides it from others
-    os.replace(temporary, path)
+    with replacing(path) as temporary:
+        temporary.write_bytes(save(weights, {"format": "pt", "weights_of": beside}))  # save_file hides it from others
 
 
 def _difference(found: Array, expected: Array, scale: float, tolerance: float, label: str) -> float:
@@ -116,6 +115,5 @@ def _difference(found: Array, expected: Array, scale: float, tolerance: float, l
 
 
 def _save(model: onnx.ModelProto, path: Path) -> None:
-    temporary = path.with_suffix(".tmp")
-    onnx.save(model, temporary)
-    os.replace(temporary, path)
+    with replacing(path) as temporary:
+        onnx.save(model, temporary)

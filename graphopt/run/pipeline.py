@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import onnx
 
+from graphopt.atomic import write_json
 from graphopt.backends.qnn.compiler import compiler_version
 from graphopt.backends.qnn.regression import FORMULA as NPU_FORMULA
 from graphopt.config.pipeline import PipelineConfig
@@ -26,7 +27,8 @@ from graphopt.ir.registry import load_pass
 from graphopt.ir.space import Space
 from graphopt.kernels.model import FORMULA
 from graphopt.models.source import find_model, load_source
-from graphopt.run.stages import Stages, digest, file_digest, read_json, write_json
+from graphopt.progress import Progress
+from graphopt.run.stages import Stages, digest, file_digest, read_json
 from graphopt.train.data import calibration, noise_of, open_photographs, photographs_digest
 from graphopt.tuning.databases import tuning_state
 
@@ -147,7 +149,7 @@ class Pipeline:
 
         return input_shape(onnx.load(self.folder / "source" / "canonical.onnx"))
 
-    def _source(self, say: Callable[[float, str], None], place: Path) -> None:
+    def _source(self, say: Progress, place: Path) -> None:
         wait = "" if self.model.suffix == ".onnx" else "; the first export of a checkpoint takes some ten seconds"
         say(0.0, f"reads {self.model.name}{wait}")
         from graphopt.ir.canonical import to_graph
@@ -158,7 +160,7 @@ class Pipeline:
         onnx.save(model, place / "canonical.onnx")
         write_json(place / "source.json", {"difference": difference, "nodes": len(model.graph.node)})
 
-    def _space(self, say: Callable[[float, str], None], place: Path) -> None:
+    def _space(self, say: Progress, place: Path) -> None:
         from graphopt.ir.files import load_graph
         from graphopt.ir.space_building import build_space, prepare
         from graphopt.ir.space_files import save_space
@@ -178,7 +180,7 @@ class Pipeline:
         save_space(space, place)
         write_json(place / "prepared.json", prepared.edits)
 
-    def _cost(self, say: Callable[[float, str], None], place: Path) -> None:
+    def _cost(self, say: Progress, place: Path) -> None:
         from graphopt.backends.pricing import network_cost
         from graphopt.cost.cache import CostCache
         from graphopt.cost.table import build_table
@@ -216,11 +218,11 @@ class Pipeline:
         if self.fabric is not None:
             self.fabric.broadcast(there_is_work)
 
-    def _search(self, say: Callable[[float, str], None], place: Path) -> None:
+    def _search(self, say: Progress, place: Path) -> None:
         self._tell_others(True)
         self._training.search(say, place)
 
-    def _rewrite(self, say: Callable[[float, str], None], place: Path) -> None:
+    def _rewrite(self, say: Progress, place: Path) -> None:
         from graphopt.ir.files import save_graph
         from graphopt.ir.rewriting import apply_selection
         from graphopt.ir.space_files import load_space
@@ -230,11 +232,11 @@ class Pipeline:
         graph = apply_selection(space, read_json(self.folder / "search" / "selection.json")["selection"])
         save_graph(graph, place / "model.onnx")
 
-    def _finetune(self, say: Callable[[float, str], None], place: Path) -> None:
+    def _finetune(self, say: Progress, place: Path) -> None:
         self._tell_others(True)
         self._training.finetune(say, place)
 
-    def _deploy(self, say: Callable[[float, str], None], place: Path) -> None:
+    def _deploy(self, say: Progress, place: Path) -> None:
         from graphopt.cost.cache import CostCache
         from graphopt.run.deploy import deploy, fold
 
@@ -248,7 +250,7 @@ class Pipeline:
         )
         write_json(place / "deploy.json", found)
 
-    def _report(self, say: Callable[[float, str], None], place: Path) -> None:
+    def _report(self, say: Progress, place: Path) -> None:
         from rich.console import Console
 
         from graphopt.report.metrics import write_metrics

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,7 @@ from graphopt.config.pipeline import PipelineConfig
 from graphopt.cost.target import Target
 from graphopt.ir.space import KEEP, Space
 from graphopt.ir.space_files import load_space
+from graphopt.progress import Progress
 from graphopt.report.data import (
     CandidateRow,
     ChoiceRow,
@@ -33,7 +34,6 @@ from graphopt.train.metrics import Quality, psnr, quality
 from graphopt.train.restorer import OnnxRestorer, Restore
 
 Planes = NDArray[np.float32]
-Say = Callable[[float, str], None]
 CROP = 128
 
 
@@ -49,7 +49,7 @@ class Run:
     test_names: Sequence[str]
 
 
-def gather(run: Run, place: Path, seconds: dict[str, float], say: Say) -> ReportData:
+def gather(run: Run, place: Path, seconds: dict[str, float], say: Progress) -> ReportData:
     """Evaluates both networks on the test images, and reads the files of the earlier stages."""
     scores, crops = _judge(run, place, say)
     space = load_space(run.folder / "search" / "space")
@@ -94,7 +94,7 @@ def _front_point(row: dict[str, Any], own: str) -> FrontPoint:
     )  # fmt: skip
 
 
-def _judge(run: Run, place: Path, say: Say) -> tuple[dict[str, Quality], list[CropRow]]:
+def _judge(run: Run, place: Path, say: Progress) -> tuple[dict[str, Quality], list[CropRow]]:
     original = OnnxRestorer(onnx.load(run.folder / "source" / "canonical.onnx"), "the original")
     optimised = OnnxRestorer(onnx.load(run.folder / "model.onnx"), "model.onnx")
     pairs = list(pairs_of(open_photographs(run.config.data.test, judged=True), noise_of(run.config.data)))

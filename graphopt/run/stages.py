@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import shutil
 import time
 from collections.abc import Callable, Iterator
@@ -16,9 +15,8 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from graphopt import __version__
+from graphopt.atomic import write_json
 from graphopt.errors import GraphoptError
-
-Report = Callable[[float, str], None]
 
 
 def digest(*parts: Any) -> str:
@@ -32,10 +30,6 @@ def file_digest(path: Path) -> str:
 
 def read_json(path: Path) -> Any:
     return json.loads(path.read_text())
-
-
-def write_json(path: Path, content: Any) -> None:
-    path.write_text(json.dumps(content, indent=1))
 
 
 @dataclass
@@ -104,6 +98,4 @@ class Stages:
 
     @staticmethod
     def _write(stamp: Path, content: dict[str, Any]) -> None:
-        temporary = stamp.with_suffix(".tmp")
-        temporary.write_text(json.dumps(content))
-        os.replace(temporary, stamp)
+        write_json(stamp, content)

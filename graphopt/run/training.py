@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import torch
 from lightning_fabric import Fabric
 
+from graphopt.atomic import write_json
 from graphopt.backends.wholes import whole_costs
 from graphopt.config.pipeline import PipelineConfig
 from graphopt.cost.cache import CostCache
@@ -20,15 +21,14 @@ from graphopt.ir.space_files import load_space
 from graphopt.ir.training_forms import training_graph
 from graphopt.nn.module import GraphModule
 from graphopt.nn.training_forms import TrainingModule, collapse
-from graphopt.run.stages import read_json, write_json
+from graphopt.progress import Progress
+from graphopt.run.stages import read_json
 from graphopt.search.problem import teacher_of
 from graphopt.search.stage import SearchStage
 from graphopt.train.data import PatchSampler
 from graphopt.train.features import shared_features
 from graphopt.train.finetune import finetune, frozen
 from graphopt.train.processes import start_fabric
-
-Say = Callable[[float, str], None]
 
 
 @dataclass(frozen=True)
@@ -47,7 +47,7 @@ class TrainingStages:
     cleanups: Sequence[Pass]
     fabric: Fabric | None
 
-    def search(self, say: Say, place: Path) -> None:
+    def search(self, say: Progress, place: Path) -> None:
         """Chooses a candidate for each site."""
         self._set_threads()
         data, config = self.config.data, self.config.search
@@ -67,7 +67,7 @@ class TrainingStages:
         )
         stage.run(place, say)
 
-    def finetune(self, say: Say, place: Path) -> None:
+    def finetune(self, say: Progress, place: Path) -> None:
         """Trains the chosen network, and brings its training forms back to what is deployed."""
         self._set_threads()
         graph = load_graph(self.folder / "rewrite" / "model.onnx")

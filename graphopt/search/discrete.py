@@ -8,10 +8,11 @@ from typing import Any
 
 import torch
 
-from graphopt.search.problem import Problem, Record, Report, SearchResult, WeightTraining, one_hot, save_state
+from graphopt.progress import Progress
+from graphopt.search.problem import Problem, Record, SearchResult, WeightTraining, one_hot, save_state
 
 # Chooses; returns the selection and the training steps that this took. `report` takes a share and words.
-Chooser = Callable[[Problem, Report], tuple[dict[str, str], int]]
+Chooser = Callable[[Problem, Progress], tuple[dict[str, str], int]]
 
 
 class DiscreteSearch:
@@ -22,7 +23,7 @@ class DiscreteSearch:
         self.problem, self.config, self.choose = problem, problem.config, choose
         self.history: list[Record] = []
 
-    def run(self, report: Report) -> SearchResult:
+    def run(self, report: Progress) -> SearchResult:
         """The chosen options have probability 1; an exact candidate's counts as that of `keep`."""
         saved = self._saved()
         if saved is None:

@@ -7,8 +7,9 @@ from typing import Any
 
 import torch
 
+from graphopt.progress import Progress
 from graphopt.search.contenders import contenders
-from graphopt.search.problem import Problem, Report, SearchResult, one_hot
+from graphopt.search.problem import Problem, SearchResult, one_hot
 from graphopt.search.supernet_search import SupernetSearch
 from graphopt.search.tempering import COOLING, Plan, Rule, Tempering
 
@@ -30,7 +31,7 @@ class EntropySearch(SupernetSearch):
         self.tempering: Tempering | None = None
         self.start_from_sensitivities()
 
-    def choose(self, report: Report) -> SearchResult:
+    def choose(self, report: Progress) -> SearchResult:
         """The selection that is left."""
         problem, plan = self.problem, self.plan
         if self.tempering is None:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from graphopt.ir.space import KEEP
-from graphopt.search.problem import Problem, Report
+from graphopt.progress import Progress
+from graphopt.search.problem import Problem
 from graphopt.search.selection import meet_goal
 
 
-def choose(problem: Problem, report: Report) -> tuple[dict[str, str], int]:
+def choose(problem: Problem, report: Progress) -> tuple[dict[str, str], int]:
     """By sensitivities (dB for each share of the goals that is saved). No training steps."""
     report(0.0, "turns one choice after another")
     scores = {

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from graphopt.progress import Progress
 from graphopt.search.milp import solve
-from graphopt.search.problem import Problem, Report
+from graphopt.search.problem import Problem
 
 
-def choose(problem: Problem, report: Report) -> tuple[dict[str, str], int]:
+def choose(problem: Problem, report: Progress) -> tuple[dict[str, str], int]:
     """The selection with the least sum of sensitivities that meets every goal. No training steps.
 
     Where whole networks are priced, of those that were looked at.

@@ -16,17 +16,17 @@ from torch import Tensor, nn
 
 from graphopt.ir.space import KEEP, Space
 from graphopt.nn.supernet import Supernet
+from graphopt.progress import Progress
 from graphopt.train.data import PatchSampler
 from graphopt.train.processes import mean_gradients, own_rows
 
-Report = Callable[[float, str], None]
 Errors = dict[str, dict[str, float]]  # choice -> candidate -> relative squared error of its output
 SMALLEST = 0.05  # a weight of a smaller root mean square moves as far as one of this
 
 
 def match(
     space: Space, supernet: Supernet, sampler: PatchSampler, patches: tuple[int, int], steps: int, rate: float,
-    fabric: Fabric, report: Report,
+    fabric: Fabric, report: Progress,
 ) -> dict[str, Errors]:  # fmt: skip
     """Trains the weights of all candidates for `steps`, in place; the errors `before` and `after`, on one batch.
 

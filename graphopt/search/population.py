@@ -13,7 +13,8 @@ import numpy as np
 import torch
 
 from graphopt.ir.space import KEEP, Selection
-from graphopt.search.problem import Problem, Report, WeightTraining
+from graphopt.progress import Progress
+from graphopt.search.problem import Problem, WeightTraining
 from graphopt.search.selection import meet_goal
 from graphopt.train.processes import mean, own_batch
 
@@ -22,7 +23,7 @@ MUTATED = 0.1  # share of the choices that a mutation draws anew
 Score = Callable[[Selection], float]
 
 
-def choose_random(problem: Problem, report: Report) -> tuple[dict[str, str], int]:
+def choose_random(problem: Problem, report: Progress) -> tuple[dict[str, str], int]:
     """The best of `evaluations` random selections."""
     random, judge, count = _start(problem, report)
     best: tuple[float, dict[str, str]] | None = None
@@ -36,7 +37,7 @@ def choose_random(problem: Problem, report: Report) -> tuple[dict[str, str], int
     return best[1], _spent(problem, count)
 
 
-def choose_evolved(problem: Problem, report: Report) -> tuple[dict[str, str], int]:
+def choose_evolved(problem: Problem, report: Progress) -> tuple[dict[str, str], int]:
     """Regularised by size: the best POPULATION so far are parents; a child crosses two and mutates."""
     random, judge, count = _start(problem, report)
     found: list[tuple[float, dict[str, str]]] = []
@@ -53,7 +54,7 @@ def choose_evolved(problem: Problem, report: Report) -> tuple[dict[str, str], in
     return found[0][1], _spent(problem, count)
 
 
-def _start(problem: Problem, report: Report) -> tuple[np.random.Generator, Score, int]:
+def _start(problem: Problem, report: Progress) -> tuple[np.random.Generator, Score, int]:
     """Warms the weights up; returns random numbers, the judge, and how many networks the budget allows to judge."""
     config = problem.config
     random = np.random.default_rng([config.seed, 7])

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
+from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -13,6 +13,7 @@ import torch
 from lightning_fabric import Fabric
 from torch import Tensor, nn
 
+from graphopt.atomic import replacing
 from graphopt.config.search import SearchConfig
 from graphopt.errors import GraphoptError
 from graphopt.ir.space import KEEP, Selection, Space
@@ -25,8 +26,6 @@ from graphopt.train.data import PatchSampler
 from graphopt.train.losses import psnr_loss
 from graphopt.train.processes import mean, mean_gradients, own_batch, own_rows
 from graphopt.train.schedule import cosine
-
-Report = Callable[[float, str], None]
 
 
 @dataclass(frozen=True)
@@ -185,10 +184,8 @@ class WeightTraining:
 
 def save_state(fabric: Fabric, path: Path, parts: Mapping[str, Any]) -> None:
     """Whole or not at all, by the first process."""
-    temporary = path.with_suffix(".tmp")
-    fabric.save(temporary, dict(parts))
-    if fabric.is_global_zero:
-        os.replace(temporary, path)
+    with replacing(path) if fabric.is_global_zero else nullcontext(path) as place:
+        fabric.save(place, dict(parts))
     fabric.barrier()
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 
 import numpy as np
 import torch
@@ -12,17 +12,17 @@ from lightning_fabric import Fabric
 from graphopt.ir.contract import Contract
 from graphopt.ir.space import KEEP, Space
 from graphopt.nn.supernet import Supernet
+from graphopt.progress import Progress
 from graphopt.train.data import PatchSampler
 from graphopt.train.processes import mean, own_batch
 
 Sensitivity = Mapping[str, Mapping[str, float]]  # choice -> option -> dB lost
-Report = Callable[[float, str], None]
 MOST = 10.0  # dB; a candidate that breaks the network alone counts as this
 
 
 @torch.no_grad()
 def measure(
-    space: Space, supernet: Supernet, sampler: PatchSampler, patches: tuple[int, int], fabric: Fabric, report: Report
+    space: Space, supernet: Supernet, sampler: PatchSampler, patches: tuple[int, int], fabric: Fabric, report: Progress
 ) -> dict[str, dict[str, float]]:
     """PSNR (dB) lost on one batch by each candidate alone, as in LANA (Molchanov et al. 2022). Exact ones lose 0.
 

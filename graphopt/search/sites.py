@@ -12,10 +12,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from graphopt.progress import Progress
 from graphopt.search.additive import Additive
 from graphopt.search.decision import decide_as_whole
 from graphopt.search.objective import entropy_weight, normalised_entropy, temperature
-from graphopt.search.problem import Problem, Report, Rounding, SearchResult
+from graphopt.search.problem import Problem, Rounding, SearchResult
 from graphopt.search.sampling import routing
 from graphopt.search.supernet_search import SupernetSearch
 from graphopt.train.processes import mean_gradients
@@ -59,7 +60,7 @@ class SiteSearch(SupernetSearch):
         if method.sensitivity:
             self.start_from_sensitivities()
 
-    def choose(self, report: Report) -> SearchResult:
+    def choose(self, report: Progress) -> SearchResult:
         """Searches, then decides."""
         while self.step < self.searching:
             progress = (self.step - self.warm_up) / max(1, self.searching - self.warm_up - 1)

@@ -13,6 +13,7 @@ import torch
 from lightning_fabric import Fabric
 from torch import Tensor, nn
 
+from graphopt.atomic import write_json
 from graphopt.config.search import SearchConfig
 from graphopt.cost.live import LiveBytes, live_bytes
 from graphopt.cost.record import Cost
@@ -21,6 +22,7 @@ from graphopt.errors import GraphoptError
 from graphopt.ir.space import Selection, Space
 from graphopt.ir.space_files import load_space, save_space
 from graphopt.nn.supernet import Supernet
+from graphopt.progress import Progress
 from graphopt.search.disjoint import disjoint
 from graphopt.search.hardware import Goals, Hardware
 from graphopt.search.matching import match
@@ -34,7 +36,6 @@ from graphopt.search.wholes import Aim, Price, Whole
 from graphopt.train.data import PatchSampler
 from graphopt.train.processes import by_first
 
-Say = Callable[[float, str], None]
 SENSITIVITY_PATCHES = (8, 64)
 JUDGED = (16, 64)  # patches that every network of a front is judged on
 JUDGE = 4242  # the seed of these patches: the same for every method and seed of a search
@@ -55,7 +56,7 @@ class SearchStage:
     whole_targets: Sequence[str] = ()  # those whose parts do not add up
     price_whole: Price | None = None  # of a selection on these
 
-    def run(self, place: Path, say: Say) -> None:
+    def run(self, place: Path, say: Progress) -> None:
         """Writes `selection.json`, `history.json`, `front.json` and the trained space into `place`."""
         config = self.config
         wanted = [(config.method, config.latency)]
@@ -103,7 +104,7 @@ class SearchStage:
         return Hardware(space, self.table, live, goals, weights, self.config)
 
     def _aims(
-        self, hardware: Mapping[float, Hardware], sensitivity: Sensitivity, place: Path, say: Say
+        self, hardware: Mapping[float, Hardware], sensitivity: Sensitivity, place: Path, say: Progress
     ) -> dict[float, Aim]:
         """By share. What was seen for one goal is known for all of them."""
         seen: list[Whole] = []
@@ -124,7 +125,7 @@ class SearchStage:
             self._write(place / "wholes.json", [whole.to_dict() for whole in seen])
         return aims
 
-    def _prepare(self, space: Space, place: Path, say: Say) -> Sensitivity:
+    def _prepare(self, space: Space, place: Path, say: Progress) -> Sensitivity:
         """Matched candidates in `matched.pt`, and what each of them loses alone in `sensitivity.json`."""
         config, seed = self.config, self.config.seed
         matched, lost = place / "matched.pt", place / "sensitivity.json"
@@ -171,7 +172,7 @@ class SearchStage:
             warm,
         )
 
-    def _search(self, method: str, problem: Problem, say: Say) -> dict[str, Any]:
+    def _search(self, method: str, problem: Problem, say: Progress) -> dict[str, Any]:
         """One search, its decision, and what it is worth."""
         result: SearchResult = search_by(method, problem).run(say)
         hardware, table, space = problem.hardware, self.table, problem.space
@@ -205,7 +206,7 @@ class SearchStage:
 
     def _write(self, path: Path, content: Any) -> None:
         if self.fabric.is_global_zero:
-            path.write_text(json.dumps(content, indent=1))
+            write_json(path, content)
 
     def _judged(self) -> tuple[Tensor, Tensor]:
         """Noisy and clean: fixed patches of the part of the photographs that weights never see."""

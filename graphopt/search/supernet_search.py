@@ -11,11 +11,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from graphopt.progress import Progress
 from graphopt.search.objective import normalised_entropy
 from graphopt.search.problem import (
     Problem,
     Record,
-    Report,
     Rounding,
     SearchResult,
     WeightTraining,
@@ -44,7 +44,7 @@ class SupernetSearch(ABC):
         self.result: SearchResult | None = None
 
     @abstractmethod
-    def choose(self, report: Report) -> SearchResult:
+    def choose(self, report: Progress) -> SearchResult:
         """After the warm-up. Takes `self.step` on with each update of the weights."""
 
     @abstractmethod
@@ -55,7 +55,7 @@ class SupernetSearch(ABC):
     def take_own_state(self, saved: Mapping[str, Any]) -> None:
         """From a checkpoint."""
 
-    def run(self, report: Report) -> SearchResult:
+    def run(self, report: Progress) -> SearchResult:
         """Warms the weights up, chooses, and trains what is chosen. NaN stops it with the last good checkpoint kept."""
         self._resume(report)
         while self.step < self.warm_up:
@@ -72,7 +72,7 @@ class SupernetSearch(ABC):
         self.result.history = self.history
         return self.result
 
-    def _warm_up(self, report: Report) -> None:
+    def _warm_up(self, report: Progress) -> None:
         tau = self.config.temperature[0]
         loss = self.mix(tau)
         self.record("warm-up", loss, self.probabilities(tau), self.step == self.warm_up - 1, tau)
@@ -134,7 +134,7 @@ class SupernetSearch(ABC):
     def _save(self) -> None:
         save_state(self.problem.fabric, self.problem.state, self._parts(self.step + 1))
 
-    def _resume(self, report: Report) -> None:
+    def _resume(self, report: Progress) -> None:
         """From this search's own checkpoint, or from the weights that another one has warmed up already."""
         warm = self.problem.warm
         if self.problem.state.exists():

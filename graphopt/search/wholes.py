@@ -15,6 +15,7 @@ import numpy as np
 from graphopt.cost.record import Cost
 from graphopt.errors import GraphoptError
 from graphopt.ir.space import Selection
+from graphopt.progress import Progress
 from graphopt.search.additive import Additive, Doubt, corrected, latency_of, running
 from graphopt.search.hardware import Hardware, Wholes
 from graphopt.search.milp import reachable, solve
@@ -22,7 +23,6 @@ from graphopt.search.selection import with_exact
 from graphopt.search.sensitivity import Sensitivity, varied
 
 Price = Callable[[Selection], Mapping[str, Cost]]
-Report = Callable[[float, str], None]
 # Shares of the original's figure, chosen on one network (docs/npu.md)
 LATENCY = Doubt(base=0.3, own=0.03, of_pass=0.3, of_all=0.3, noise=0.03, far=0.1)
 MEMORY = Doubt(base=0.3, own=0.06, alike=0.02, noise=0.03, far=0.1)
@@ -53,7 +53,7 @@ class Aim:
         self.refused: list[dict[str, str]] = []  # by the compiler
         self.hardware = self._learnt()
 
-    def search(self, losses: Sensitivity, rounds: int, report: Report) -> None:
+    def search(self, losses: Sensitivity, rounds: int, report: Progress) -> None:
         """Prices the selections that lose least by `losses`, and others like them, and learns from each."""
         first, again = len(self.seen), False
         for number in range(TRIES * rounds):

@@ -10,12 +10,11 @@ import torch
 from torch import Tensor, nn
 
 from graphopt.config.training import FinetuneConfig
+from graphopt.progress import Progress
 from graphopt.train.data import PatchSampler
 from graphopt.train.losses import feature_matching, psnr_loss, weighted
 from graphopt.train.schedule import cosine
 from graphopt.train.trainer import Objective, Trainer
-
-Report = Callable[[float, str], None]
 
 
 @dataclass(frozen=True)
@@ -33,7 +32,7 @@ def finetune(
     sampler: PatchSampler,
     config: FinetuneConfig,
     state: Path,
-    report: Report,
+    report: Progress,
     advance: Callable[[float], None] | None = None,
 ) -> list[TuneRecord]:
     """Trains `network` in place and leaves the exponential mean of its weights in it, on the CPU. Goes on from `state`.

@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 
 from torch import Tensor, nn
 
 from graphopt.config.training import PretrainConfig
+from graphopt.progress import Progress
 from graphopt.train.data import PatchSampler
 from graphopt.train.losses import psnr_loss, weighted
 from graphopt.train.schedule import Budget, cosine
 from graphopt.train.trainer import Trainer
 
-Report = Callable[[float, str], None]
 
-
-def pretrain(network: nn.Module, config: PretrainConfig, state: Path, report: Report) -> nn.Module:
+def pretrain(network: nn.Module, config: PretrainConfig, state: Path, report: Progress) -> nn.Module:
     """Returns the network with the exponential mean of its weights. `state` is the checkpoint to write and resume.
 
     The recipe is NAFNet's (AdamW, betas (0.9, 0.9), cosine, PSNR loss, arXiv 2204.04676), with larger patches in

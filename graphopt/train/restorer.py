@@ -13,6 +13,7 @@ from graphopt.config.data import EvaluationData
 from graphopt.errors import GraphoptError
 from graphopt.ir.canonical import fix_shapes, input_shape, read_onnx
 from graphopt.ir.session import OnnxSession
+from graphopt.progress import Progress
 from graphopt.train.data import noise_of, open_photographs, packed_of, pairs_of
 from graphopt.train.metrics import WHOLE, Quality, View, quality
 from graphopt.train.tiling import by_tiles, pad
@@ -126,9 +127,7 @@ def _check_channels(found: int, where: str, expected: int) -> None:
     )
 
 
-def evaluate(
-    restore: Restore, data: EvaluationData, report: Callable[[float, str], None], view: View = WHOLE
-) -> Quality:
+def evaluate(restore: Restore, data: EvaluationData, report: Progress, view: View = WHOLE) -> Quality:
     """Mean PSNR and SSIM over what `data` names to judge by, with its noise where a photograph is clean."""
     if data.is_packed and view.channel == "y":
         raise GraphoptError("packed Bayer RAW has no luma; compare all its channels with --channel rgb")

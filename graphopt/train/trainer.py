@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import copy
-import os
 from collections.abc import Callable
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from graphopt.atomic import replacing
 from graphopt.config.training import TrainingKeys
 from graphopt.errors import GraphoptError
 from graphopt.models.checkpoints import differences
@@ -80,12 +80,10 @@ class Trainer:
 
     def save(self, **more: Any) -> None:
         """Writes the checkpoint, with `more` in it: plain values. A kill leaves the old one or the new one."""
-        temporary = self.state.with_suffix(".tmp")
         parts = {"network": self.network, "average": self.average, "optimiser": self.optimiser}
         content = {name: part.state_dict() for name, part in parts.items()}
-        self.fabric.save(temporary, {**content, "step": self.step, **more})
-        if self.fabric.is_global_zero:
-            os.replace(temporary, self.state)
+        with replacing(self.state) if self.fabric.is_global_zero else nullcontext(self.state) as place:
+            self.fabric.save(place, {**content, "step": self.step, **more})
         self.fabric.barrier()
 
     def gradients(self, patches: tuple[int, int], rate: float, objective: Objective) -> tuple[float, float]:

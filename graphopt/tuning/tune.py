@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -13,6 +12,7 @@ from typing import Any, Protocol
 
 from filelock import FileLock, Timeout
 
+from graphopt.atomic import write_json
 from graphopt.cost.record import Provenance
 from graphopt.cost.target import Target
 from graphopt.errors import GraphoptError
@@ -183,9 +183,7 @@ def save_plan(plan: Plan, found: Database, name: str) -> None:
     """Writes the plan beside the records, for `--status`."""
     path = _plan_path(found, name)
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_suffix(".tmp")
-    temporary.write_text(json.dumps(plan.to_dict()))
-    os.replace(temporary, path)
+    write_json(path, plan.to_dict())
 
 
 def read_plan(found: Database, name: str) -> Plan | None:

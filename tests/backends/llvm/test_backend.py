@@ -9,7 +9,6 @@ import onnxruntime
 import pytest
 from onnx import numpy_helper
 
-from graphopt.backends import compiled
 from graphopt.backends.compiled import compile_network, run_library
 from graphopt.backends.pricing import network_cost
 from graphopt.cost.cache import CostCache
@@ -100,7 +99,7 @@ def test_opencl_source_and_aarch64_library(name: str, cache: CostCache, tmp_path
 def test_without_a_linker_the_objects_are_kept(
     cache: CostCache, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(compiled, "aarch64_linker", lambda: None)
+    monkeypatch.setattr("graphopt.backends.opencl.build.aarch64_linker", lambda: None)
     _, library = compile_network(network(), load_target("sm8650-adreno750"), tmp_path, cache)
     assert library.name == "sm8650-adreno750.aarch64.tar"
     shutil.unpack_archive(library, tmp_path / "objects")
