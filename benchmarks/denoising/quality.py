@@ -14,7 +14,7 @@ from graphopt.atomic import write_json
 from graphopt.config.data import EvaluationData
 from graphopt.errors import GraphoptError
 from graphopt.progress import Progress
-from graphopt.run.stages import digest, file_digest
+from graphopt.run.stamps import digest, file_digest
 from graphopt.train.data import open_photographs, photographs_digest
 from graphopt.train.metrics import Quality
 from graphopt.train.restorer import Restore, evaluate, open_restorer

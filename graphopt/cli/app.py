@@ -48,12 +48,13 @@ def run(
     with progress() as report:
         pipeline = open_pipeline(config, folder, cache_folder(), report)
         worked = pipeline.run()
-    if pipeline.fabric is not None and not pipeline.fabric.is_global_zero:
+    opened = pipeline.opened
+    if opened.fabric is not None and not opened.fabric.is_global_zero:
         return
-    typer.echo((pipeline.folder / "report" / "summary.txt").read_text())
+    typer.echo(opened.folder.summary.read_text())
     if not worked:
         typer.echo("Nothing to do: every stage was finished before, and nothing that they read has changed.")
-    typer.echo(f"Network {pipeline.folder / 'model.onnx'}, report {pipeline.folder / 'report.html'}")
+    typer.echo(f"Network {opened.folder.model.path}, report {opened.folder.page}")
 
 
 @app.command()

@@ -65,7 +65,8 @@ def tune(
 def _target(pipeline: Pipeline, name: str) -> Target:
     from graphopt.cost.target import load_target
 
-    return pipeline.targets[name] if name in pipeline.targets else load_target(name)
+    backends = pipeline.opened.backends
+    return backends[name].target if name in backends else load_target(name)
 
 
 def _spec(target: Target, runner: str | None, tracker: str | None, key: str | None, limit: int) -> RunnerSpec:
@@ -114,7 +115,11 @@ def _tune(
         ).close()  # a runner that does not suit, or a tracker that is not there, is said before any work
         space = pipeline.open_space()
         workloads = space_workloads(
-            space, target, pipeline.cleanups, cache, lambda share, words: report("workloads", min(share, 0.999), words)
+            space,
+            target,
+            pipeline.opened.cleanups,
+            cache,
+            lambda share, words: report("workloads", min(share, 0.999), words),
         )
         report("workloads", 1.0, f"{len(workloads.found)} distinct kernels")
         plan = make_plan(workloads, budget, spec, workers=engine.workers)

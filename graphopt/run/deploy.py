@@ -1,119 +1,70 @@
-"""Deploy: ONNX files in fp32 and fp16, verified with onnxruntime; weights; price; compiled artefacts by target."""
+"""Stage `deploy`: the tuned graph and targets -> clean-ups folded, ONNX files, and artefacts that were run here."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from pathlib import Path
+from dataclasses import asdict
 from typing import Any
 
-import numpy as np
-import onnx
-from numpy.typing import NDArray
-from safetensors.numpy import save
-
-from graphopt.atomic import replacing
-from graphopt.backends.compiled import compile_network, run_library
-from graphopt.backends.pricing import network_cost
-from graphopt.cost.cache import CostCache
-from graphopt.cost.record import Cost
-from graphopt.cost.target import Target
-from graphopt.errors import GraphoptError
-from graphopt.ir.canonical import to_graph, to_model
-from graphopt.ir.exactness import check_sites
-from graphopt.ir.passes import Pass
-from graphopt.ir.rewriting import rewrite_everywhere
-from graphopt.ir.session import OnnxSession
-from graphopt.ir.verification import check_cleanups
+from graphopt.ir.passes import Stage
 from graphopt.progress import Progress
+from graphopt.run.folder import Deployed, Edits
+from graphopt.run.run import Run
+from graphopt.run.stage import RunStage, pass_keys, price_keys
 
-Array = NDArray[np.float32]
-HOST_TOLERANCE = 1e-4  # the compiled host library against onnxruntime, relative
-FP16_TOLERANCE = 2e-2  # relative, largest pixel; half precision keeps 11 bits
+TOLERANCE = 1e-4  # an artefact that runs here against onnxruntime, relative
 
 
-def deploy(
-    model: onnx.ModelProto,
-    targets: Sequence[Target],
-    trials: int,
-    image: Array,
-    results: Path,
-    place: Path,
-    cache: CostCache,
-    say: Progress,
-) -> dict[str, Any]:
-    """Writes model.onnx, model.fp16.onnx and model.safetensors into `results`, compiled artefacts into its `compiled`.
+def _reads(run: Run) -> list[Any]:
+    return [price_keys(run), pass_keys(run, Stage.CLEANUP)]
 
-    `image` (1, C, H, W) is what the files are verified on. Returns costs by target, files, and the differences found.
-    """
+
+def _work(run: Run, say: Progress) -> None:
+    from graphopt.run.exports import difference, write_exports
+
+    folder, image = run.folder, run.calibration()[0]
+    say(0.0, "folds affines and scales")
+    model = _folded(run, image)
     say(0.0, "writes and verifies model.onnx and model.fp16.onnx")
-    onnx.checker.check_model(model, full_check=True)
-    _save(model, results / "model.onnx")
-    save_weights(model, results / "model.safetensors", "model.onnx")
-    half = to_fp16(model)
-    _save(half, results / "model.fp16.onnx")
-    expected = OnnxSession(model).run(image)
-    scale = float(np.abs(expected).max())
-    halved = OnnxSession(half).run(image.astype(np.float32))
-    differences = {"model.fp16.onnx": _difference(halved, expected, scale, FP16_TOLERANCE, "model.fp16.onnx")}
-    costs, files = {}, ["model.onnx", "model.fp16.onnx", "model.safetensors"]
-    folder = results / "compiled"
-    folder.mkdir(exist_ok=True)
-    for done, target in enumerate(targets):
-        say((done + 0.2) / (len(targets) + 1), f"{target.name}: price of the whole network")
-        spent = trials if target.kind == "llvm" else 0
-        cost = network_cost(model, target, cache, trials=spent)
-        costs[target.name] = Cost.from_dict(cost.to_dict()).to_dict()
-        say((done + 0.6) / (len(targets) + 1), f"{target.name}: compiles")
-        for path in compile_network(model, target, folder, cache):
-            files.append(str(path.relative_to(results)))
-            if target.kind == "llvm" and path.suffix == ".so":
-                found = run_library(path, [image])[0]
-                differences[files[-1]] = _difference(found, expected, scale, HOST_TOLERANCE, files[-1])
-    return {"costs": costs, "files": files, "differences": differences}
+    expected, differences = write_exports(model, image, folder)
+    paths = [folder.model.path, folder.half_model.path, folder.weights]
+    costs, refusals = {}, {}
+    folder.compiled.mkdir(exist_ok=True)
+    for done, (name, backend) in enumerate(run.backends.items()):
+        say((done + 0.2) / (len(run.backends) + 1), f"{name}: price of the whole network")
+        costs[name] = asdict(backend.price(model, run.config.trials))
+        say((done + 0.6) / (len(run.backends) + 1), f"{name}: builds")
+        artefact = backend.build(model, folder.compiled)
+        if not artefact.files:
+            refusals[name] = artefact.refusal
+            continue
+        manifest = folder.manifest(name)
+        manifest.write({**artefact.manifest, "files": [path.name for path in artefact.files]})
+        paths += [*artefact.files, manifest.path]
+        if backend.runs_here:
+            label = folder.name(artefact.files[0])
+            differences[label] = difference(backend.run(artefact, [image])[0], expected, TOLERANCE, label)
+    folder.deployed.write(Deployed(costs, [folder.name(path) for path in paths], differences, refusals))
 
 
-def fold(tuned: onnx.ModelProto, cleanups: Sequence[Pass], images: Sequence[Array]) -> tuple[onnx.ModelProto, Any]:
-    """The exact clean-ups; returns the folded model, and what they changed.
+def _folded(run: Run, image: Any) -> Any:
+    """The exact clean-ups.
 
     They come after the fine-tuning: an affine that is folded into a convolution scales its weights channel by channel,
     and Adam's steps, which do not scale along, then disturb it.
     """
-    graph = to_graph(tuned)
-    check_sites(graph, cleanups)
-    edits = rewrite_everywhere(graph, cleanups)
+    from graphopt.ir.canonical import to_model
+    from graphopt.ir.exactness import check_sites
+    from graphopt.ir.rewriting import rewrite_everywhere
+    from graphopt.ir.verification import check_cleanups
+
+    graph = run.folder.finetuned.read()
+    tuned = to_model(graph)
+    check_sites(graph, run.cleanups)
+    edits = rewrite_everywhere(graph, run.cleanups)
     model = to_model(graph)
-    difference = check_cleanups(tuned, model, list(images), list(edits))
-    counts = {"nodes_before": len(tuned.graph.node), "nodes_after": len(model.graph.node)}
-    return model, {"edits": edits, "difference": difference, **counts}
+    changed = check_cleanups(tuned, model, [image], list(edits))
+    run.folder.edits.write(Edits(edits, changed, len(tuned.graph.node), len(model.graph.node)))
+    return model
 
 
-def to_fp16(model: onnx.ModelProto) -> onnx.ModelProto:
-    """The model with fp16 weights and arithmetic; its input and output stay fp32."""
-    from onnxruntime.transformers.float16 import convert_float_to_float16
-
-    copied = onnx.ModelProto()
-    copied.CopyFrom(model)
-    half = to_graph(convert_float_to_float16(copied, keep_io_types=True))
-    half.toposort()  # the converter appends the casts of the input at the end
-    sorted_model = to_model(half)
-    onnx.checker.check_model(sorted_model, full_check=True)
-    return sorted_model
-
-
-def save_weights(model: onnx.ModelProto, path: Path, beside: str) -> None:
-    """The initialisers of a model under their names, as safetensors that say whose they are."""
-    weights = {tensor.name: onnx.numpy_helper.to_array(tensor) for tensor in model.graph.initializer}
-    with replacing(path) as temporary:
-        temporary.write_bytes(save(weights, {"format": "pt", "weights_of": beside}))  # save_file hides it from others
-
-
-def _difference(found: Array, expected: Array, scale: float, tolerance: float, label: str) -> float:
-    difference = float(np.abs(found.astype(np.float32) - expected).max()) / max(scale, 1e-12)
-    if not difference <= tolerance:
-        raise GraphoptError(f"{label} differs from model.onnx by {difference:.2e} relative (allowed {tolerance:g})")
-    return difference
-
-
-def _save(model: onnx.ModelProto, path: Path) -> None:
-    with replacing(path) as temporary:
-        onnx.save(model, temporary)
+STAGE = RunStage("deploy", ("finetune",), _reads, _work)

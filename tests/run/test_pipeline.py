@@ -22,8 +22,7 @@ from graphopt.ir.canonical import to_model
 from graphopt.ir.session import OnnxSession
 from graphopt.models.checkpoints import load_checkpoint
 from graphopt.run.pipeline import open_pipeline
-from graphopt.run.results import _block
-from graphopt.run.stages import Stages
+from graphopt.run.stamps import Stamps
 
 STAGES = ["source", "space", "cost", "search", "rewrite", "finetune", "deploy", "report"]
 
@@ -41,7 +40,7 @@ def finished(home: Path) -> Path:
     """The run folder of one whole run."""
     pipeline = open_pipeline(write_config(home), home / "run", home / "cache", silent)
     assert pipeline.run()
-    assert pipeline.stages.ran == STAGES
+    assert pipeline.stamps.ran == STAGES
     return home / "run"
 
 
@@ -114,7 +113,7 @@ def test_a_second_run_does_nothing(home: Path, finished: Path) -> None:
     stamp = (finished / "model.onnx").stat().st_mtime_ns
     pipeline = open_pipeline(write_config(home), finished, home / "cache", silent)
     assert not pipeline.run()
-    assert pipeline.stages.ran == []
+    assert pipeline.stamps.ran == []
     assert (finished / "model.onnx").stat().st_mtime_ns == stamp
 
 
@@ -124,7 +123,7 @@ def test_a_changed_option_reruns_only_what_depends_on_it(home: Path, finished: P
     path = write_config(home, finetune={"steps": 4, "patches": [2, 32], "record_every": 2})
     pipeline = open_pipeline(path, copied, home / "cache", silent)
     pipeline.run()
-    assert pipeline.stages.ran == ["finetune", "deploy", "report"]
+    assert pipeline.stamps.ran == ["finetune", "deploy", "report"]
 
 
 def test_training_forms_leave_weights_and_no_nodes(finished: Path) -> None:
@@ -156,7 +155,7 @@ def test_a_pass_that_acts_in_training_alone_reruns_training(home: Path, finished
     pipeline = open_pipeline(write_config(home, passes=kept), copied, home / "cache", stopped_at_deploy)
     with pytest.raises(KeyboardInterrupt):
         pipeline.run()
-    assert pipeline.stages.ran == ["finetune"]
+    assert pipeline.stamps.ran == ["finetune"]
     assert set(read(copied / "finetune" / "forms.json")["sites"]) == {"affine-norm"}
 
 
@@ -186,7 +185,7 @@ def test_a_fine_tuning_that_was_killed_goes_on_with_its_training_forms(
     with pytest.raises(KeyboardInterrupt):
         pipeline.run()
     assert "finetune: goes on at step 4" in words
-    assert pipeline.stages.ran == ["finetune"]
+    assert pipeline.stamps.ran == ["finetune"]
     assert read(copied / "finetune" / "forms.json")["difference"] < 1e-12
 
 
@@ -206,7 +205,7 @@ def test_a_killed_run_goes_on_where_it_stopped(home: Path, finished: Path, tmp_p
     pipeline = open_pipeline(path, copied, home / "cache", lambda stage, share, said: words.append(f"{stage}: {said}"))
     pipeline.run()
     assert "search: goes on at step 6" in words
-    assert pipeline.stages.ran == ["search", "rewrite", "finetune", "deploy", "report"]
+    assert pipeline.stamps.ran == ["search", "rewrite", "finetune", "deploy", "report"]
 
 
 @pytest.mark.parametrize(
@@ -236,7 +235,7 @@ def test_mistakes_are_said_before_any_work(home: Path, tmp_path: Path, changes: 
 
 def test_a_run_folder_holds_one_run_at_a_time(home: Path, tmp_path: Path) -> None:
     pipeline = open_pipeline(write_config(home), tmp_path / "run", home / "cache", silent)
-    with Stages(tmp_path / "run").locked(), pytest.raises(GraphoptError, match="run is in use by another run"):
+    with Stamps(tmp_path / "run").locked(), pytest.raises(GraphoptError, match="run is in use by another run"):
         pipeline.run()
     assert not (tmp_path / "run" / "source").exists()
 
@@ -293,14 +292,6 @@ def test_an_unsupported_op_is_named(home: Path, tmp_path: Path) -> None:
     """)
     with pytest.raises(GraphoptError, match=r"LRN.*opset 20"):
         run_source(home, tmp_path, model)
-
-
-@pytest.mark.parametrize(
-    ("site", "block"),
-    [("encoders.0.1/norm1", "encoders.0.1"), ("encoders.0.1", "encoders.0.1"), ("middle_blks.3", "middle_blks.3")],
-)
-def test_a_whole_block_stands_in_the_row_of_its_block(site: str, block: str) -> None:
-    assert _block(site) == block
 
 
 @pytest.mark.skipif(importlib.util.find_spec("onnxruntime_qnn") is None, reason="no NPU compiler is installed")

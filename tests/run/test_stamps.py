@@ -1,4 +1,4 @@
-"""Stages: what is done stays done, what changed runs again, and what follows from it too."""
+"""Stamps: what is done stays done, what changed runs again, and what follows from it too."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from graphopt.errors import GraphoptError
-from graphopt.run.stages import Stages, digest, file_digest
+from graphopt.run.stamps import Stamps, digest, file_digest
 
 ORDER: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("source", ()), ("space", ("source",)), ("cost", ("space",)), ("report", ("cost",)), ("aside", ("source",)),
@@ -22,11 +22,11 @@ def writes(place: Path) -> None:
     (place / "result.txt").write_text(place.name)
 
 
-def go(folder: Path, work: Callable[[Path], None] = writes, **inputs: Any) -> Stages:
-    stages = Stages(folder)
+def go(folder: Path, work: Callable[[Path], None] = writes, **inputs: Any) -> Stamps:
+    stamps = Stamps(folder)
     for name, after in ORDER:
-        stages.run(name, (inputs.get(name, 0),), after, work)
-    return stages
+        stamps.run(name, (inputs.get(name, 0),), after, work)
+    return stamps
 
 
 def test_the_second_run_does_nothing(tmp_path: Path) -> None:
@@ -62,13 +62,13 @@ def test_a_changed_input_reruns_what_follows_and_nothing_before(
 
 def test_another_version_reruns_everything(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     go(tmp_path)
-    monkeypatch.setattr("graphopt.run.stages.__version__", "99")
+    monkeypatch.setattr("graphopt.run.stamps.__version__", "99")
     assert len(go(tmp_path).ran) == len(ORDER)
 
 
 def test_run_says_whether_it_ran(tmp_path: Path) -> None:
-    assert Stages(tmp_path).run("one", (), (), writes) is True
-    assert Stages(tmp_path).run("one", (), (), writes) is False
+    assert Stamps(tmp_path).run("one", (), (), writes) is True
+    assert Stamps(tmp_path).run("one", (), (), writes) is False
 
 
 def test_a_stage_that_failed_keeps_its_folder_and_runs_again(tmp_path: Path) -> None:
@@ -77,16 +77,16 @@ def test_a_stage_that_failed_keeps_its_folder_and_runs_again(tmp_path: Path) -> 
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        Stages(tmp_path).run("search", (1,), (), fails)
-    stages, found = Stages(tmp_path), []
-    assert stages.run("search", (1,), (), lambda place: found.append((place / "checkpoint").read_text()))
+        Stamps(tmp_path).run("search", (1,), (), fails)
+    stamps, found = Stamps(tmp_path), []
+    assert stamps.run("search", (1,), (), lambda place: found.append((place / "checkpoint").read_text()))
     assert found == ["half way"]
-    assert Stages(tmp_path).run("search", (1,), (), fails) is False
+    assert Stamps(tmp_path).run("search", (1,), (), fails) is False
 
 
 def test_the_time_of_all_attempts_is_counted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     now = [0.0]
-    monkeypatch.setattr("graphopt.run.stages.time.monotonic", lambda: now[0])
+    monkeypatch.setattr("graphopt.run.stamps.time.monotonic", lambda: now[0])
 
     def slow(place: Path) -> None:
         now[0] += 5
@@ -94,11 +94,11 @@ def test_the_time_of_all_attempts_is_counted(tmp_path: Path, monkeypatch: pytest
             raise RuntimeError
 
     with pytest.raises(RuntimeError):
-        Stages(tmp_path).run("search", (), (), slow)
-    stages = Stages(tmp_path)
-    stages.run("search", (), (), slow)
-    assert stages.seconds == {"search": 10}
-    again = Stages(tmp_path)
+        Stamps(tmp_path).run("search", (), (), slow)
+    stamps = Stamps(tmp_path)
+    stamps.run("search", (), (), slow)
+    assert stamps.seconds == {"search": 10}
+    again = Stamps(tmp_path)
     again.run("search", (), (), slow)
     assert again.seconds == {"search": 10}
 
@@ -111,57 +111,57 @@ def test_a_changed_input_empties_the_folder(first: Callable[[Path], None] | None
 
     if first is None:
         with pytest.raises(RuntimeError):
-            Stages(tmp_path).run("search", (1,), (), fails)
+            Stamps(tmp_path).run("search", (1,), (), fails)
     else:
-        Stages(tmp_path).run("search", (1,), (), first)
+        Stamps(tmp_path).run("search", (1,), (), first)
     found: list[str] = []
-    Stages(tmp_path).run("search", (2,), (), lambda place: found.extend(path.name for path in place.iterdir()))
+    Stamps(tmp_path).run("search", (2,), (), lambda place: found.extend(path.name for path in place.iterdir()))
     assert found == ["stamp.json"]
 
 
 @pytest.mark.parametrize("stamp", ["", "[]", "{", '{"key": "other", "done": true}'])
 def test_a_spoilt_stamp_runs_the_stage_again(stamp: str, tmp_path: Path) -> None:
-    Stages(tmp_path).run("one", (), (), writes)
+    Stamps(tmp_path).run("one", (), (), writes)
     (tmp_path / "one" / "stamp.json").write_text(stamp)
-    assert Stages(tmp_path).run("one", (), (), writes) is True
+    assert Stamps(tmp_path).run("one", (), (), writes) is True
 
 
 def test_a_folder_that_is_not_ours_is_left_alone(tmp_path: Path) -> None:
     (tmp_path / "report").mkdir()
     (tmp_path / "report" / "thesis.tex").write_text("years of work")
     with pytest.raises(GraphoptError, match="report was not made by graphopt"):
-        Stages(tmp_path).run("report", (), (), writes)
+        Stamps(tmp_path).run("report", (), (), writes)
     assert (tmp_path / "report" / "thesis.tex").read_text() == "years of work"
 
 
 def test_an_empty_folder_is_used(tmp_path: Path) -> None:
     (tmp_path / "report").mkdir()
-    assert Stages(tmp_path).run("report", (), (), writes) is True
+    assert Stamps(tmp_path).run("report", (), (), writes) is True
 
 
 def test_two_runs_in_one_folder(tmp_path: Path) -> None:
     folder = tmp_path / "runs" / "one"
-    with Stages(folder).locked():
+    with Stamps(folder).locked():
         with pytest.raises(GraphoptError, match=rf"^run folder {folder} is in use by another run; wait"):
-            Stages(folder).locked().__enter__()
-        with Stages(tmp_path / "runs" / "two").locked():
+            Stamps(folder).locked().__enter__()
+        with Stamps(tmp_path / "runs" / "two").locked():
             assert go(folder).ran
-    with Stages(folder).locked():
+    with Stamps(folder).locked():
         assert go(folder).ran == []
 
 
 def test_the_lock_of_a_run_that_was_killed_does_not_block(tmp_path: Path) -> None:
     code = (
-        "import sys, time; from pathlib import Path; from graphopt.run.stages import Stages\n"
-        "with Stages(Path(sys.argv[1])).locked():\n    print('held', flush=True); time.sleep(60)"
+        "import sys, time; from pathlib import Path; from graphopt.run.stamps import Stamps\n"
+        "with Stamps(Path(sys.argv[1])).locked():\n    print('held', flush=True); time.sleep(60)"
     )
     with subprocess.Popen([sys.executable, "-c", code, str(tmp_path)], stdout=subprocess.PIPE, text=True) as other:
         assert other.stdout is not None
         assert other.stdout.readline() == "held\n"
-        with pytest.raises(GraphoptError, match="is in use by another run"), Stages(tmp_path).locked():
+        with pytest.raises(GraphoptError, match="is in use by another run"), Stamps(tmp_path).locked():
             pass
         other.kill()
-    with Stages(tmp_path).locked():
+    with Stamps(tmp_path).locked():
         assert go(tmp_path).ran
 
 

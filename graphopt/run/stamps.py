@@ -1,4 +1,4 @@
-"""Stages as functions from files to files: each leaves a stamp with a hash of all that it read."""
+"""Stamps: each stage leaves a hash of all that it read, so that what is done is not done again."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import shutil
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,8 @@ from filelock import FileLock, Timeout
 from graphopt import __version__
 from graphopt.atomic import write_json
 from graphopt.errors import GraphoptError
+
+STAMP = "stamp.json"
 
 
 def digest(*parts: Any) -> str:
@@ -28,12 +30,25 @@ def file_digest(path: Path) -> str:
     return hashlib.sha256(path.read_bytes()).hexdigest()[:20]
 
 
-def read_json(path: Path) -> Any:
-    return json.loads(path.read_text())
+@dataclass(frozen=True)
+class Stamp:
+    """What a stage read, whether it came to its end, and the seconds that all its attempts took."""
+
+    key: str = ""
+    done: bool = False
+    seconds: float = 0.0
+
+
+def read_stamp(place: Path) -> Stamp:
+    """The stamp in the folder of a stage; an empty one where there is none, or one that cannot be read."""
+    try:
+        return Stamp(**json.loads((place / STAMP).read_text()))
+    except (FileNotFoundError, json.JSONDecodeError, TypeError):
+        return Stamp()
 
 
 @dataclass
-class Stages:
+class Stamps:
     """The stages of one run folder. A stage whose stamp holds the hash of its inputs is not run again."""
 
     folder: Path
@@ -57,45 +72,37 @@ class Stages:
         finally:
             lock.release()
 
-    def run(self, name: str, inputs: tuple[Any, ...], after: tuple[str, ...], work: Callable[[Path], None]) -> bool:
-        """Runs `work(folder of the stage)` unless it is done already; returns whether it ran.
+    def run(self, name: str, inputs: Any, after: tuple[str, ...], work: Callable[[Path], None]) -> bool:
+        """Does `work` in the folder of the stage unless it is done already; returns whether it did.
 
         `inputs` is all that the stage reads beside the stages `after`. A stage that was killed finds its own
         checkpoints in its folder; one whose inputs changed finds it empty.
         """
         key = digest(__version__, name, inputs, [self._keys[earlier] for earlier in after])
         self._keys[name] = key
-        place, stamp = self.folder / name, self.folder / name / "stamp.json"
-        found = self._read(stamp)
-        if found.get("key") == key and found.get("done"):
-            self.seconds[name] = found["seconds"]
+        place = self.folder / name
+        found = read_stamp(place)
+        if found.key == key and found.done:
+            self.seconds[name] = found.seconds
             return False
-        if found.get("key") != key and place.exists():
-            if any(place.iterdir()) and not stamp.exists():
+        if found.key != key and place.exists():
+            if any(place.iterdir()) and not (place / STAMP).exists():
                 raise GraphoptError(f"{place} was not made by graphopt; choose another run folder, or move it away")
             shutil.rmtree(place)
         place.mkdir(parents=True, exist_ok=True)
-        spent = float(found.get("seconds", 0)) if found.get("key") == key else 0.0
-        self._write(stamp, {"key": key, "done": False, "seconds": spent})
+        spent = found.seconds if found.key == key else 0.0
+        self._write(place, Stamp(key, False, spent))
         started = time.monotonic()
         try:
             work(place)
         except BaseException:
-            self._write(stamp, {"key": key, "done": False, "seconds": spent + time.monotonic() - started})
+            self._write(place, Stamp(key, False, spent + time.monotonic() - started))
             raise
         self.seconds[name] = spent + time.monotonic() - started
-        self._write(stamp, {"key": key, "done": True, "seconds": self.seconds[name]})
+        self._write(place, Stamp(key, True, self.seconds[name]))
         self.ran.append(name)
         return True
 
     @staticmethod
-    def _read(stamp: Path) -> dict[str, Any]:
-        try:
-            content = json.loads(stamp.read_text())
-        except (FileNotFoundError, json.JSONDecodeError):
-            return {}
-        return content if isinstance(content, dict) else {}
-
-    @staticmethod
-    def _write(stamp: Path, content: dict[str, Any]) -> None:
-        write_json(stamp, content)
+    def _write(place: Path, stamp: Stamp) -> None:
+        write_json(place / STAMP, asdict(stamp))

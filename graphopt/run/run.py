@@ -1,0 +1,126 @@
+"""One configured run: everything that its configuration names, found before any work."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from graphopt.backends.base import Backend
+from graphopt.backends.registry import open_backend
+from graphopt.backends.targets import load_target
+from graphopt.config.pipeline import PassSpec, PipelineConfig
+from graphopt.config.reading import read_config
+from graphopt.cost.cache import CostCache
+from graphopt.errors import GraphoptError
+from graphopt.ir.passes import Pass, Stage
+from graphopt.ir.registry import load_pass
+from graphopt.models.source import find_model
+from graphopt.run.folder import RunFolder
+from graphopt.train.data import calibration, noise_of, open_photographs
+from graphopt.train.data.photographs import Photograph
+
+if TYPE_CHECKING:
+    from lightning_fabric import Fabric
+    from numpy.typing import NDArray
+
+
+@dataclass(frozen=True)
+class Run:
+    """What every stage is given. `cache` keeps exports and prices between runs, `path` is the YAML file.
+
+    `backends` and `weights` are by the name of the target; a target of weight 0 is priced and built for only.
+    `fabric`, where there is one, are the processes that share the run.
+    """
+
+    config: PipelineConfig
+    path: Path
+    folder: RunFolder
+    cache: Path
+    model: Path
+    passes: Sequence[Pass]
+    backends: dict[str, Backend]
+    weights: dict[str, float]
+    train_images: Sequence[Photograph]
+    test_images: Sequence[Photograph]
+    fabric: Fabric | None = None
+
+    @classmethod
+    def open(cls, path: Path, folder: Path | None, cache: Path) -> Run:
+        """Reads a YAML file and finds all that it names. The run folder is runs/NAME unless the file or the call says.
+
+        Raises:
+            GraphoptError: a mistake in the file, or something that it names and that is not there.
+        """
+        config = read_config(path, PipelineConfig)
+        fabric = _processes(config)
+        passes = [load_pass(spec.name, spec.options, path.parent) for spec in config.passes]
+        _check(passes, path)
+        targets = [load_target(str(path.parent / n) if n.endswith((".yaml", ".yml")) else n) for n in config.targets]
+        prices = CostCache(cache / "costs")
+        return cls(
+            config=config,
+            path=path,
+            folder=RunFolder(folder or config.run or Path("runs") / path.stem),
+            cache=cache,
+            model=find_model(config.model, path.parent),
+            passes=passes,
+            backends={target.name: open_backend(target, prices) for target in targets},
+            weights=dict(zip((target.name for target in targets), config.targets.values(), strict=True)),
+            train_images=open_photographs(config.data.train),
+            test_images=open_photographs(config.data.test, judged=True),
+            fabric=fabric,
+        )
+
+    @property
+    def cleanups(self) -> list[Pass]:
+        """The passes that clean up exactly, whatever is chosen."""
+        return [rule for rule in self.passes if rule.stage is Stage.CLEANUP]
+
+    @property
+    def searched(self) -> dict[str, Backend]:
+        """Those of the targets that the search aims at."""
+        return {name: backend for name, backend in self.backends.items() if self.weights[name] > 0}
+
+    def passes_of(self, *stages: Stage) -> list[tuple[PassSpec, Pass]]:
+        """The passes that act in these stages, as the file lists them."""
+        listed = zip(self.config.passes, self.passes, strict=True)
+        return [(spec, rule) for spec, rule in listed if rule.stage in stages]
+
+    def set_threads(self) -> None:
+        """As many for torch as the configuration says, where it says so."""
+        import torch
+
+        if self.config.threads:
+            torch.set_num_threads(self.config.threads)
+
+    def calibration(self) -> list[NDArray[Any]]:
+        """Noisy images at the size of the original's input, (1, C, H, W) each."""
+        from graphopt.ir.canonical import input_shape
+
+        data, (height, width) = self.config.data, input_shape(self.folder.original.read())[2:]
+        return calibration(self.train_images, data.calibration_images, (height, width), noise_of(data))
+
+
+def _processes(config: PipelineConfig) -> Fabric | None:
+    """Those that `torchrun` has started, if it has."""
+    if int(os.environ.get("WORLD_SIZE", 1)) == 1:
+        return None
+    from graphopt.train.loader import Share
+    from graphopt.train.processes import start_fabric
+
+    fabric = start_fabric(config.search.device, config.search.precision)
+    for parts, (count, _) in ((1, config.search.patches), (config.finetune.accumulate, config.finetune.patches)):
+        Share(parts, processes=fabric.world_size).patches(count)  # a mistake is said before any work
+    return fabric
+
+
+def _check(passes: Sequence[Pass], path: Path) -> None:
+    names = [rule.name for rule in passes]
+    twice = sorted({name for name in names if names.count(name) > 1})
+    if twice:
+        raise GraphoptError(f"config {path}: pass '{twice[0]}' is listed twice; list each pass once")
+    if not any(rule.stage is Stage.SEARCH for rule in passes):
+        raise GraphoptError(f"config {path}: 'passes' names no pass that offers candidates, e.g. affine-norm")

@@ -1,0 +1,47 @@
+"""Stage `search`: space, cost table and photographs -> a selection, its history, and a front of selections."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from graphopt.progress import Progress
+from graphopt.run.run import Run
+from graphopt.run.stage import RunStage, patch_keys
+
+
+def _reads(run: Run) -> list[Any]:
+    return [run.config.search.model_dump(), run.weights, patch_keys(run)]
+
+
+def _work(run: Run, say: Progress) -> None:
+    from graphopt.ir.canonical import to_model
+    from graphopt.ir.rewriting import apply_selection, rewrite_everywhere
+    from graphopt.search.problem import teacher_of
+    from graphopt.search.stage import SearchStage
+    from graphopt.train.data import PatchSampler
+    from graphopt.train.processes import start_fabric
+
+    run.set_threads()
+    config, data, space = run.config.search, run.config.data, run.folder.space.read()
+    as_wholes = {name: backend for name, backend in run.searched.items() if not backend.additive}
+
+    def price(selection: Any) -> Any:
+        graph = apply_selection(space, selection)
+        rewrite_everywhere(graph, run.cleanups)
+        return {name: backend.price(to_model(graph)) for name, backend in as_wholes.items()}
+
+    SearchStage(
+        config,
+        run.folder.space.path,
+        run.folder.table.read(),
+        run.folder.original_costs.read(),
+        run.weights,
+        teacher_of(run.folder.original_graph.read()),
+        lambda seed, varied: PatchSampler.of_data(data, seed, varied=None if varied else False),
+        run.fabric or start_fabric(config.device, config.precision),
+        list(as_wholes),
+        price,
+    ).run(run.folder.stage("search"), say)
+
+
+STAGE = RunStage("search", ("cost",), _reads, _work, shared=True)

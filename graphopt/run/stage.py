@@ -1,0 +1,59 @@
+"""What a stage of a run is: the files that it reads and what it does with them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from graphopt.ir.passes import Stage
+from graphopt.progress import Progress
+from graphopt.run.run import Run
+from graphopt.run.stamps import file_digest
+from graphopt.train.data import photographs_digest
+
+
+@dataclass(frozen=True)
+class RunStage:
+    """A function from files to files in the run folder.
+
+    `reads` gives all that the stage depends on beside the stages `after`: what changes there runs it again. Where it is
+    `shared`, all processes of a run work on it; the first one alone does the others.
+    """
+
+    name: str
+    after: tuple[str, ...]
+    reads: Callable[[Run], list[Any]]
+    work: Callable[[Run, Progress], None]
+    shared: bool = False
+
+
+def pass_keys(run: Run, *stages: Stage) -> list[Any]:
+    """What the passes of these stages are: their options, and the code of the file that holds them."""
+    return [(spec.model_dump(), _code_digest(rule)) for spec, rule in run.passes_of(*stages)]
+
+
+def price_keys(run: Run) -> list[Any]:
+    """What decides prices beside the graph."""
+    return [[backend.key() for backend in run.backends.values()], run.config.trials]
+
+
+def photograph_keys(run: Run) -> list[Any]:
+    """The photographs that a run learns from, and their noise."""
+    return [photographs_digest(run.train_images), noise_keys(run)]
+
+
+def noise_keys(run: Run) -> dict[str, Any]:
+    return run.config.data.model_dump(include={"sigma", "noise"})
+
+
+def patch_keys(run: Run) -> list[Any]:
+    """What decides the patches that are trained on."""
+    data = run.config.data
+    return [photograph_keys(run), data.vary, data.mixup, run.config.threads]
+
+
+def _code_digest(rule: Any) -> str:
+    """A hash of the file that holds a pass: an edited pass is another pass."""
+    return file_digest(Path(type(rule).rewrite.__code__.co_filename))
