@@ -83,14 +83,17 @@ class Backend(ABC, Generic[TargetT]):
                 fails.
         """
         _check_one_path(model)
-        budget = budget if self.tunes else 0
-        key = f"network:{hash_of([graph_key(model), self.key(), budget, PLAN])}"
+        key = self.price_key(model, budget)
         found = self.cache.get(key)
         if found is not None:
             return NetworkCost.from_dict(found)
         made = self.find_price(model, budget, say)
         self.cache.put(key, made.to_dict())
         return made
+
+    def price_key(self, model: onnx.ModelProto, budget: int = 0) -> str:
+        """What a price is kept under: whatever decides it, and the plan of memory that it holds."""
+        return f"network:{hash_of([graph_key(model), self.key(), budget if self.tunes else 0, PLAN])}"
 
     @abstractmethod
     def find_price(self, model: onnx.ModelProto, budget: int, say: Progress) -> NetworkCost:
@@ -138,10 +141,10 @@ class Backend(ABC, Generic[TargetT]):
         """
 
 
-def manifest_of(model: onnx.ModelProto, target: Target, loaded_by: str) -> dict[str, Any]:
+def manifest_of(model: onnx.ModelProto, target: Target, loaded_by: str, images_in: str | None = None) -> dict[str, Any]:
     """What every manifest says: the target, what loads the first file, and the graph's inputs and outputs in order.
 
-    A backend whose artefact takes other names or types than the model says so instead.
+    `images_in` is the dtype of all of them, where it is not the model's own.
     """
     weights = {tensor.name for tensor in model.graph.initializer}
     inputs = [value for value in model.graph.input if value.name not in weights]
@@ -150,14 +153,14 @@ def manifest_of(model: onnx.ModelProto, target: Target, loaded_by: str) -> dict[
         "title": target.title,
         "loaded_by": loaded_by,
         "computes_in": target.dtype,
-        "inputs": [_operand(value) for value in inputs],
-        "outputs": [_operand(value) for value in model.graph.output],
+        "inputs": [_operand(value, images_in) for value in inputs],
+        "outputs": [_operand(value, images_in) for value in model.graph.output],
     }
 
 
-def _operand(value: onnx.ValueInfoProto) -> dict[str, Any]:
+def _operand(value: onnx.ValueInfoProto, images_in: str | None) -> dict[str, Any]:
     tensor = value.type.tensor_type
-    dtype = np.dtype(onnx.helper.tensor_dtype_to_np_dtype(tensor.elem_type)).name
+    dtype = images_in or np.dtype(onnx.helper.tensor_dtype_to_np_dtype(tensor.elem_type)).name
     return {"name": value.name, "shape": [dim.dim_value for dim in tensor.shape.dim], "dtype": dtype}
 
 

@@ -12,11 +12,8 @@ from numpy.typing import NDArray
 from safetensors.numpy import save
 
 from graphopt.atomic import replacing
-from graphopt.backends.compiled import compile_network, run_library
-from graphopt.backends.pricing import network_cost
-from graphopt.cost.cache import CostCache
+from graphopt.backends.base import Backend
 from graphopt.cost.record import Cost
-from graphopt.cost.target import Target
 from graphopt.errors import GraphoptError
 from graphopt.ir.canonical import to_graph, to_model
 from graphopt.ir.exactness import check_sites
@@ -27,18 +24,17 @@ from graphopt.ir.verification import check_cleanups
 from graphopt.progress import Progress
 
 Array = NDArray[np.float32]
-HOST_TOLERANCE = 1e-4  # the compiled host library against onnxruntime, relative
+HOST_TOLERANCE = 1e-4  # an artefact that runs here against onnxruntime, relative
 FP16_TOLERANCE = 2e-2  # relative, largest pixel; half precision keeps 11 bits
 
 
 def deploy(
     model: onnx.ModelProto,
-    targets: Sequence[Target],
+    backends: Sequence[Backend[Any]],
     trials: int,
     image: Array,
     results: Path,
     place: Path,
-    cache: CostCache,
     say: Progress,
 ) -> dict[str, Any]:
     """Writes model.onnx, model.fp16.onnx and model.safetensors into `results`, compiled artefacts into its `compiled`.
@@ -58,17 +54,17 @@ def deploy(
     costs, files = {}, ["model.onnx", "model.fp16.onnx", "model.safetensors"]
     folder = results / "compiled"
     folder.mkdir(exist_ok=True)
-    for done, target in enumerate(targets):
-        say((done + 0.2) / (len(targets) + 1), f"{target.name}: price of the whole network")
-        spent = trials if target.kind == "llvm" else 0
-        cost = network_cost(model, target, cache, trials=spent)
-        costs[target.name] = Cost.from_dict(cost.to_dict()).to_dict()
-        say((done + 0.6) / (len(targets) + 1), f"{target.name}: compiles")
-        for path in compile_network(model, target, folder, cache):
-            files.append(str(path.relative_to(results)))
-            if target.kind == "llvm" and path.suffix == ".so":
-                found = run_library(path, [image])[0]
-                differences[files[-1]] = _difference(found, expected, scale, HOST_TOLERANCE, files[-1])
+    for done, backend in enumerate(backends):
+        name = backend.target.name
+        say((done + 0.2) / (len(backends) + 1), f"{name}: price of the whole network")
+        costs[name] = Cost.from_dict(backend.price(model, trials).to_dict()).to_dict()
+        say((done + 0.6) / (len(backends) + 1), f"{name}: compiles")
+        artefact = backend.build(model, folder)
+        made = [str(path.relative_to(results)) for path in artefact.files]
+        files += made
+        if made and backend.runs_here:
+            found = backend.run(artefact, [image])[0]
+            differences[made[0]] = _difference(found, expected, scale, HOST_TOLERANCE, made[0])
     return {"costs": costs, "files": files, "differences": differences}
 
 

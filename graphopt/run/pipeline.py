@@ -9,28 +9,27 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from functools import cached_property, partial
-from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import onnx
 
 from graphopt.atomic import write_json
-from graphopt.backends.qnn.compiler import compiler_version
-from graphopt.backends.qnn.regression import FORMULA as NPU_FORMULA
+from graphopt.backends.base import Backend
+from graphopt.backends.registry import open_backend
+from graphopt.backends.targets import load_target
 from graphopt.config.pipeline import PipelineConfig
+from graphopt.cost.cache import CostCache
 from graphopt.cost.record import Cost
-from graphopt.cost.target import Target, load_target
+from graphopt.cost.target import Target
 from graphopt.errors import GraphoptError
 from graphopt.ir.passes import Pass, Stage
 from graphopt.ir.registry import load_pass
 from graphopt.ir.space import Space
-from graphopt.kernels.model import FORMULA
 from graphopt.models.source import find_model, load_source
 from graphopt.progress import Progress
-from graphopt.run.stages import Stages, digest, file_digest, read_json
+from graphopt.run.stages import Stages, file_digest, read_json
 from graphopt.train.data import calibration, noise_of, open_photographs, photographs_digest
-from graphopt.tuning.databases import tuning_state
 
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
@@ -62,7 +61,8 @@ class Pipeline:
         for name in config.targets:
             target = load_target(str(path.parent / name) if name.endswith((".yaml", ".yml")) else name)
             self.targets[target.name] = target
-        self.npu_compilers = [compiler_version(target) for target in self.targets.values() if target.kind == "qnn"]
+        for backend in self._backends().values():
+            backend.key()  # a compiler that is missing is said before any work
         self.weights = dict(zip(self.targets, config.targets.values(), strict=True))
         self.train_images = open_photographs(config.data.train)
         self.test_images = open_photographs(config.data.test, judged=True)
@@ -94,14 +94,8 @@ class Pipeline:
         config, data = self.config, self.config.data
         noise = data.model_dump(include={"sigma", "noise"})
         images = [photographs_digest(self.train_images), noise]
-        costs = [digest(t.model_dump()) for t in self.targets.values()] + [
-            version("apache-tvm"),
-            FORMULA,
-            NPU_FORMULA,
-            self.npu_compilers,
-            config.trials,
-            *(state for t in self.targets.values() if (state := tuning_state(self.cache / "costs" / "tuning", t))),
-        ]
+        costs = [{name: backend.key() for name, backend in self._backends().items()}, config.trials]
+        titles = [target.title for target in self.targets.values()]
         patches = [images, data.vary, data.mixup, config.threads]
         offered, cleanups = self._pass_keys(Stage.PREPARE, Stage.SEARCH), self._pass_keys(Stage.CLEANUP)
         tuning = (config.finetune.model_dump(exclude={"workers"}), self._pass_keys(Stage.TRAIN))
@@ -113,7 +107,12 @@ class Pipeline:
             ("rewrite", (), ("search",), self._rewrite),
             ("finetune", (*tuning, patches), ("rewrite",), self._finetune),
             ("deploy", (costs, cleanups), ("finetune",), self._deploy),
-            ("report", (photographs_digest(self.test_images), noise, self.path.read_text()), ("deploy",), self._report),
+            (
+                "report",
+                (photographs_digest(self.test_images), noise, titles, self.path.read_text()),
+                ("deploy",),
+                self._report,
+            ),
         ):
             ran = self.stages.run(name, inputs, after, partial(work, partial(self._say_working, name)))
             if name in SHARED and not ran:
@@ -126,6 +125,11 @@ class Pipeline:
     def _say_working(self, stage: str, share: float, words: str) -> None:
         """A stage is at its end when `run` says so, whatever its parts say of themselves."""
         self._say(stage, min(share, 0.999), words)
+
+    def _backends(self) -> dict[str, Backend[Any]]:
+        """Of all targets; what they lower they keep for as long as they live."""
+        cache = CostCache(self.cache / "costs")
+        return {name: open_backend(target, cache) for name, target in self.targets.items()}
 
     def _check_names(self) -> None:
         names = [rule.name for rule in self.passes]
@@ -181,8 +185,6 @@ class Pipeline:
         write_json(place / "prepared.json", prepared.edits)
 
     def _cost(self, say: Progress, place: Path) -> None:
-        from graphopt.backends.pricing import network_cost
-        from graphopt.cost.cache import CostCache
         from graphopt.cost.table import build_table
         from graphopt.ir.canonical import to_model
         from graphopt.ir.rewriting import apply_selection, rewrite_everywhere
@@ -192,17 +194,15 @@ class Pipeline:
         kept = apply_selection(space, {})
         rewrite_everywhere(kept, self.cleanups)  # they are applied to whatever is chosen
         original = onnx.load(self.folder / "source" / "canonical.onnx")
-        cache = CostCache(self.cache / "costs")
+        backends = self._backends()
+        searched = {name: backend for name, backend in backends.items() if self.weights[name] > 0}
         original_costs, base = {}, {}
-        for name, target in self.targets.items():
+        for name, backend in backends.items():
             say(0.0, f"{name}: the whole network")
-            trials = self.config.trials if target.kind == "llvm" else 0
-            heard = say if target.kind == "llvm" else None
-            original_costs[name] = network_cost(original, target, cache, trials=trials, progress=heard)
-            if self.weights[name] > 0:
-                base[name] = network_cost(to_model(kept), target, cache, trials=trials, progress=heard)
-        searched = [target for name, target in self.targets.items() if self.weights[name] > 0]
-        table = build_table(space, base, searched, self.cleanups, cache, say)
+            original_costs[name] = backend.price(original, self.config.trials, say)
+            if name in searched:
+                base[name] = backend.price(to_model(kept), self.config.trials, say)
+        table = build_table(space, base, searched, self.cleanups, say)
         write_json(place / "table.json", table.to_dict())
         write_json(place / "original.json", {name: _cost_of(cost) for name, cost in original_costs.items()})
 
@@ -211,7 +211,7 @@ class Pipeline:
         from graphopt.run.training import TrainingStages
 
         return TrainingStages(
-            self.config, self.folder, self.cache, self.targets, self.weights, self.passes, self.cleanups, self.fabric
+            self.config, self.folder, self._backends(), self.weights, self.passes, self.cleanups, self.fabric
         )
 
     def _tell_others(self, there_is_work: bool) -> None:
@@ -237,17 +237,14 @@ class Pipeline:
         self._training.finetune(say, place)
 
     def _deploy(self, say: Progress, place: Path) -> None:
-        from graphopt.cost.cache import CostCache
         from graphopt.run.deploy import deploy, fold
 
         say(0.0, "folds affines and scales")
         images = self._calibration()[:1]
         model, edits = fold(onnx.load(self.folder / "finetune" / "model.onnx"), self.cleanups, images)
         write_json(place / "edits.json", edits)
-        cache = CostCache(self.cache / "costs")
-        found = deploy(
-            model, list(self.targets.values()), self.config.trials, images[0], self.folder, place, cache, say
-        )
+        backends = list(self._backends().values())
+        found = deploy(model, backends, self.config.trials, images[0], self.folder, place, say)
         write_json(place / "deploy.json", found)
 
     def _report(self, say: Progress, place: Path) -> None:

@@ -12,6 +12,7 @@ import numpy as np
 import onnx
 from numpy.typing import NDArray
 
+from graphopt.backends.registry import backend_class
 from graphopt.config.pipeline import PipelineConfig
 from graphopt.cost.target import Target
 from graphopt.ir.space import KEEP, Space
@@ -67,7 +68,7 @@ def gather(run: Run, place: Path, seconds: dict[str, float], say: Progress) -> R
         targets=[
             TargetRow(
                 name, target.title, run.weights[name], before[name], after[name],
-                found["sum_of_parts_ms"].get(name), target.provenance,
+                found["sum_of_parts_ms"].get(name), backend_class(target.kind).provenance,
             )
             for name, target in run.targets.items()
         ],

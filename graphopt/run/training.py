@@ -5,16 +5,16 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from lightning_fabric import Fabric
 
 from graphopt.atomic import write_json
-from graphopt.backends.wholes import whole_costs
+from graphopt.backends.base import Backend
 from graphopt.config.pipeline import PipelineConfig
-from graphopt.cost.cache import CostCache
+from graphopt.cost.pricing import whole_costs
 from graphopt.cost.table import CostTable
-from graphopt.cost.target import Target
 from graphopt.ir.files import load_graph, save_graph
 from graphopt.ir.passes import Pass
 from graphopt.ir.space_files import load_space
@@ -35,13 +35,12 @@ from graphopt.train.processes import start_fabric
 class TrainingStages:
     """Both read what the earlier stages wrote into `folder`. The first process of `fabric` writes the results.
 
-    `cache` keeps prices, `weights` are those of the targets; without a `fabric`, this process works alone.
+    `weights` are those of the targets; without a `fabric`, this process works alone.
     """
 
     config: PipelineConfig
     folder: Path
-    cache: Path
-    targets: Mapping[str, Target]
+    backends: Mapping[str, Backend[Any]]
     weights: Mapping[str, float]
     passes: Sequence[Pass]
     cleanups: Sequence[Pass]
@@ -51,8 +50,8 @@ class TrainingStages:
         """Chooses a candidate for each site."""
         self._set_threads()
         data, config = self.config.data, self.config.search
-        whole = [target for name, target in self.targets.items() if target.kind == "qnn" and self.weights[name] > 0]
-        space, cache = load_space(self.folder / "space"), CostCache(self.cache / "costs")
+        whole = {name: b for name, b in self.backends.items() if not b.additive and self.weights[name] > 0}
+        space = load_space(self.folder / "space")
         stage = SearchStage(
             config,
             self.folder / "space",
@@ -62,8 +61,8 @@ class TrainingStages:
             teacher_of(load_graph(self.folder / "source" / "canonical.onnx")),
             lambda seed, varied: PatchSampler.of_data(data, seed, varied=None if varied else False),
             self.fabric or start_fabric(config.device, config.precision),
-            [target.name for target in whole],
-            lambda selection: whole_costs(space, selection, whole, self.cleanups, cache),
+            list(whole),
+            lambda selection: whole_costs(space, selection, whole, self.cleanups),
         )
         stage.run(place, say)
 
