@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -21,60 +22,9 @@ from graphopt.cost.counts import macs_and_parameters
 from graphopt.errors import GraphoptError
 from graphopt.run.pipeline import open_pipeline
 
-PLUG_IN = '''
-"""onnxruntime on this host, priced by a rate of MACs that the target's file states."""
-
-from typing import ClassVar
-
-import onnx
-import onnxruntime
-from pydantic import Field
-
-from graphopt.backends.base import Artefact, Backend, Finding, manifest_of
-from graphopt.cost.counts import macs_and_parameters
-from graphopt.cost.keys import figures_of, hash_of
-from graphopt.cost.memory import peak_memory
-from graphopt.cost.record import NetworkCost, Provenance
-from graphopt.cost.target import Target
-
-
-class RatedTarget(Target):
-    gmacs_per_s: float = Field(gt=0)
-
-
-class RatedBackend(Backend[RatedTarget]):
-    kind: ClassVar[str] = "rated"
-    target_type: ClassVar[type[Target]] = RatedTarget
-    provenance: ClassVar[Provenance] = "estimated"
-
-    def key(self):
-        return hash_of([figures_of(self.target), onnxruntime.__version__])
-
-    def find_price(self, model, budget, say):
-        macs, parameters = macs_and_parameters(model)
-        ms = macs / self.target.gmacs_per_s / 1e6
-        memory = peak_memory(model, self.target.bytes_per_element)
-        return NetworkCost(ms, ms / 2, ms * 2, self.provenance, macs, parameters, memory)
-
-    def build(self, model, folder, say=None):
-        path = folder / f"{self.target.name}.onnx"
-        onnx.save(model, path)
-        return Artefact((path,), manifest_of(model, self.target, "onnxruntime.InferenceSession"))
-
-    @property
-    def elsewhere(self):
-        return ""
-
-    def run(self, artefact, inputs):
-        session = onnxruntime.InferenceSession(artefact.files[0])
-        names = [value["name"] for value in artefact.manifest["inputs"]]
-        return session.run(None, dict(zip(names, inputs, strict=True)))
-
-    def check(self, tracker=None, key=None):
-        return [Finding("onnxruntime", "ok", "running networks", onnxruntime.__version__)]
-'''
-TARGET = {"name": "mine", "title": "A machine of mine", "kind": "rated", "device": "cpu", "dtype": "float32",
-          "gmacs_per_s": 2.0}  # fmt: skip
+PAGE = (Path(__file__).parents[2] / "docs" / "targets.md").read_text()  # the backend and the target that it shows
+PLUG_IN, TARGET_FILE = re.findall(r"^```(?:python|yaml) \S+\n(.*?)^```$", PAGE, re.MULTILINE | re.DOTALL)
+TARGET = yaml.safe_load(TARGET_FILE)
 
 
 def network() -> onnx.ModelProto:
@@ -92,21 +42,21 @@ def installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     place = tmp_path / "site-packages"
     metadata = place / "my_runtime-1.0.dist-info"
     metadata.mkdir(parents=True)
-    (place / "rated_plug_in.py").write_text(PLUG_IN)
+    (place / "my_runtime.py").write_text(PLUG_IN)
     (place / "broken_plug_in.py").write_text("raise KeyError('oh')")
     (metadata / "METADATA").write_text("Metadata-Version: 2.1\nName: my-runtime\nVersion: 1.0\n")
     (metadata / "entry_points.txt").write_text(
-        "[graphopt.backends]\nrated = rated_plug_in:RatedBackend\ngone = not_installed:Mine\n"
-        "broken = broken_plug_in:Mine\nother = rated_plug_in:RatedTarget\nrenamed = rated_plug_in:RatedBackend\n"
-        "opencl = rated_plug_in:RatedBackend\nempty = graphopt.backends.base:Backend\n"
+        "[graphopt.backends]\nrated = my_runtime:RatedBackend\ngone = not_installed:Mine\n"
+        "broken = broken_plug_in:Mine\nother = my_runtime:RatedTarget\nrenamed = my_runtime:RatedBackend\n"
+        "opencl = my_runtime:RatedBackend\nempty = graphopt.backends.base:Backend\n"
     )
-    (tmp_path / "mine.yaml").write_text(yaml.safe_dump(TARGET))
+    (tmp_path / "mine.yaml").write_text(TARGET_FILE)
     monkeypatch.syspath_prepend(place)
     return tmp_path
 
 
 def test_a_kind_of_ours_is_not_taken_over(installed: Path) -> None:
-    assert backend_names()["rated"] == "rated_plug_in:RatedBackend"
+    assert backend_names()["rated"] == "my_runtime:RatedBackend"
     assert backend_names()["opencl"] == "graphopt.backends.opencl.backend:OpenClBackend"
 
 
@@ -126,8 +76,8 @@ def test_its_targets_are_checked_by_its_own_rules(installed: Path) -> None:
             "backend gone: not_installed:Mine cannot be loaded: No module named 'not_installed'; mend or uninstall",
         ),
         ("broken", "backend broken: broken_plug_in:Mine cannot be loaded: 'oh'; mend or uninstall its package"),
-        ("other", "backend other: rated_plug_in:RatedTarget: expected a class that derives from graphopt.backends"),
-        ("renamed", "backend renamed: rated_plug_in:RatedBackend: RatedBackend lacks kind = 'renamed'"),
+        ("other", "backend other: my_runtime:RatedTarget: expected a class that derives from graphopt.backends"),
+        ("renamed", "backend renamed: my_runtime:RatedBackend: RatedBackend lacks kind = 'renamed'"),
         ("empty", "backend empty: graphopt.backends.base:Backend: Backend lacks target_type, provenance"),
     ],
 )
@@ -139,7 +89,7 @@ def test_backends_that_cannot_be_used(kind: str, message: str) -> None:
 
 
 def test_a_target_of_a_kind_that_is_not_installed(tmp_path: Path) -> None:
-    (tmp_path / "mine.yaml").write_text(yaml.safe_dump(TARGET))
+    (tmp_path / "mine.yaml").write_text(TARGET_FILE)
     with pytest.raises(GraphoptError, match=r"mine\.yaml: key 'kind': no backend is called 'rated'; known: .*opencl"):
         load_target(str(tmp_path / "mine.yaml"))
 

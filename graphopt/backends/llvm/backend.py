@@ -11,7 +11,7 @@ import numpy as np
 import onnx
 
 from graphopt.backends.base import Array, Artefact, Backend, Finding, manifest_of
-from graphopt.backends.findings import state_of, tvm_findings
+from graphopt.backends.findings import state_of, tracker_findings, tvm_findings
 from graphopt.cost.counts import macs_and_parameters
 from graphopt.cost.memory import peak_memory
 from graphopt.cost.record import NetworkCost, Provenance
@@ -67,4 +67,6 @@ class LlvmBackend(Backend[CpuTarget]):
     def check(self, tracker: tuple[str, int] | None = None, key: str | None = None) -> list[Finding]:
         found = shutil.which("g++") or shutil.which("clang++") or shutil.which("cc")
         compiler = Finding("C++ compiler", state_of(found), "measuring on this host", found or "none", "install g++")
-        return [*tvm_findings(), compiler]
+        if tracker is None and key is None:  # this host needs none
+            return [*tvm_findings(), compiler]
+        return [*tvm_findings(), compiler, *tracker_findings(tracker, key)]

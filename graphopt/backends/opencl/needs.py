@@ -8,9 +8,9 @@ import shutil
 import subprocess
 
 from graphopt.backends.base import Finding
-from graphopt.backends.findings import state_of
-from graphopt.errors import GraphoptError, last_line
-from graphopt.tuning.tracker import Tracker, devices, free_devices
+from graphopt.backends.findings import state_of, tracker_findings
+from graphopt.errors import last_line
+from graphopt.tuning.tracker import Tracker, free_devices
 
 DEVICE_S = 30  # for a device to say what it has
 
@@ -73,24 +73,10 @@ def _adb() -> list[Finding]:
 
 
 def _devices(tracker: Tracker | None, key: str | None) -> list[Finding]:
-    start = "start one: python -m tvm.exec.rpc_tracker --host 0.0.0.0 --port 9190"
-    serve = "start tvm_rpc server on the device with that tracker and key (docs/phones.md)"
-    if tracker is None:
-        return [
-            Finding("tracker", "missing", "devices", "no --tracker given", f"{start}; check with --tracker and --key"),
-        ]
-    address = f"{tracker[0]}:{tracker[1]}"
-    if key is None:
-        raise GraphoptError(f"--tracker {address} needs --key, what the tracker calls the device")
-    try:
-        found, free = devices(tracker, key), free_devices(tracker, key)
-    except GraphoptError as error:
-        return [Finding("tracker", "missing", "devices", str(error).partition(";")[0], start)]
-    checks = [
-        Finding("tracker", "ok", "devices", address),
-        Finding(f"devices '{key}'", state_of(found), "devices", f"{', '.join(found) or 'none'} ({free} free)", serve),
-    ]
-    return [*checks, _device_opencl(tracker, key)] if free else checks
+    found = tracker_findings(tracker, key)
+    if tracker is None or key is None or found[-1].state == "missing" or not free_devices(tracker, key):
+        return found
+    return [*found, _device_opencl(tracker, key)]
 
 
 def _device_opencl(tracker: Tracker, key: str) -> Finding:

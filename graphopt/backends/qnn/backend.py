@@ -19,6 +19,7 @@ from graphopt.cost.keys import figures_of, graph_key, hash_of
 from graphopt.cost.memory import peak_memory
 from graphopt.cost.record import NetworkCost, Provenance
 from graphopt.cost.target import Target
+from graphopt.errors import GraphoptError
 from graphopt.progress import Progress, silent
 
 _SERIES = "2.7."
@@ -84,4 +85,6 @@ class QnnBackend(Backend[NpuTarget]):
         return "a context binary runs on the phone's NPU alone"
 
     def check(self, tracker: tuple[str, int] | None = None, key: str | None = None) -> list[Finding]:
+        if tracker is not None or key is not None:
+            raise GraphoptError(f"target {self.target.name} is reached over no tracker; leave out --tracker and --key")
         return [version_finding("onnxruntime-qnn", _SERIES)]
