@@ -24,11 +24,12 @@ from typing import Any
 
 from denoising.quality import NOISY, Case, check_names, judge
 from denoising.table import markdown
-from graphopt.backends.pricing import network_cost
+from graphopt.backends.registry import open_backend
+from graphopt.backends.targets import load_target
 from graphopt.cli.terminal import cache_folder, progress
 from graphopt.cost.cache import CostCache
 from graphopt.cost.record import NetworkCost
-from graphopt.cost.target import Target, load_target
+from graphopt.cost.target import Target
 from graphopt.errors import GraphoptError
 from graphopt.models.source import find_model, load_source
 from graphopt.progress import Progress
@@ -73,7 +74,7 @@ def price(
             def heard(share: float, words: str, number: int = number, name: str = name) -> None:
                 report(number / len(networks), f"{name}: {words}")
 
-            prices[name][target.name] = network_cost(model, target, costs, progress=heard)
+            prices[name][target.name] = open_backend(target, costs).price(model, say=heard)
     report(1.0, "every network has its prices")
     return prices
 

@@ -32,12 +32,12 @@ from graphopt.passes.skip_block import SkipBlock
 from graphopt.passes.skip_feed_forward import SkipFeedForward
 from graphopt.passes.static_attention import StaticAttention
 
-from graphopt.backends.pricing import network_cost
+from graphopt.backends.registry import open_backend
+from graphopt.backends.targets import load_target
 from graphopt.config.search import METHODS, ONLY_OF, SearchConfig
 from graphopt.config.training import FinetuneConfig
 from graphopt.cost.cache import CostCache
 from graphopt.cost.table import CostTable, build_table
-from graphopt.cost.target import load_target
 from graphopt.ir.canonical import to_graph, to_model
 from graphopt.ir.rewriting import apply_selection
 from graphopt.ir.space_building import build_space, prepare
@@ -78,10 +78,10 @@ def prepare_space(folder: Path) -> tuple[CostTable, dict[str, Any], Any]:
     prepared = prepare(to_graph(model), [BoundedGate()], images)
     space = build_space(prepared.graph, passes, images, [], lambda share, words: None)
     save_space(space, folder / "space")
-    target, costs = load_target(TARGET), CostCache(cache / "costs")
-    original = network_cost(model, target, costs)
-    base = {TARGET: network_cost(to_model(space.graph), target, costs)}
-    table = build_table(space, base, [target], [FoldAffine()], costs, lambda share, words: None)
+    backend = open_backend(load_target(TARGET), CostCache(cache / "costs"))
+    original = backend.price(model)
+    base = {TARGET: backend.price(to_model(space.graph))}
+    table = build_table(space, base, {TARGET: backend}, [FoldAffine()], lambda share, words: None)
     return table, {TARGET: original.to_dict()}, to_graph(model)
 
 

@@ -14,12 +14,12 @@ import yaml
 from PIL import Image
 from scipy.io import savemat
 
+from graphopt.backends.targets import load_target
 from graphopt.config.data import EvaluationData, SiddFolder
 from graphopt.config.model import ModelConfig
 from graphopt.config.pipeline import PipelineConfig
 from graphopt.config.reading import read_config
 from graphopt.config.training import PretrainConfig
-from graphopt.cost.target import load_target
 from graphopt.ir.passes import Stage
 from graphopt.ir.registry import load_pass
 from graphopt.run.pipeline import open_pipeline

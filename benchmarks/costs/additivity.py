@@ -26,11 +26,10 @@ RESOLUTION = (256, 256)
 
 def additivity(names: tuple[str, ...], cache: Path, say: Callable[[str], None]) -> dict[str, Any]:
     """`additivity`: by target, the largest |sum of parts / whole - 1| as a fraction; `additivity_rows` has each."""
-    from graphopt.backends.breakdown import break_down
-    from graphopt.backends.pricing import network_cost
+    from graphopt.backends.registry import open_backend
+    from graphopt.backends.targets import load_target
     from graphopt.cost.cache import CostCache
     from graphopt.cost.table import build_table
-    from graphopt.cost.target import load_target
     from graphopt.ir.canonical import to_graph, to_model
     from graphopt.ir.passes import Stage
     from graphopt.ir.registry import load_pass
@@ -45,17 +44,17 @@ def additivity(names: tuple[str, ...], cache: Path, say: Callable[[str], None]) 
     cleanups = [rule for rule in passes if rule.stage is Stage.CLEANUP]
     image = np.random.default_rng(0).random((1, 3, *RESOLUTION), dtype=np.float32)
     space = build_space(to_graph(model), passes, [image], [], lambda share, words: None)
-    targets = [load_target(name) for name in names]
+    backends = {name: open_backend(load_target(name), prices) for name in names}
     kept = apply_selection(space, {})
     rewrite_everywhere(kept, cleanups)
-    base = {target.name: network_cost(to_model(kept), target, prices) for target in targets}
+    base = {name: backend.price(to_model(kept)) for name, backend in backends.items()}
     say("prices the space")
-    table = build_table(space, base, targets, cleanups, prices, lambda share, words: None)
-    rows: dict[str, dict[str, float]] = {target.name: {} for target in targets}
-    for target in targets:
-        parts = break_down(network_cost(model, target, prices), target, model, prices)
+    table = build_table(space, base, backends, cleanups, lambda share, words: None)
+    rows: dict[str, dict[str, float]] = {name: {} for name in backends}
+    for name, backend in backends.items():
+        parts = backend.break_down(backend.price(model), model)
         if parts is not None and parts.additivity is not None:
-            rows[target.name]["original, block by block"] = parts.additivity
+            rows[name]["original, block by block"] = parts.additivity
     everywhere: dict[str, Selection] = {
         rule.name: {n: rule.name for n, choice in space.choices.items() if rule.name in choice.candidates}
         for rule in passes
@@ -67,10 +66,10 @@ def additivity(names: tuple[str, ...], cache: Path, say: Callable[[str], None]) 
         say(label)
         whole = apply_selection(space, {name: selection.get(name, KEEP) for name in space.choices})
         rewrite_everywhere(whole, cleanups)
-        for target in targets:
-            expected = table.expected_ms(space, selection, target.name)
-            found = network_cost(to_model(whole), target, prices).latency_ms
-            rows[target.name][label] = expected / found - 1
+        for name, backend in backends.items():
+            expected = table.expected_ms(space, selection, name)
+            found = backend.price(to_model(whole)).latency_ms
+            rows[name][label] = expected / found - 1
     largest = {name: max(abs(error) for error in errors.values()) for name, errors in rows.items()}
     return {"additivity": largest, "additivity_rows": rows}
 

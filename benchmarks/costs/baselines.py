@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 from scipy.optimize import least_squares
 
 from costs.operators import DEVICES, Array, Measured, Predict, robust
-from graphopt.cost.target import load_target
+from graphopt.backends.targets import load_target
 
 _KINDS = ("conv", "pointwise", "depthwise", "dense", "winograd")
 

@@ -22,9 +22,9 @@ RESOLUTION = (256, 256)
 def host_prediction_error(cache: Path, say: Callable[[str], None]) -> dict[str, Any]:
     """`host_prediction_error`: the larger |predicted / measured - 1| of both networks, and the milliseconds of each."""
     from graphopt.backends.breakdown import block_models
-    from graphopt.backends.pricing import network_cost
+    from graphopt.backends.registry import open_backend
+    from graphopt.backends.targets import load_target
     from graphopt.cost.cache import CostCache
-    from graphopt.cost.target import load_target
     from graphopt.ir.canonical import to_graph, to_model
     from graphopt.ir.registry import load_pass
     from graphopt.ir.rewriting import apply_selection, rewrite_everywhere
@@ -43,8 +43,9 @@ def host_prediction_error(cache: Path, say: Callable[[str], None]) -> dict[str, 
         prices = CostCache(Path(folder))
         for name, model in (("original", original), ("affine norms", to_model(changed))):
             say(f"measures {name}")
-            measured = network_cost(model, target, prices).latency_ms
-            predicted = sum(network_cost(block, target, prices).latency_ms for _, block in block_models(model))
+            backend = open_backend(target, prices)
+            measured = backend.price(model).latency_ms
+            predicted = sum(backend.price(block).latency_ms for _, block in block_models(model))
             rows[name] = {"predicted_ms": predicted, "measured_ms": measured, "error": predicted / measured - 1}
     largest = max(abs(row["error"]) for row in rows.values())
     return {"host_prediction_error": largest, "host_rows": rows}

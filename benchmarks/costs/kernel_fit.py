@@ -12,8 +12,10 @@ from scipy.optimize import least_squares
 
 from costs.operators import DEVICES, Array, Measured, Predict, robust
 from graphopt.backends.opencl.operators import operator_kernels
-from graphopt.cost.target import Fact, KernelKind, Target, load_target
+from graphopt.backends.targets import load_target
+from graphopt.cost.target import Fact
 from graphopt.kernels.model import overlapped, register_tiles, tiled_work
+from graphopt.kernels.target import GpuTarget, KernelKind
 
 # start, least and most of every parameter: shares are physical shares
 BOUNDS: dict[str, tuple[float, float, float]] = {
@@ -54,7 +56,7 @@ class Kernels:
         return np.asarray(1e3 * np.bincount(self.owner, ms, self.count), dtype=np.float64)
 
 
-def kernels_of(measured: Measured, target: Target) -> Kernels:
+def kernels_of(measured: Measured, target: GpuTarget) -> Kernels:
     """All kernels of all operators, with their tiles; rows with fewer tiles than others repeat their last one."""
     accumulators, vector = int(target.fact("accumulators")), int(target.fact("vector_width"))
     found = [
@@ -78,7 +80,7 @@ def kernels_of(measured: Measured, target: Target) -> Kernels:
     )
 
 
-def predict(values: dict[str, float], kernels: Kernels, target: Target) -> Array:
+def predict(values: dict[str, float], kernels: Kernels, target: GpuTarget) -> Array:
     """Microseconds of each operator, as `operator_price` gives them for `with_parameters(target, values)`."""
     efficiency = np.array([values.get(kind, 1.0) for kind in _KINDS])[kernels.kind]
     peak = 1e6 * np.where(kernels.half, target.fact("fp16_peak") * values["half_share"], target.fact("fp32_peak"))
@@ -130,10 +132,8 @@ def learner(measured: Measured, device: str) -> Callable[[Measured], Predict]:
     return learn
 
 
-def with_parameters(target: Target, values: dict[str, float]) -> Target:
+def with_parameters(target: GpuTarget, values: dict[str, float]) -> GpuTarget:
     """`target` with fitted parameters in the place of its own, their sources kept."""
-    if target.kernel_model is None:
-        return target
     model = target.kernel_model
     new = {
         name: Fact(value=value, unit="1", source="fitted here, not the target's own") for name, value in values.items()

@@ -40,17 +40,17 @@ def whole_space(cache: Path) -> tuple[Space, list[Pass]]:
 
 def priced(space: Space, cleanups: list[Pass], folder: Path) -> tuple[float, int]:
     """Seconds that a price for every candidate takes with the cache in `folder`, and how many prices are new."""
-    from graphopt.backends.pricing import network_cost
+    from graphopt.backends.registry import open_backend
+    from graphopt.backends.targets import load_target
     from graphopt.cost.cache import CostCache
     from graphopt.cost.table import build_table
-    from graphopt.cost.target import load_target
     from graphopt.ir.canonical import to_model
 
     cache = CostCache(folder)
     started = time.perf_counter()
-    targets = [load_target(name) for name in TARGETS]
-    base = {target.name: network_cost(to_model(space.graph), target, cache) for target in targets}
-    build_table(space, base, targets, cleanups, cache, lambda share, words: None)
+    backends = {name: open_backend(load_target(name), cache) for name in TARGETS}
+    base = {name: backend.price(to_model(space.graph)) for name, backend in backends.items()}
+    build_table(space, base, backends, cleanups, lambda share, words: None)
     return time.perf_counter() - started, cache.misses
 
 

@@ -10,8 +10,8 @@ import tempfile
 import time
 from pathlib import Path
 
+from graphopt.backends.targets import load_target
 from graphopt.cost.cache import CostCache
-from graphopt.cost.target import load_target
 from graphopt.kernels.keys import target_key
 from graphopt.models.source import find_model, load_source
 from graphopt.tuning.databases import TVM

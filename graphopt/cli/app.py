@@ -158,10 +158,17 @@ app.command()(tune.tune)
 @targets_app.command("list")
 def list_targets(as_json: JsonFlag = False) -> None:
     """Lists targets, and whether their prices are measured or estimated."""
-    from graphopt.cost.target import list_targets as built_in
+    from graphopt.backends.registry import backend_class
+    from graphopt.backends.targets import list_targets as built_in
 
     rows = [
-        {"name": t.name, "title": t.title, "kind": t.kind, "dtype": t.dtype, "provenance": t.provenance}
+        {
+            "name": t.name,
+            "title": t.title,
+            "kind": t.kind,
+            "dtype": t.dtype,
+            "provenance": backend_class(t.kind).provenance,
+        }
         for t in built_in()
     ]
     print_rows(rows, ("name", "title", "dtype", "provenance"), as_json)

@@ -40,10 +40,9 @@ def cost(
         return
     if model is None or output is not None:
         raise GraphoptError("cost: give a network, or --ops FILE.csv with --output OUT.csv")
-    from graphopt.backends.breakdown import break_down
-    from graphopt.backends.pricing import network_cost
+    from graphopt.backends.registry import open_backend
+    from graphopt.backends.targets import load_target
     from graphopt.cost.cache import CostCache
-    from graphopt.cost.target import load_target
     from graphopt.models.source import find_model, load_source
 
     targets = [load_target(name) for name in target]
@@ -52,8 +51,9 @@ def cost(
     rows = []
     with progress(announce=False) as report:
         for device in targets:
-            price = network_cost(canonical, device, cache, trials=trials, progress=partial(report, device.name))
-            parts = break_down(price, device, canonical, cache) if breakdown else break_down(price, device)
+            backend = open_backend(device, cache)
+            price = backend.price(canonical, trials, partial(report, device.name))
+            parts = backend.break_down(price, canonical if breakdown else None)
             rows.append((device, price, parts))
     if as_json:
         content = [_as_json(*row) for row in rows]
@@ -115,7 +115,7 @@ def _share(ms: float, cost: NetworkCost) -> str:
 
 def _cost_of_operators(ops: Path, output: Path | None, model: str | None, target: list[str], as_json: bool) -> None:
     from graphopt.backends.opencl.operator_files import read_operators, write_prices
-    from graphopt.cost.target import load_target
+    from graphopt.backends.targets import load_target
 
     if output is None or model is not None or len(target) != 1:
         raise GraphoptError("cost --ops FILE.csv takes one --target, --output OUT.csv, and no network")

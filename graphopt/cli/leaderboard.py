@@ -35,8 +35,8 @@ def leaderboard(
         raise GraphoptError(f"leaderboard: {len(given)} --psnr for {len(files)} --add; give one for each, or none")
     if any(not 0 < value < 100 for value in given):
         raise GraphoptError(f"leaderboard: --psnr {given}: expected dB between 0 and 100")
+    from graphopt.backends.targets import load_target
     from graphopt.cost.cache import CostCache
-    from graphopt.cost.target import load_target
     from graphopt.models.leaderboard import agreement, price_entries, price_file
     from graphopt.models.source import parse_size
 

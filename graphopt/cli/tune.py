@@ -17,7 +17,7 @@ from graphopt.errors import GraphoptError, did_you_mean
 
 if TYPE_CHECKING:
     from graphopt.cost.record import KernelCost
-    from graphopt.cost.target import Target
+    from graphopt.kernels.target import TvmTarget
     from graphopt.run.pipeline import Pipeline
     from graphopt.tuning.records import Loaded, Record
     from graphopt.tuning.tune import Plan, Planned
@@ -62,20 +62,22 @@ def tune(
         typer.echo(tuned)
 
 
-def _target(pipeline: Pipeline, name: str) -> Target:
-    from graphopt.cost.target import load_target
+def _target(pipeline: Pipeline, name: str) -> TvmTarget:
+    from graphopt.backends.targets import load_target
+    from graphopt.kernels.target import TvmTarget
 
-    backends = pipeline.opened.backends
-    return backends[name].target if name in backends else load_target(name)
+    targets = pipeline.opened.targets
+    found = targets[name] if name in targets else load_target(name)
+    if not isinstance(found, TvmTarget):
+        raise GraphoptError(f"target {found.name}: its own compiler schedules the network, there is nothing to tune")
+    return found
 
 
-def _spec(target: Target, runner: str | None, tracker: str | None, key: str | None, limit: int) -> RunnerSpec:
-    """The runner that is asked for; otherwise rpc where there is a tracker, else what the target's kind has."""
+def _spec(target: TvmTarget, runner: str | None, tracker: str | None, key: str | None, limit: int) -> RunnerSpec:
+    """The runner that is asked for; otherwise rpc where there is a tracker, else the target's own."""
     from graphopt.tuning.work import RunnerSpec
 
-    if target.kind == "qnn":
-        raise GraphoptError(f"target {target.name}: its own compiler schedules the network, there is nothing to tune")
-    kind: Any = runner or ("rpc" if tracker else "local" if target.kind == "llvm" else "static")
+    kind: Any = runner or ("rpc" if tracker else target.runner)
     if kind not in RUNNERS:
         raise GraphoptError(f"runner '{kind}' is not known; {did_you_mean(kind, RUNNERS)}")
     if kind != "rpc":
@@ -98,7 +100,7 @@ def parse_tracker(text: str) -> tuple[str, int]:
 
 
 def _tune(
-    pipeline: Pipeline, config: Path, target: Target, spec: RunnerSpec, budget: Any, engine_name: str, report: Any
+    pipeline: Pipeline, config: Path, target: TvmTarget, spec: RunnerSpec, budget: Any, engine_name: str, report: Any
 ) -> str:
     from graphopt.cost.cache import CostCache
     from graphopt.tuning.engine import find_engine
@@ -168,10 +170,12 @@ def check_target(
     as_json: JsonFlag = False,
 ) -> None:
     """Says what this machine has, and lacks, to price, tune and build for a target, and what to do about it."""
-    from graphopt.backends.check import check_target as check
-    from graphopt.cost.target import load_target
+    from graphopt.backends.registry import open_backend
+    from graphopt.backends.targets import load_target
+    from graphopt.cost.cache import CostCache
 
-    found = check(load_target(target), parse_tracker(tracker) if tracker else None, key)
+    backend = open_backend(load_target(target), CostCache(cache_folder() / "costs"))
+    found = backend.check(parse_tracker(tracker) if tracker else None, key)
     rows = [asdict(one) if one.state == "missing" else {**asdict(one), "do": ""} for one in found]
     if as_json:
         typer.echo(json.dumps({"target": target, "checks": rows}, indent=1))
@@ -231,7 +235,7 @@ class TuneWatch:
         return ", ".join(said)
 
 
-def _show_status(config: Path, target: Target, spec: RunnerSpec, as_json: bool) -> None:
+def _show_status(config: Path, target: TvmTarget, spec: RunnerSpec, as_json: bool) -> None:
     from graphopt.tuning.tune import is_locked, open_database, read_plan
 
     found = open_database(cache_folder() / "costs" / "tuning", target, spec)

@@ -22,11 +22,12 @@ def verify(
     as_json: JsonFlag = False,
 ) -> None:
     """Runs every OpenCL kernel of a network on this machine (PoCL needs no GPU), beside LLVM and onnxruntime."""
-    from graphopt.cost.target import load_target
+    from graphopt.backends.targets import load_target
+    from graphopt.kernels.target import GpuTarget
     from graphopt.models.source import find_model, load_source
 
     device = load_target(target)
-    if device.kind != "opencl":
+    if not isinstance(device, GpuTarget):
         raise GraphoptError(
             f"target {device.name} has no OpenCL kernels; name an OpenCL target (graphopt targets list)"
         )

@@ -35,6 +35,11 @@ class _UniqueKeys(yaml.SafeLoader):
 
 def read_config(path: Path, kind: type[ConfigT]) -> ConfigT:
     """Reads and checks a YAML file; every mistake in it becomes one message."""
+    return validate(read_yaml(path), kind, path)
+
+
+def read_yaml(path: Path) -> dict[str, Any]:
+    """The keys and values of a YAML file, unchecked."""
     try:
         content = yaml.load(path.read_text(), _UniqueKeys)
     except FileNotFoundError as error:
@@ -47,7 +52,7 @@ def read_config(path: Path, kind: type[ConfigT]) -> ConfigT:
         raise GraphoptError(f"config {path} is not valid YAML: {' '.join(str(error).split())}") from error
     if not isinstance(content, dict):
         raise GraphoptError(f"config {path}: expected keys and values, found {type(content).__name__}")
-    return validate(content, kind, path)
+    return content
 
 
 def validate(content: dict[str, Any], kind: type[ConfigT], path: Path) -> ConfigT:

@@ -54,6 +54,11 @@ class NetworkCost(Cost):
 
     kernels: tuple[KernelCost, ...] = ()
 
+    @property
+    def total(self) -> Cost:
+        """Without the breakdown."""
+        return Cost.from_dict(self.to_dict())
+
     @classmethod
     def from_dict(cls, content: Mapping[str, Any]) -> NetworkCost:
         cost = Cost.from_dict(content)

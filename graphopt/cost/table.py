@@ -6,12 +6,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from graphopt.backends.pricing import network_cost
-from graphopt.backends.qnn.regression import exchanged_ms
-from graphopt.cost.cache import CostCache
 from graphopt.cost.contexts import candidate_contexts
+from graphopt.cost.pricing import Pricer
 from graphopt.cost.record import Cost, NetworkCost
-from graphopt.cost.target import Target
 from graphopt.ir.contract import Contract
 from graphopt.ir.passes import Pass
 from graphopt.ir.space import KEEP, Selection, Space
@@ -71,13 +68,12 @@ class CostTable:
 
 def build_table(
     space: Space,
-    base: Mapping[str, Cost],
-    targets: Sequence[Target],
+    base: Mapping[str, NetworkCost],
+    pricers: Mapping[str, Pricer],
     cleanups: Sequence[Pass],
-    cache: CostCache,
     report: Progress,
 ) -> CostTable:
-    """Prices every candidate on every target.
+    """Prices every candidate on every target; `pricers` are what prices models there, by the target's name.
 
     A candidate is priced in its context: the site and all that folds or fuses with it, with exact clean-ups applied
     before and after, so that an affine that vanishes into a convolution costs nothing. Contexts of one shape are
@@ -89,10 +85,10 @@ def build_table(
     for context in candidate_contexts(space, cleanups):
         if context.key not in priced:
             report(context.share, f"{context.option} at {context.choice}")
-            priced[context.key] = {target.name: network_cost(context.model, target, cache) for target in targets}
+            priced[context.key] = {name: pricer.price(context.model) for name, pricer in pricers.items()}
         costs = priced[context.key]
         kept = costs if context.option == KEEP else kept
-        found = {t.name: _difference(costs[t.name], kept[t.name], base[t.name], t) for t in targets}
+        found = {name: _difference(costs[name], kept[name], base[name], pricers[name]) for name in pricers}
         deltas.setdefault(context.choice, {})[context.option] = found
     exact = {
         choice.name: [c.name for c in choice.candidates.values() if c.contract is Contract.EXACT]
@@ -101,8 +97,6 @@ def build_table(
     return CostTable(dict(base), deltas, exact)
 
 
-def _difference(cost: NetworkCost, kept: NetworkCost, whole: Cost, target: Target) -> Delta:
-    latency = cost.latency_ms - kept.latency_ms
-    if target.kind == "qnn" and isinstance(whole, NetworkCost):
-        latency = exchanged_ms(whole, kept, cost, target)
+def _difference(cost: NetworkCost, kept: NetworkCost, whole: NetworkCost, pricer: Pricer) -> Delta:
+    latency = pricer.exchanged(whole, kept, cost)
     return Delta(latency, cost.macs - kept.macs, cost.parameters - kept.parameters)

@@ -7,24 +7,25 @@ from typing import Any
 import onnx
 
 from graphopt.cost.cache import CostCache
-from graphopt.cost.target import Target
-from graphopt.kernels.keys import graph_key, target_key
+from graphopt.cost.keys import graph_key
+from graphopt.kernels.keys import target_key
 from graphopt.kernels.model import KernelFacts
+from graphopt.kernels.target import TvmTarget
 
 
-def network_calls(model: onnx.ModelProto, target: Target, cache: CostCache, module: Any = None) -> list[Any]:
+def network_calls(model: onnx.ModelProto, target: TvmTarget, cache: CostCache, module: Any = None) -> list[Any]:
     """The calls (`lowering.Call`) of the model's kernels; a graph is lowered once for each dtype in one process.
     `module` is the model as `to_relax` gives it, where it has been lowered already.
     """
     return _lowered(model, target, cache, module)[0]
 
 
-def activation_bytes(model: onnx.ModelProto, target: Target, cache: CostCache) -> int:
+def activation_bytes(model: onnx.ModelProto, target: TvmTarget, cache: CostCache) -> int:
     """What TVM sets aside for activations, results included, when it runs the model."""
     return _lowered(model, target, cache)[1]
 
 
-def _lowered(model: onnx.ModelProto, target: Target, cache: CostCache, module: Any = None) -> tuple[list[Any], int]:
+def _lowered(model: onnx.ModelProto, target: TvmTarget, cache: CostCache, module: Any = None) -> tuple[list[Any], int]:
     from graphopt.kernels.lowering import kernel_calls, planned_bytes, to_relax
 
     key = f"{graph_key(model)}:{target.dtype}:{target.kind}"
@@ -42,7 +43,7 @@ def workload_key(function: Any) -> str:
     return f"{tvm_ffi.structural_hash(function):x}"
 
 
-def kernel_facts(call: Any, target: Target, cache: CostCache) -> KernelFacts:
+def kernel_facts(call: Any, target: TvmTarget, cache: CostCache) -> KernelFacts:
     """The facts of a kernel (a `lowering.Call`) under TVM's default schedule.
 
     Raises:

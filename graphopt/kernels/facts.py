@@ -12,10 +12,10 @@ import tvm_ffi
 from tvm import s_tir, sym, tirx
 from tvm.ir import TensorLoad
 
-from graphopt.cost.target import KernelKind
 from graphopt.errors import GraphoptError
 from graphopt.kernels.gpu_rules import gpu_rules, scheduled
 from graphopt.kernels.model import KernelFacts
+from graphopt.kernels.target import KernelKind
 
 _SPECIAL = {"exp", "exp2", "log", "log2", "sqrt", "rsqrt", "pow", "tanh", "sigmoid", "erf", "sin", "cos"}
 _REDUCE = 2  # IterVar.CommReduce

@@ -11,7 +11,7 @@ from tvm.s_tir.dlight.analysis import normalize_prim_func
 from tvm.s_tir.dlight.base import try_inline
 from tvm.s_tir.dlight.gpu.base import GPUScheduleRule
 
-from graphopt.cost.target import KernelKind
+from graphopt.kernels.target import KernelKind
 
 
 class DirectContraction(GPUScheduleRule):

@@ -16,9 +16,9 @@ from onnxruntime.transformers.float16 import convert_float_to_float16
 from tvm import relax, tirx, topi
 from tvm.relax.frontend.onnx import from_onnx
 
-from graphopt.cost.target import Target
 from graphopt.errors import GraphoptError
 from graphopt.kernels.legal_names import legal_names
+from graphopt.kernels.target import CpuTarget, TvmTarget
 
 _ANDROID = {"kind": "llvm", "mtriple": "aarch64-linux-android"}
 
@@ -36,13 +36,11 @@ class Call:
     calls: int
 
 
-def tvm_target(target: Target) -> Any:
+def tvm_target(target: TvmTarget) -> Any:
     """The TVM target with the limits that the target's facts give: TVM's own defaults are generic."""
-    if target.kind == "llvm":
-        threads = target.tuning.threads if target.tuning else 1
-        return tvm.target.Target(
-            {"kind": "llvm", "mcpu": tvm.target.codegen.llvm_get_system_cpu(), "num-cores": threads}
-        )
+    if isinstance(target, CpuTarget):
+        processor = {"mcpu": tvm.target.codegen.llvm_get_system_cpu(), "num-cores": target.tuning.threads}
+        return tvm.target.Target({"kind": "llvm", **processor})
     limits = {
         "max_num_threads": int(target.fact("max_threads")),
         "max_shared_memory_per_block": int(target.fact("local_memory")),
@@ -52,7 +50,7 @@ def tvm_target(target: Target) -> Any:
     return tvm.target.Target({"kind": "opencl", "device": target.device, "keys": keys, **limits}, host=_ANDROID)
 
 
-def to_relax(model: onnx.ModelProto, target: Target) -> tvm.IRModule:
+def to_relax(model: onnx.ModelProto, target: TvmTarget) -> tvm.IRModule:
     """The model in the target's dtype as fused kernels (PrimFuncs) that `main` calls.
 
     float16 is storage and arithmetic, except that means and sums add up in float32. The weights are inputs of `main`
@@ -72,7 +70,7 @@ def to_relax(model: onnx.ModelProto, target: Target) -> tvm.IRModule:
         )(grouped)
 
 
-def kernel_parts(model: onnx.ModelProto, target: Target, name: str) -> list[Call]:
+def kernel_parts(model: onnx.ModelProto, target: TvmTarget, name: str) -> list[Call]:
     """The kernels of single operators that `to_relax` has fused into the kernel `name`, one call each."""
     module = _grouped(model, target)
     group = module[name]
@@ -83,7 +81,7 @@ def kernel_parts(model: onnx.ModelProto, target: Target, name: str) -> list[Call
     return [Call(f"{name}/{call.args[0].name_hint}", module[call.args[0]], _repeats(call), 1) for call in calls]
 
 
-def _grouped(model: onnx.ModelProto, target: Target) -> tvm.IRModule:
+def _grouped(model: onnx.ModelProto, target: TvmTarget) -> tvm.IRModule:
     prepared = onnx.ModelProto()
     prepared.CopyFrom(model)
     _square_by_product(prepared)

@@ -14,8 +14,8 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from graphopt.cost.target import KernelKind, KernelModel, Target
 from graphopt.errors import GraphoptError
+from graphopt.kernels.target import GpuTarget, KernelKind
 
 FORMULA = 3  # part of the key of every cached price: raise it whenever `price`, or what is lowered, changes
 _WIDEST = 16  # channels, rows or columns in one tile: what MetaSchedule and AutoTVM try
@@ -61,7 +61,7 @@ class KernelFacts:
         return cls(**content)
 
 
-def price(kernel: KernelFacts, target: Target) -> tuple[float, float, float]:
+def price(kernel: KernelFacts, target: GpuTarget) -> tuple[float, float, float]:
     """Milliseconds of one call: middle, low, high.
 
     - MACs take MACs / (peak / 2 x efficiency(kind)), times what the best register tile costs (`tiled_work`).
@@ -75,26 +75,24 @@ def price(kernel: KernelFacts, target: Target) -> tuple[float, float, float]:
     `launch_overhead_worst`, and takes operands for buffers where nothing is known of them.
 
     Raises:
-        GraphoptError: the target has no kernel model, or too little local memory for the kernel.
+        GraphoptError: the target has too little local memory for the kernel.
     """
-    model = target.kernel_model
-    if model is None:
-        raise GraphoptError(f"target {target.name} is measured: it has no kernel model")
     if kernel.local_memory_bytes > target.fact("local_memory"):
         needs, has = kernel.local_memory_bytes, target.fact("local_memory")
         raise GraphoptError(
             f"kernel {kernel.name} needs {needs} bytes of local memory, target {target.name} has {has:g}"
         )
-    middle = busy_time(kernel, target, model, buffers=kernel.storage == "buffer")
-    slow = busy_time(kernel, target, model, buffers=kernel.storage != "texture")
+    middle = busy_time(kernel, target, buffers=kernel.storage == "buffer")
+    slow = busy_time(kernel, target, buffers=kernel.storage != "texture")
     launch = kernel.launches * target.fact("launch_overhead") / 1e3
     worst = kernel.launches * target.fact("launch_overhead_worst") / 1e3
-    spread = model.spread.value
+    spread = target.kernel_model.spread.value
     return launch + middle, middle / spread + launch / 2, worst + slow * spread
 
 
-def busy_time(kernel: KernelFacts, target: Target, model: KernelModel, *, buffers: bool) -> float:
+def busy_time(kernel: KernelFacts, target: GpuTarget, *, buffers: bool) -> float:
     """Milliseconds of one call without its launch; `buffers`: its contraction reads buffers."""
+    model = target.kernel_model
     peak = target.peak_gflops * 1e6 * (model.half_share.value if target.dtype == "float16" else 1.0)  # FLOP per ms
     fill = target.fact("threads_to_fill")
     arithmetic = 0.0

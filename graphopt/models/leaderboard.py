@@ -14,7 +14,7 @@ from typing import Any
 
 import onnx
 
-from graphopt.backends.pricing import network_cost
+from graphopt.backends.registry import open_backend
 from graphopt.cost.cache import CostCache
 from graphopt.cost.target import Target
 from graphopt.errors import GraphoptError
@@ -191,7 +191,7 @@ def _row(
     entry: Entry, model: onnx.ModelProto, target: Target, cache: CostCache, published: Published | None,
     compared: bool, note: str, say: Progress,
 ) -> Row:  # fmt: skip
-    price = network_cost(model, target, cache, progress=lambda share, words: say(share, f"{entry.name}: {words}"))
+    price = open_backend(target, cache).price(model, say=lambda share, words: say(share, f"{entry.name}: {words}"))
     facts: dict[str, Any] = {"psnr": None, "published_ms": None, "published_kb": None, "published_score": None}
     if published is not None:
         facts = {

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
 from typing import Any
 
 from graphopt.ir.passes import Stage
@@ -24,13 +23,15 @@ def _work(run: Run, say: Progress) -> None:
     graph = apply_selection(space, {})
     rewrite_everywhere(graph, run.cleanups)  # they are applied to whatever is chosen
     original, kept = run.folder.original.read(), to_model(graph)
+    backends = run.backends()
+    searched = run.searched(backends)
     before, base = {}, {}
-    for name, backend in run.backends.items():
+    for name, backend in backends.items():
         say(0.0, f"{name}: the whole network")
-        before[name] = asdict(backend.price(original, trials, say))
-        if name in run.searched:
+        before[name] = backend.price(original, trials, say).total
+        if name in searched:
             base[name] = backend.price(kept, trials, say)
-    run.folder.table.write(build_table(space, base, run.searched, run.cleanups, say))
+    run.folder.table.write(build_table(space, base, searched, run.cleanups, say))
     run.folder.original_costs.write(before)
 
 

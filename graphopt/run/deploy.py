@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
 from typing import Any
 
 from graphopt.ir.passes import Stage
@@ -29,10 +28,11 @@ def _work(run: Run, say: Progress) -> None:
     paths = [folder.model.path, folder.half_model.path, folder.weights]
     costs, refusals = {}, {}
     folder.compiled.mkdir(exist_ok=True)
-    for done, (name, backend) in enumerate(run.backends.items()):
-        say((done + 0.2) / (len(run.backends) + 1), f"{name}: price of the whole network")
-        costs[name] = asdict(backend.price(model, run.config.trials))
-        say((done + 0.6) / (len(run.backends) + 1), f"{name}: builds")
+    backends = run.backends()
+    for done, (name, backend) in enumerate(backends.items()):
+        say((done + 0.2) / (len(backends) + 1), f"{name}: price of the whole network")
+        costs[name] = backend.price(model, run.config.trials).total
+        say((done + 0.6) / (len(backends) + 1), f"{name}: builds")
         artefact = backend.build(model, folder.compiled)
         if not artefact.files:
             refusals[name] = artefact.refusal

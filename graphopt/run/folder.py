@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 from pydantic import TypeAdapter
 
 from graphopt.atomic import replacing
+from graphopt.cost.record import Cost
 
 if TYPE_CHECKING:
     import onnx
@@ -63,7 +64,7 @@ class Deployed:
     a target has none.
     """
 
-    costs: dict[str, dict[str, Any]]
+    costs: dict[str, Cost]
     files: list[str]
     differences: dict[str, float]
     refusals: dict[str, str]
@@ -110,9 +111,9 @@ class RunFolder:
         return File(path, lambda: CostTable.from_dict(content.read()), lambda table: content.write(table.to_dict()))
 
     @property
-    def original_costs(self) -> File[dict[str, dict[str, Any]]]:
+    def original_costs(self) -> File[dict[str, Cost]]:
         """By target."""
-        return _json(self.stage("cost") / "original.json", dict[str, dict[str, Any]])
+        return _json(self.stage("cost") / "original.json", dict[str, Cost])
 
     @property
     def selection(self) -> File[dict[str, Any]]:

@@ -23,7 +23,11 @@ Costs = Mapping[str, Mapping[str, Any]]
 
 
 def _reads(run: Run) -> list[Any]:
-    return [photographs_digest(run.test_images), noise_keys(run), run.path.read_text()]
+    return [photographs_digest(run.test_images), noise_keys(run), _titles(run), run.path.read_text()]
+
+
+def _titles(run: Run) -> list[str]:
+    return [target.title for target in run.targets.values()]
 
 
 def _work(run: Run, say: Progress) -> None:
@@ -49,8 +53,11 @@ def _gathered(run: Run, say: Progress) -> ReportData:
     folder = run.folder
     scores, crops = judge(run, folder.stage("report"), say)
     space, found, table = folder.searched.read(), folder.selection.read(), folder.table.read()
-    deployed, before = folder.deployed.read(), folder.original_costs.read()
-    after, first = deployed.costs, next(iter(run.backends))
+    deployed, first = folder.deployed.read(), next(iter(run.targets))
+    before, after = (
+        {name: cost.to_dict() for name, cost in costs.items()}
+        for costs in (folder.original_costs.read(), deployed.costs)
+    )
     return ReportData(
         title=f"{Path(run.config.model).name}, made faster",
         quality={name: {"psnr": score.psnr, "ssim": score.ssim} for name, score in scores.items()},
@@ -61,7 +68,7 @@ def _gathered(run: Run, say: Progress) -> ReportData:
                 name, backend.target.title, run.weights[name], before[name], after[name],
                 found["sum_of_parts_ms"].get(name), backend.provenance,
             )
-            for name, backend in run.backends.items()
+            for name, backend in run.backends().items()
         ],
         choices=choice_rows(space, found, table),
         refusals=[RefusalRow(r.pass_name, r.where, r.reason) for r in space.refusals],
@@ -101,7 +108,7 @@ def _comparison(run: Run, before: Costs, after: Costs, scores: Mapping[str, Qual
     selection = run.folder.selection.read()["selection"]
     published = run.config.published.model_dump()
     return compare(
-        f"{published.pop('source')}; here {run.backends[target].target.title}", published,
+        f"{published.pop('source')}; here {run.targets[target].title}", published,
         facts(before[target], scores["before"]), facts(after[target], scores["after"]),
         places(run.folder.searched.read(), selection, run.folder.table.read(), target),
     )  # fmt: skip

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,6 +14,7 @@ from graphopt.backends.targets import load_target
 from graphopt.config.pipeline import PassSpec, PipelineConfig
 from graphopt.config.reading import read_config
 from graphopt.cost.cache import CostCache
+from graphopt.cost.target import Target
 from graphopt.errors import GraphoptError
 from graphopt.ir.passes import Pass, Stage
 from graphopt.ir.registry import load_pass
@@ -31,7 +32,7 @@ if TYPE_CHECKING:
 class Run:
     """What every stage is given. `cache` keeps exports and prices between runs, `path` is the YAML file.
 
-    `backends` and `weights` are by the name of the target; a target of weight 0 is priced and built for only.
+    `targets` and `weights` are by the name of the target; a target of weight 0 is priced and built for only.
     `fabric`, where there is one, are the processes that share the run.
     """
 
@@ -41,7 +42,7 @@ class Run:
     cache: Path
     model: Path
     passes: Sequence[Pass]
-    backends: dict[str, Backend]
+    targets: dict[str, Target]
     weights: dict[str, float]
     train_images: Sequence[Photograph]
     test_images: Sequence[Photograph]
@@ -59,30 +60,36 @@ class Run:
         passes = [load_pass(spec.name, spec.options, path.parent) for spec in config.passes]
         _check(passes, path)
         targets = [load_target(str(path.parent / n) if n.endswith((".yaml", ".yml")) else n) for n in config.targets]
-        prices = CostCache(cache / "costs")
-        return cls(
+        opened = cls(
             config=config,
             path=path,
             folder=RunFolder(folder or config.run or Path("runs") / path.stem),
             cache=cache,
             model=find_model(config.model, path.parent),
             passes=passes,
-            backends={target.name: open_backend(target, prices) for target in targets},
+            targets={target.name: target for target in targets},
             weights=dict(zip((target.name for target in targets), config.targets.values(), strict=True)),
             train_images=open_photographs(config.data.train),
             test_images=open_photographs(config.data.test, judged=True),
             fabric=fabric,
         )
+        for backend in opened.backends().values():
+            backend.key()  # a compiler that is missing is said before any work
+        return opened
 
     @property
     def cleanups(self) -> list[Pass]:
         """The passes that clean up exactly, whatever is chosen."""
         return [rule for rule in self.passes if rule.stage is Stage.CLEANUP]
 
-    @property
-    def searched(self) -> dict[str, Backend]:
-        """Those of the targets that the search aims at."""
-        return {name: backend for name, backend in self.backends.items() if self.weights[name] > 0}
+    def backends(self) -> dict[str, Backend[Any]]:
+        """Of all targets, by name. What they lower they keep for as long as they live, so each stage opens its own."""
+        prices = CostCache(self.cache / "costs")
+        return {name: open_backend(target, prices) for name, target in self.targets.items()}
+
+    def searched(self, backends: Mapping[str, Backend[Any]]) -> dict[str, Backend[Any]]:
+        """Those that the search aims at."""
+        return {name: backend for name, backend in backends.items() if self.weights[name] > 0}
 
     def passes_of(self, *stages: Stage) -> list[tuple[PassSpec, Pass]]:
         """The passes that act in these stages, as the file lists them."""

@@ -14,8 +14,7 @@ def _reads(run: Run) -> list[Any]:
 
 
 def _work(run: Run, say: Progress) -> None:
-    from graphopt.ir.canonical import to_model
-    from graphopt.ir.rewriting import apply_selection, rewrite_everywhere
+    from graphopt.cost.pricing import whole_costs
     from graphopt.search.problem import teacher_of
     from graphopt.search.stage import SearchStage
     from graphopt.train.data import PatchSampler
@@ -23,24 +22,19 @@ def _work(run: Run, say: Progress) -> None:
 
     run.set_threads()
     config, data, space = run.config.search, run.config.data, run.folder.space.read()
-    as_wholes = {name: backend for name, backend in run.searched.items() if not backend.additive}
-
-    def price(selection: Any) -> Any:
-        graph = apply_selection(space, selection)
-        rewrite_everywhere(graph, run.cleanups)
-        return {name: backend.price(to_model(graph)) for name, backend in as_wholes.items()}
+    as_wholes = {name: backend for name, backend in run.searched(run.backends()).items() if not backend.additive}
 
     SearchStage(
         config,
         run.folder.space.path,
         run.folder.table.read(),
-        run.folder.original_costs.read(),
+        {name: cost.to_dict() for name, cost in run.folder.original_costs.read().items()},
         run.weights,
         teacher_of(run.folder.original_graph.read()),
         lambda seed, varied: PatchSampler.of_data(data, seed, varied=None if varied else False),
         run.fabric or start_fabric(config.device, config.precision),
         list(as_wholes),
-        price,
+        lambda selection: whole_costs(space, selection, as_wholes, run.cleanups),
     ).run(run.folder.stage("search"), say)
 
 

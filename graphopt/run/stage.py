@@ -36,7 +36,7 @@ def pass_keys(run: Run, *stages: Stage) -> list[Any]:
 
 def price_keys(run: Run) -> list[Any]:
     """What decides prices beside the graph."""
-    return [[backend.key() for backend in run.backends.values()], run.config.trials]
+    return [{name: backend.key() for name, backend in run.backends().items()}, run.config.trials]
 
 
 def photograph_keys(run: Run) -> list[Any]:

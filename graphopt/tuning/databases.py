@@ -10,14 +10,14 @@ from pathlib import Path
 from statistics import median
 
 from graphopt.cost.record import Provenance
-from graphopt.cost.target import Target
 from graphopt.kernels.keys import figures_key, target_key
+from graphopt.kernels.target import TvmTarget
 from graphopt.tuning.records import Database, Loaded, Record
 
 TVM = metadata.version("apache-tvm")
 
 
-def database(folder: Path, target: Target, provenance: Provenance, tracker_key: str = "") -> Database:
+def database(folder: Path, target: TvmTarget, provenance: Provenance, tracker_key: str = "") -> Database:
     """The database of a target in `folder` (the cost cache's `tuning`). Trials over RPC have one for each tracker key:
     what this host measured of itself is another matter.
 
@@ -28,7 +28,7 @@ def database(folder: Path, target: Target, provenance: Provenance, tracker_key: 
     return Database(folder / provenance / name, provenance, key[:16], TVM)
 
 
-def remote_databases(folder: Path, target: Target) -> Iterator[Database]:
+def remote_databases(folder: Path, target: TvmTarget) -> Iterator[Database]:
     """The databases of a target that hold times measured over RPC."""
     for place in sorted((folder / "measured").glob(f"{target.name}@*")):
         yield database(folder, target, "measured", place.name.partition("@")[2])
@@ -54,13 +54,13 @@ class TunedKernels:
         return min(best, key=lambda record: record.seconds, default=None)
 
 
-def tuned_kernels(folder: Path, target: Target) -> TunedKernels:
+def tuned_kernels(folder: Path, target: TvmTarget) -> TunedKernels:
     """What the databases in `folder` hold for a target."""
     measured = tuple(found.load() for found in remote_databases(folder, target))
     return TunedKernels(measured, database(folder, target, "estimated").load())
 
 
-def tuning_state(folder: Path, target: Target) -> str:
+def tuning_state(folder: Path, target: TvmTarget) -> str:
     """Another text whenever `graphopt tune` has worked for this target; empty where it never has."""
     marks = [*folder.glob(f"*/{target.name}/tuned"), *folder.glob(f"*/{target.name}@*/tuned")]
     return ",".join(f"{mark.parent.parent.name}/{mark.parent.name}:{mark.read_text()}" for mark in sorted(marks))

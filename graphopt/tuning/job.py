@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from graphopt.cost.record import Provenance
-from graphopt.cost.target import Target
 from graphopt.errors import last_line
+from graphopt.kernels.target import TvmTarget
 from graphopt.tuning.records import Record
 from graphopt.tuning.workload import Workload
 
@@ -64,7 +64,7 @@ class Job:
     """A workload and what it may still spend: `trials`, and `seconds` where the budget is one of time."""
 
     workload: Workload
-    target: Target
+    target: TvmTarget
     target_key: str
     tvm: str
     batch: int
@@ -130,7 +130,7 @@ class _Proposals:
         self._target = tvm_target(job.target)
         self._module = tvm.ir.load_json(job.workload.module)
         seed = random.Random(f"{job.workload.key} {len(earlier)}").randrange(1, 2**30)
-        guided = job.target.kind == "llvm" and (job.trials is None or len(earlier) + job.trials >= GUIDED)
+        guided = job.target.is_cpu and (job.trials is None or len(earlier) + job.trials >= GUIDED)
         strategy = meta_schedule.search_strategy
         self._context = meta_schedule.TuneContext(
             self._module,
@@ -146,7 +146,7 @@ class _Proposals:
         self._draw: Any = None
         self._model: Any = None
         self._candidates: Any = None
-        if job.target.kind == "opencl":
+        if not job.target.is_cpu:
             from graphopt.tuning.draw import Draw
 
             self._draw = Draw(self._context, seed)

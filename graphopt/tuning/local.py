@@ -11,8 +11,8 @@ from typing import Any
 from filelock import FileLock
 
 from graphopt.cost.record import Provenance
-from graphopt.cost.target import Target
 from graphopt.errors import GraphoptError
+from graphopt.kernels.target import CpuTarget, TvmTarget
 from graphopt.tuning.builds import Artefact, artefacts
 from graphopt.tuning.job import Outcome
 from graphopt.tuning.timing import Timing, get_ready, time_here
@@ -26,12 +26,12 @@ class LocalRunner:
 
     provenance: Provenance = "measured"
 
-    def __init__(self, target: Target):
+    def __init__(self, target: TvmTarget):
         from tvm.support.popen_pool import PopenWorker
 
         from graphopt.kernels.lowering import tvm_target
 
-        if target.tuning is None:
+        if not isinstance(target, CpuTarget):
             raise GraphoptError(
                 f"target {target.name} is not this host: use --runner static, or rpc with --tracker and --key"
             )

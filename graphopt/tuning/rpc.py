@@ -14,8 +14,8 @@ from queue import SimpleQueue
 from typing import Any
 
 from graphopt.cost.record import Provenance
-from graphopt.cost.target import Target
 from graphopt.errors import GraphoptError, last_line
+from graphopt.kernels.target import TvmTarget
 from graphopt.tuning.builds import Artefact, artefacts
 from graphopt.tuning.job import Outcome
 from graphopt.tuning.local import get_process_ready
@@ -48,13 +48,13 @@ class RpcRunner:
 
     provenance: Provenance = "measured"
 
-    def __init__(self, target: Target, tracker: Tracker, key: str, limit_s: int, patience_s: float = PATIENCE_S):
+    def __init__(self, target: TvmTarget, tracker: Tracker, key: str, limit_s: int, patience_s: float = PATIENCE_S):
         from graphopt.kernels.lowering import tvm_target
 
         self._tracker, self._key, self._limit_s, self._patience_s = tracker, key, limit_s, patience_s
         self._device = tvm_target(target)
         self._link = _phone_linker(target)
-        self._timing = Timing("cpu" if target.kind == "llvm" else "opencl", REPEATS, LEAST_MS)
+        self._timing = Timing("cpu" if target.is_cpu else "opencl", REPEATS, LEAST_MS)
         self._idle: SimpleQueue[Any] = SimpleQueue()
         self._workers: list[Any] = []
         self._notes: list[str] = []
@@ -174,9 +174,9 @@ def _is_the_schedules_fault(error: BaseException) -> bool:
     return "Error caught from RPC call" in str(error)
 
 
-def _phone_linker(target: Target) -> Callable[..., None] | None:
+def _phone_linker(target: TvmTarget) -> Callable[..., None] | None:
     """What links for the device; a CPU like this one links for itself."""
-    if target.kind == "llvm":
+    if target.is_cpu:
         return None
     from graphopt.kernels.linker import aarch64_linker
 

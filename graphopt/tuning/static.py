@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from typing import Any
 
 from graphopt.cost.record import Provenance
-from graphopt.cost.target import Target
 from graphopt.errors import GraphoptError, last_line
 from graphopt.kernels.model import KernelFacts, price
+from graphopt.kernels.target import GpuTarget, TvmTarget
 from graphopt.tuning.job import Outcome
 from graphopt.tuning.workload import Workload
 
@@ -18,10 +18,10 @@ class StaticRunner:
 
     provenance: Provenance = "estimated"
 
-    def __init__(self, target: Target):
+    def __init__(self, target: TvmTarget):
         from graphopt.kernels.lowering import tvm_target
 
-        if target.kernel_model is None:
+        if not isinstance(target, GpuTarget):
             raise GraphoptError(f"target {target.name} has no kernel model: use --runner local, or rpc with a tracker")
         self._target, self._device = target, tvm_target(target)
 

@@ -14,8 +14,8 @@ from filelock import FileLock, Timeout
 
 from graphopt.atomic import write_json
 from graphopt.cost.record import Provenance
-from graphopt.cost.target import Target
 from graphopt.errors import GraphoptError
+from graphopt.kernels.target import TvmTarget
 from graphopt.tuning.budget import Budget, split
 from graphopt.tuning.databases import TVM, database, mark_tuned
 from graphopt.tuning.engine import Engine
@@ -95,7 +95,7 @@ def make_plan(workloads: Workloads, budget: Budget, spec: RunnerSpec, batch: int
 def tune(
     workloads: Workloads,
     plan: Plan,
-    target: Target,
+    target: TvmTarget,
     found: Database,
     spec: RunnerSpec,
     engine: Engine,
@@ -174,7 +174,7 @@ def is_locked(found: Database) -> bool:
     return False
 
 
-def open_database(folder: Path, target: Target, spec: RunnerSpec) -> Database:
+def open_database(folder: Path, target: TvmTarget, spec: RunnerSpec) -> Database:
     """The database that a runner's trials of a target go into."""
     return database(folder, target, spec.provenance, spec.key if spec.kind == "rpc" else "")
 

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from typing import Literal
 
 from graphopt.cost.record import Provenance
-from graphopt.cost.target import Target
 from graphopt.errors import GraphoptError
+from graphopt.kernels.target import TvmTarget
 from graphopt.tuning.job import Job, Runner
 from graphopt.tuning.records import Record
 from graphopt.tuning.tracker import Tracker
@@ -30,7 +30,7 @@ class RunnerSpec:
     def provenance(self) -> Provenance:
         return "estimated" if self.kind == "static" else "measured"
 
-    def open(self, target: Target) -> Runner:
+    def open(self, target: TvmTarget) -> Runner:
         """The runner itself.
 
         Raises:

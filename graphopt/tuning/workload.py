@@ -11,11 +11,11 @@ import onnx
 
 from graphopt.cost.cache import CostCache
 from graphopt.cost.contexts import candidate_contexts
-from graphopt.cost.target import Target
 from graphopt.errors import GraphoptError
 from graphopt.ir.passes import Pass
 from graphopt.ir.space import Space
 from graphopt.kernels.calls import kernel_facts, network_calls, workload_key
+from graphopt.kernels.target import GpuTarget, TvmTarget
 from graphopt.progress import Progress
 
 
@@ -43,7 +43,7 @@ class Workloads:
 
 
 def space_workloads(
-    space: Space, target: Target, cleanups: Sequence[Pass], cache: CostCache, say: Progress
+    space: Space, target: TvmTarget, cleanups: Sequence[Pass], cache: CostCache, say: Progress
 ) -> Workloads:
     """The distinct kernels of the network and of every candidate in its context, the heaviest first.
 
@@ -66,7 +66,7 @@ def space_workloads(
     return _workloads([(functions[key], most[key]) for key in functions], target, cache)
 
 
-def network_workloads(model: onnx.ModelProto, target: Target, cache: CostCache) -> Workloads:
+def network_workloads(model: onnx.ModelProto, target: TvmTarget, cache: CostCache) -> Workloads:
     """The distinct kernels of one network, the heaviest first."""
     tally: Counter[str] = Counter()
     functions: dict[str, Any] = {}
@@ -81,7 +81,7 @@ def _count(call: Any, tally: Counter[str], functions: dict[str, Any]) -> None:
     functions.setdefault(key, call)
 
 
-def _workloads(found: list[tuple[Any, int]], target: Target, cache: CostCache) -> Workloads:
+def _workloads(found: list[tuple[Any, int]], target: TvmTarget, cache: CostCache) -> Workloads:
     import tvm
     from tvm.s_tir import analysis
 
@@ -91,7 +91,7 @@ def _workloads(found: list[tuple[Any, int]], target: Target, cache: CostCache) -
     for call, calls in found:
         module = tvm.IRModule({"main": call.function.with_attr("global_symbol", "main")})
         facts = None
-        if target.kind == "llvm":
+        if not isinstance(target, GpuTarget):
             weight = calls * float(analysis.estimate_tir_flops(tvm.IRModule({"main": call.function})))
         else:
             try:

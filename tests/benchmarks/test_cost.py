@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from graphopt.backends.opencl.operators import Operator, operator_price
-from graphopt.cost.target import load_target
+from graphopt.backends.targets import load_target
 
 BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
 TASKS = {

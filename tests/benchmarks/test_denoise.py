@@ -18,9 +18,9 @@ from graphs import Call, nafnet
 from PIL import Image
 
 from denoising import quality
-from graphopt.backends.pricing import network_cost
+from graphopt.backends.registry import open_backend
+from graphopt.backends.targets import load_target
 from graphopt.cost.cache import CostCache
-from graphopt.cost.target import load_target
 from graphopt.ir.canonical import to_model
 from graphopt.models.checkpoints import save_checkpoint
 from graphopt.models.nafnet import NAFNet, NAFNetConfig
@@ -96,7 +96,7 @@ def test_rows_are_what_evaluate_and_cost_say(run: Run, home: Path, call: Call, m
         assert (row["psnr"], row["ssim"]) == pytest.approx((alone["psnr"], alone["ssim"]), abs=1e-4)
         assert rows["noisy", 15]["psnr"] == pytest.approx(alone["noisy"]["psnr"], abs=1e-9)
         model, _ = load_source(home / file, (32, 32), home / "cache" / "exports")
-        cost = network_cost(model, load_target(TARGET), CostCache(home / "cache" / "costs"))
+        cost = open_backend(load_target(TARGET), CostCache(home / "cache" / "costs")).price(model)
         assert (row["parameters"], row["macs"]) == (cost.parameters, cost.macs)
         price = row["targets"][TARGET]
         assert (price["latency_ms"], price["peak_memory_bytes"]) == (cost.latency_ms, cost.peak_memory_bytes)

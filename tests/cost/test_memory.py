@@ -9,10 +9,10 @@ import pytest
 from onnx import numpy_helper, parser
 
 from costs.memory import measured_bytes
-from graphopt.backends.pricing import network_cost
+from graphopt.backends.registry import open_backend
+from graphopt.backends.targets import load_target
 from graphopt.cost.cache import CostCache
 from graphopt.cost.memory import activation_bytes, image_bytes, weight_bytes
-from graphopt.cost.target import load_target
 
 HEAD = '<ir_version: 10, opset_import: ["" : 20]> g '
 
@@ -66,7 +66,7 @@ def test_a_phone_gpu_takes_what_tvm_plans(tmp_path: Path) -> None:
     target, cache = load_target("exynos2100-mali-g78"), CostCache(tmp_path)
     # Relu runs inside the convolutions: two activations of 8 channels, the result; the image and the weights
     elements = 2 * 8 * 256 + 2 * 256 + 4 * 256 + (8 * 4 * 9 + 8 * 8 * 9 + 2 * 8)
-    assert network_cost(made, target, cache).peak_memory_bytes == 2 * elements
+    assert open_backend(target, cache).price(made).peak_memory_bytes == 2 * elements
 
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="the resident set is read from /proc")

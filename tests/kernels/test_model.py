@@ -5,9 +5,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from graphopt.cost.target import UNITS, Fact, KernelModel, Target, list_targets, load_target
+from graphopt.backends.targets import list_targets, load_target
+from graphopt.cost.target import UNITS, Fact
 from graphopt.errors import GraphoptError
 from graphopt.kernels.model import KernelFacts, overlapped, price, register_tiles
+from graphopt.kernels.target import GpuTarget, KernelModel
 
 KERNEL = KernelFacts(
     name="k",
@@ -30,7 +32,7 @@ def fact(value: float, unit: str = "1") -> Fact:
     return Fact(value=value, unit=unit, source="made up for this test")
 
 
-def target(**changed: float) -> Target:
+def target(**changed: float) -> GpuTarget:
     """100 GFLOPS fp16, 10 GB/s of which half is reached, 5 us a launch (20 at worst)."""
     values: dict[str, Any] = {
         "fp32_peak": 50,
@@ -49,7 +51,7 @@ def target(**changed: float) -> Target:
         **changed,
     }
     kinds = {"conv": 0.5, "pointwise": 0.4, "depthwise": 0.1, "transform": 0.3, "reduction": 0.2, "elementwise": 0.25}
-    return Target(
+    return GpuTarget(
         name="made-up",
         title="made up",
         kind="opencl",
@@ -181,8 +183,3 @@ def test_more_work_never_costs_less(
 def test_local_memory_that_the_device_lacks() -> None:
     with pytest.raises(GraphoptError, match="kernel k needs 2048 bytes of local memory, target made-up has 1024"):
         price(replace(KERNEL, local_memory_bytes=2048), target())
-
-
-def test_a_measured_target_has_no_model() -> None:
-    with pytest.raises(GraphoptError, match="host-cpu is measured"):
-        price(KERNEL, load_target("host-cpu"))

@@ -19,12 +19,13 @@ from packaging.version import Version
 from tvm.s_tir import dlight
 from tvm.s_tir import meta_schedule as ms
 
-from graphopt.cost.target import KernelKind, load_target
+from graphopt.backends.targets import load_target
 from graphopt.kernels.facts import kernel_kind, lower
 from graphopt.kernels.gpu_rules import gpu_rules
 from graphopt.kernels.intrinsics import import_intrinsics
 from graphopt.kernels.linker import aarch64_linker
 from graphopt.kernels.lowering import kernel_calls, to_relax, tvm_target
+from graphopt.kernels.target import KernelKind
 from graphopt.tuning.builds import artefacts
 
 KINDS = get_args(KernelKind)

@@ -10,6 +10,7 @@ import onnx
 import pytest
 from graphs import nafnet
 
+from graphopt.cost.record import Cost
 from graphopt.ir.canonical import to_model
 from graphopt.run.folder import Deployed, Edits, File, Forms, RunFolder, Source
 
@@ -26,7 +27,15 @@ NAMES = (
         ("source", Source(1e-7, 400)),
         ("forms", Forms({"affine-norm": 3}, 1e-13)),
         ("edits", Edits({"fold-affine": 4}, 2e-7, 40, 30)),
-        ("deployed", Deployed({"phone": {"latency_ms": 1.5}}, ["model.onnx"], {"a.so": 1e-6}, {"npu": "no Pow"})),
+        (
+            "deployed",
+            Deployed(
+                {"phone": Cost(1.5, 1.0, 2.0, "estimated", 9, 3, 400)},
+                ["model.onnx"],
+                {"a.so": 1e-6},
+                {"npu": "no Pow"},
+            ),
+        ),
         ("prepared", {"slices-to-split": 2}),
         ("front", [{"goal": 0.5, "psnr": 31.25}]),
         ("selection", {"selection": {"a/norm1": "keep"}, "missed": []}),

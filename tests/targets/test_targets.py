@@ -4,7 +4,9 @@ from typing import Any
 import pytest
 import yaml
 
-from graphopt.cost.target import UNITS, list_targets, load_target
+from graphopt.backends.registry import backend_class
+from graphopt.backends.targets import list_targets, load_target
+from graphopt.cost.target import UNITS
 from graphopt.errors import GraphoptError
 
 BUILT_IN = [
@@ -40,7 +42,7 @@ def test_built_in_targets_are_listed_by_name() -> None:
 
 
 def test_provenance_follows_the_kind() -> None:
-    found = {target.name: target.provenance for target in list_targets()}
+    found = {target.name: backend_class(target.kind).provenance for target in list_targets()}
     assert found == {**dict.fromkeys(BUILT_IN, "estimated"), "host-cpu": "measured"}
 
 
@@ -110,6 +112,11 @@ def test_missing_file() -> None:
         (lambda c: c.pop("kernel_model"), "an opencl target has 'kernel_model'"),
         (lambda c: c.update(devise="mali"), "unknown key 'devise'; did you mean 'device'"),
         (lambda c: c.update(device="cpu"), "adreno or mali"),
+        (lambda c: c.pop("kind"), "mine.yaml: key 'kind' is missing; it says which backend runs networks there"),
+        (lambda c: c.update(kind="opencll"), "key 'kind': no backend is called 'opencll'; did you mean 'opencl'"),
+        (lambda c: c.update(kind="cuda"), "no backend is called 'cuda'; known: .*llvm, opencl, qnn"),
+        (lambda c: c.update(kind=3), "no backend is called '3'"),
+        (lambda c: c.update(kind="llvm"), "an llvm target has 'tuning'"),
     ],
 )
 def test_mistakes_are_named(tmp_path: Path, change: Any, message: str) -> None:

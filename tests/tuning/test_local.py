@@ -9,8 +9,9 @@ from typing import Any
 import pytest
 from graphs import onnx_model
 
+from graphopt.backends.targets import load_target
 from graphopt.cost.cache import CostCache
-from graphopt.cost.target import Target, load_target
+from graphopt.cost.target import Target
 from graphopt.tuning import local
 from graphopt.tuning.databases import TVM
 from graphopt.tuning.job import GUIDED, Job, run_job

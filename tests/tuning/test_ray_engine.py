@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 from graphs import onnx_model
 
+from graphopt.backends.targets import load_target
 from graphopt.cost.cache import CostCache
-from graphopt.cost.target import load_target
 from graphopt.errors import GraphoptError
 from graphopt.tuning.budget import Budget
 from graphopt.tuning.engine import LocalEngine, find_engine

@@ -18,9 +18,10 @@ import onnx
 import pytest
 from graphs import onnx_model
 
-from graphopt.backends.check import check_target
+from graphopt.backends.registry import open_backend
+from graphopt.backends.targets import load_target
 from graphopt.cost.cache import CostCache
-from graphopt.cost.target import Target, load_target
+from graphopt.cost.target import Target
 from graphopt.errors import GraphoptError
 from graphopt.tuning.budget import Budget
 from graphopt.tuning.databases import TVM
@@ -183,14 +184,15 @@ def bad_device(tracker: tuple[str, int], key: str, answer: bytes | None) -> Iter
                 connection.close()
 
 
-def test_what_the_check_says_of_real_devices(phones: Phones) -> None:
-    rows = {check.what: check for check in check_target(load_target("sm8650-adreno750"), phones.address, "phone")}
+def test_what_the_check_says_of_real_devices(phones: Phones, tmp_path: Path) -> None:
+    backend = open_backend(load_target("sm8650-adreno750"), CostCache(tmp_path))
+    rows = {found.what: found for found in backend.check(phones.address, "phone")}
     assert rows["tracker"].state == "ok"
     assert rows["devices 'phone'"].found.endswith("(2 free)")
     assert rows["OpenCL on the device"].state == "missing"  # TVM's wheel has no OpenCL runtime
     assert rows["OpenCL on the device"].found == "no OpenCL device"
     assert "USE_OPENCL=ON" in rows["OpenCL on the device"].do
-    rows = {check.what: check for check in check_target(load_target("sm8650-adreno750"), phones.address, "tablet")}
+    rows = {found.what: found for found in backend.check(phones.address, "tablet")}
     assert rows["devices 'tablet'"].state == "missing"
 
 

@@ -20,12 +20,12 @@ import yaml
 from graphs import onnx_model
 from PIL import Image
 
-from graphopt.backends.compiled import compile_network
-from graphopt.backends.pricing import network_cost
+from graphopt.backends.registry import open_backend
+from graphopt.backends.targets import load_target
 from graphopt.cli.tune import bases, basis_ms
 from graphopt.cost.cache import CostCache
 from graphopt.cost.record import KernelCost
-from graphopt.cost.target import Target, load_target
+from graphopt.cost.target import Target
 from graphopt.errors import GraphoptError
 from graphopt.ir.registry import load_pass
 from graphopt.ir.space_building import build_space
@@ -174,7 +174,7 @@ def test_a_second_run_has_nothing_to_do_and_a_larger_budget_goes_on(phone: Targe
 
 
 def test_a_tuned_schedule_lowers_the_price_and_says_so(phone: Target, cache: CostCache) -> None:
-    before = network_cost(network(), phone, cache)
+    before = open_backend(phone, cache).price(network())
     assert {row.basis for row in before.kernels} == {"model"}
     workload = next(w for w in network_workloads(network(), phone, cache).found if "conv" in w.name)
     found = database(cache.folder / "tuning", phone, "estimated")
@@ -183,9 +183,9 @@ def test_a_tuned_schedule_lowers_the_price_and_says_so(phone: Target, cache: Cos
     seconds = price(KernelFacts.from_dict(quicker), phone)[0] / 1e3
     base = Record(workload.key, found.target, TVM, "estimated", "kernel model", (seconds,), 0.1, [], quicker)
     found.append([base, replace(base, run_secs=(), facts=None, error="refused")])
-    assert network_cost(network(), phone, cache) == before  # `graphopt tune` says when there is something new
+    assert open_backend(phone, cache).price(network()) == before  # `graphopt tune` says when there is something new
     mark_tuned(found)
-    after = network_cost(network(), phone, cache)
+    after = open_backend(phone, cache).price(network())
     assert after.provenance == "estimated"
     rows = {row.name: row for row in after.kernels}
     assert rows[workload.name].basis == "tuned"
@@ -196,7 +196,7 @@ def test_a_tuned_schedule_lowers_the_price_and_says_so(phone: Target, cache: Cos
     elsewhere = database(other.folder / "tuning", phone, "estimated")
     elsewhere.append([slower])
     mark_tuned(elsewhere)
-    assert network_cost(network(), phone, other) == before  # TVM's default schedule is better
+    assert open_backend(phone, other).price(network()) == before  # TVM's default schedule is better
 
 
 def test_times_over_rpc_come_before_estimates(phone: Target, cache: CostCache) -> None:
@@ -205,14 +205,14 @@ def test_times_over_rpc_come_before_estimates(phone: Target, cache: CostCache) -
     base = Record("", found.target, TVM, "measured", "10.0.0.7:9090", (2e-3, 3e-3, 4e-3), 1.0, [])
     found.append([replace(base, workload=workloads[0].key)])
     mark_tuned(found)
-    some = network_cost(network(), phone, cache)
+    some = open_backend(phone, cache).price(network())
     rows = {row.name: row for row in some.kernels}
     assert rows[workloads[0].name].basis == "measured"
     assert rows[workloads[0].name].ms == pytest.approx(3.0 * rows[workloads[0].name].calls)
     assert some.provenance == "estimated"  # the others are
     found.append([replace(base, workload=w.key) for w in workloads[1:]])
     mark_tuned(found)
-    every = network_cost(network(), phone, cache)
+    every = open_backend(phone, cache).price(network())
     calls = sum(row.calls for row in every.kernels)
     assert every.provenance == "measured"
     assert (every.low_ms, every.latency_ms, every.high_ms) == pytest.approx((2 * calls, 3 * calls, 4 * calls))
@@ -223,9 +223,9 @@ def test_measured_schedules_are_compiled(phone: Target, cache: CostCache, tmp_pa
     (batch,) = run_job(Job(workload, phone, "key", TVM, 1, 1, None), StaticRunner(phone), [])
     found = database(cache.folder / "tuning", phone, "measured", "shelf")
     made = batch.records[0]
-    plain = compile_network(network(), phone, tmp_path / "plain", cache)[0].read_text()
+    plain = open_backend(phone, cache).build(network(), tmp_path).files[1].read_text()
     found.append([replace(made, target=found.target, provenance="measured", device="10.0.0.7:9090")])
-    tuned = compile_network(network(), phone, tmp_path / "tuned", cache)[0].read_text()
+    tuned = open_backend(phone, cache).build(network(), tmp_path).files[1].read_text()
     assert made.facts is not None
     assert made.facts["local_memory_bytes"] > 0  # MetaSchedule's tiles go through local memory, the default ones do not
     assert tuned.count("__local") > plain.count("__local")
@@ -234,11 +234,11 @@ def test_measured_schedules_are_compiled(phone: Target, cache: CostCache, tmp_pa
 def test_a_kernel_that_tvm_cannot_compile_is_priced_by_its_parts(
     phone: Target, cache: CostCache, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    whole = network_cost(network(), phone, cache)
+    whole = open_backend(phone, cache).price(network())
     other = CostCache(cache.folder.parent / "other")
     monkeypatch.setattr(kernel_facts, "scheduled", _refusing(kernel_facts.scheduled))
     workloads = network_workloads(network(), phone, other)
-    parts = network_cost(network(), phone, other)
+    parts = open_backend(phone, other).price(network())
     assert list(workloads.refused) == ["fused_conv2d_add_relu"]
     assert "kernel fused_conv2d_add_relu: TVM finds no GPU schedule" in workloads.refused["fused_conv2d_add_relu"]
     marked = [row for row in parts.kernels if row.basis == "parts"]

@@ -10,9 +10,9 @@ import numpy as np
 import onnx
 
 from graphopt.cost.cache import CostCache
-from graphopt.cost.target import Target, Tuning
 from graphopt.errors import GraphoptError
 from graphopt.kernels.calls import network_calls
+from graphopt.kernels.target import CpuTarget
 from graphopt.tuning.apply import apply_best
 from graphopt.tuning.budget import Budget
 from graphopt.tuning.engine import LocalEngine
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 
 def measure(
-    model: onnx.ModelProto, target: Target, cache: CostCache, trials: int, say: Progress
+    model: onnx.ModelProto, target: CpuTarget, cache: CostCache, trials: int, say: Progress
 ) -> tuple[float, float, float]:
     """Milliseconds of the whole network on this host: median, least, most of `repeats` measurements.
 
@@ -35,7 +35,7 @@ def measure(
     import tvm
     from tvm import relax
 
-    options = _options(target)
+    options = target.tuning
     executable = build_host(model, target, cache, trials, say, tuned=trials > 0)
     tvm.get_global_func("runtime.config_threadpool")(1, options.threads)
     machine = relax.VirtualMachine(executable, tvm.cpu())
@@ -62,7 +62,7 @@ def images_of(model: onnx.ModelProto) -> list[tuple[tuple[int, ...], np.dtype[An
 
 
 def build_host(
-    model: onnx.ModelProto, target: Target, cache: CostCache, trials: int, say: Progress, *, tuned: bool
+    model: onnx.ModelProto, target: CpuTarget, cache: CostCache, trials: int, say: Progress, *, tuned: bool
 ) -> Any:
     """The network as a relax executable for this host. `tuned`: under the best schedules that the cache's database
     holds after `trials` trials, and TVM's default schedule elsewhere; otherwise under the default everywhere.
@@ -72,7 +72,6 @@ def build_host(
 
     from graphopt.kernels.lowering import embed_weights, to_relax, tvm_target
 
-    _options(target)
     device = tvm_target(target)
     module = to_relax(model, target)
     if tuned:
@@ -84,13 +83,7 @@ def build_host(
     return relax.build(embed_weights(module), device, relax_pipeline=relax.pipeline.default_build_pipeline())
 
 
-def _options(target: Target) -> Tuning:
-    if target.tuning is None:
-        raise GraphoptError(f"target {target.name}: only an llvm target is tuned and measured on this host")
-    return target.tuning
-
-
-def _tune(model: onnx.ModelProto, target: Target, cache: CostCache, trials: int, say: Progress) -> Loaded:
+def _tune(model: onnx.ModelProto, target: CpuTarget, cache: CostCache, trials: int, say: Progress) -> Loaded:
     """What the database knows after `trials` trials in all on this network's kernels, split by weight in full
     iterations: spread over all kernels, a small budget would improve none.
     """
@@ -98,7 +91,7 @@ def _tune(model: onnx.ModelProto, target: Target, cache: CostCache, trials: int,
     found = open_database(cache.folder / "tuning", target, spec)
     if not trials:
         return found.load()
-    batch = _options(target).trials_per_iteration
+    batch = target.tuning.trials_per_iteration
     workloads = network_workloads(model, target, cache)
     plan = make_plan(workloads, Budget(trials, "trials"), spec, batch)
     watch = _Watch(say)

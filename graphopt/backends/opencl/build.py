@@ -12,17 +12,17 @@ from tvm import relax
 
 from graphopt.atomic import replacing
 from graphopt.cost.cache import CostCache
-from graphopt.cost.target import Target
 from graphopt.errors import GraphoptError
 from graphopt.kernels.calls import workload_key
 from graphopt.kernels.facts import kernel_kind, lower
 from graphopt.kernels.linker import aarch64_linker
 from graphopt.kernels.lowering import embed_weights, to_relax, tvm_target
+from graphopt.kernels.target import GpuTarget
 from graphopt.tuning.apply import scheduled_by
 from graphopt.tuning.databases import tuned_kernels
 
 
-def build(model: onnx.ModelProto, target: Target, folder: Path, cache: CostCache) -> list[Path]:
+def build(model: onnx.ModelProto, target: GpuTarget, folder: Path, cache: CostCache) -> list[Path]:
     """`<target>.cl`, the source of all kernels in the target's dtype, and `<target>.aarch64.so`, weights and host code
     for Android in one library (`<target>.aarch64.tar`, to be linked elsewhere, where no linker for aarch64 is found).
 
@@ -39,7 +39,7 @@ def build(model: onnx.ModelProto, target: Target, folder: Path, cache: CostCache
     return [source, library]
 
 
-def _build_gpu(model: onnx.ModelProto, target: Target, cache: CostCache) -> Any:
+def _build_gpu(model: onnx.ModelProto, target: GpuTarget, cache: CostCache) -> Any:
     """Kernels under the schedules that a device has measured as the quickest, and TVM's default ones elsewhere: what
     was only estimated to be quicker is not built.
     """

@@ -9,11 +9,11 @@ import onnx
 from tvm import tirx
 
 from graphopt.cost.cache import CostCache
-from graphopt.cost.target import Target
 from graphopt.kernels.calls import workload_key
 from graphopt.kernels.facts import kernel_kind, lower
 from graphopt.kernels.keys import target_key
 from graphopt.kernels.lowering import tvm_target
+from graphopt.kernels.target import GpuTarget
 from graphopt.progress import Progress
 from graphopt.tuning.apply import scheduled_by
 from graphopt.tuning.databases import TVM
@@ -24,7 +24,7 @@ from graphopt.tuning.workload import network_workloads
 
 
 def drawn_records(
-    model: onnx.ModelProto, target: Target, trials: int, cache: CostCache, say: Progress
+    model: onnx.ModelProto, target: GpuTarget, trials: int, cache: CostCache, say: Progress
 ) -> dict[str, Record]:
     """By workload, the best of `trials` schedules that static tuning draws; nothing where none can be lowered."""
     loaded = Loaded()
@@ -38,7 +38,7 @@ def drawn_records(
     return {key: record for key, record in best.items() if record is not None}
 
 
-def gpu_schedule(name: str, function: tirx.PrimFunc, target: Target, records: Mapping[str, Record]) -> Any:
+def gpu_schedule(name: str, function: tirx.PrimFunc, target: GpuTarget, records: Mapping[str, Record]) -> Any:
     """The kernel under the schedule of its record, or else under TVM's default one."""
     record = records.get(workload_key(function))
     if record is not None:

@@ -11,6 +11,7 @@ from typing import Literal
 from graphopt.backends.opencl.operators import TASKS, Operator, operator_price
 from graphopt.cost.target import Target
 from graphopt.errors import GraphoptError
+from graphopt.kernels.target import GpuTarget
 
 Row = dict[str, str]
 
@@ -44,7 +45,12 @@ def write_prices(rows: Iterable[tuple[Row, Operator]], target: Target, path: Pat
     """Writes each row with `us`, `low_us`, `high_us` and `provenance`, and without the times that it came with.
 
     Returns the number of rows.
+
+    Raises:
+        GraphoptError: the target is no GPU, or the file cannot be written.
     """
+    if not isinstance(target, GpuTarget):
+        raise GraphoptError(f"target {target.name} has no kernel model to price operators by; expected a GPU target")
     priced = [
         {
             **{name: value for name, value in row.items() if name is not None and name not in _MEASURED},

@@ -12,9 +12,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal
 
-from graphopt.cost.target import KernelKind, Target
-from graphopt.errors import GraphoptError
 from graphopt.kernels.model import KernelFacts, price
+from graphopt.kernels.target import GpuTarget, KernelKind
 
 Storage = Literal["texture", "buffer"]
 
@@ -68,26 +67,16 @@ class Operator:
         return self.batch * self.filters * self.rows * self.columns
 
 
-def operator_price(operator: Operator, target: Target) -> tuple[float, float, float]:
-    """Microseconds of all kernels of an operator, in the operator's dtype: middle, low, high.
-
-    Raises:
-        GraphoptError: the target has no kernel model.
-    """
+def operator_price(operator: Operator, target: GpuTarget) -> tuple[float, float, float]:
+    """Microseconds of all kernels of an operator, in the operator's dtype: middle, low, high."""
     device = target.model_copy(update={"dtype": operator.dtype})
     bounds = [price(kernel, device) for kernel in operator_kernels(operator, target)]
     middle, low, high = (1e3 * math.fsum(column) for column in zip(*bounds, strict=True))
     return middle, low, high
 
 
-def operator_kernels(operator: Operator, target: Target) -> list[KernelFacts]:
-    """The kernels that TVM's template for the target's device runs for an operator.
-
-    Raises:
-        GraphoptError: the target has no kernel model.
-    """
-    if target.kernel_model is None:
-        raise GraphoptError(f"target {target.name} is measured: it has no kernel model; expected a GPU target")
+def operator_kernels(operator: Operator, target: GpuTarget) -> list[KernelFacts]:
+    """The kernels that TVM's template for the target's device runs for an operator."""
     make = _adreno if target.device == "adreno" else _mali
     return list(make(operator, int(target.fact("vector_width"))))
 

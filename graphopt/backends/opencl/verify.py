@@ -18,12 +18,12 @@ from tvm import relax, tirx
 from graphopt.backends.opencl.drawn_schedules import drawn_records, gpu_schedule
 from graphopt.backends.opencl.platform import Device, generate
 from graphopt.cost.cache import CostCache
-from graphopt.cost.target import Target
 from graphopt.errors import GraphoptError
 from graphopt.ir.canonical import input_shape
 from graphopt.ir.session import OnnxSession
 from graphopt.kernels.facts import kernel_kind
 from graphopt.kernels.lowering import is_kernel, to_relax, tvm_target
+from graphopt.kernels.target import GpuTarget
 from graphopt.progress import Progress
 from graphopt.tuning.records import Record
 
@@ -43,7 +43,12 @@ class KernelCheck:
 
 
 def check_kernels(
-    model: onnx.ModelProto, target: Target, image: NDArray[np.float32], device: Device, say: Progress, trials: int = 0
+    model: onnx.ModelProto,
+    target: GpuTarget,
+    image: NDArray[np.float32],
+    device: Device,
+    say: Progress,
+    trials: int = 0,
 ) -> tuple[list[KernelCheck], Array]:
     """Runs the network on `image` (1, C, H, W), every kernel on the OpenCL device, in fp32 (few OpenCL platforms for
     CPUs have fp16): under TVM's default schedule, or the best of `trials` that static tuning draws.
@@ -87,7 +92,7 @@ def check_kernels(
 
 
 def check_network(
-    model: onnx.ModelProto, target: Target, device: Device, say: Progress, trials: int = 0
+    model: onnx.ModelProto, target: GpuTarget, device: Device, say: Progress, trials: int = 0
 ) -> tuple[list[KernelCheck], float]:
     """The checks of all kernels on a random image, and how far the whole network is from onnxruntime, relative.
 
@@ -107,7 +112,7 @@ def check_network(
 class _Kernel:
     """A fused function as OpenCL C under its GPU schedule, and by LLVM without one, as the reference."""
 
-    def __init__(self, name: str, function: tirx.PrimFunc, target: Target, records: Mapping[str, Record]):
+    def __init__(self, name: str, function: tirx.PrimFunc, target: GpuTarget, records: Mapping[str, Record]):
         self.kind = kernel_kind(function)
         self._names = [f"operand_{number}" for number in range(len(function.params))]  # TVM's own need not differ
         self.function = function = _renamed(function, self._names)

@@ -13,14 +13,14 @@ import onnx
 
 from graphopt.backends.qnn.child import FAILURE
 from graphopt.backends.qnn.log import CompiledFacts, parse_log
-from graphopt.cost.target import NpuCompiler, Target
+from graphopt.backends.qnn.target import NpuCompiler, NpuTarget
 from graphopt.errors import GraphoptError
 
 COMPILER = "2.7.0"  # of onnxruntime-qnn: what the log looks like, and what the regression was calibrated on
 _INSTALL = "pip install 'graphopt[qnn]'"
 
 
-def compiler_version(target: Target) -> str:
+def compiler_version(target: NpuTarget) -> str:
     """The versions of onnxruntime-qnn and onnxruntime, part of the key of every price.
 
     Raises:
@@ -39,7 +39,9 @@ def compiler_version(target: Target) -> str:
     return f"{found}/{metadata.version('onnxruntime')}"
 
 
-def compile_npu(model: onnx.ModelProto, target: Target, folder: Path | None = None) -> tuple[CompiledFacts, list[Path]]:
+def compile_npu(
+    model: onnx.ModelProto, target: NpuTarget, folder: Path | None = None
+) -> tuple[CompiledFacts, list[Path]]:
     """What the compiler says of `model` and, with `folder`, the files for the phone: `<target>.onnx`, a graph with one
     node, and beside it the context binary that the node names.
 
@@ -51,16 +53,13 @@ def compile_npu(model: onnx.ModelProto, target: Target, folder: Path | None = No
             target's time limit, or writes a log that is not understood.
     """
     compiler_version(target)
-    options = target.npu_compiler
-    if options is None:
-        raise GraphoptError(f"target {target.name}: only a qnn target is compiled for an NPU")
     name = f"network '{model.graph.name}'" if model.graph.name else "the network"
     with tempfile.TemporaryDirectory(prefix="graphopt-npu-") as temporary:
         place = Path(temporary)
         onnx.save(model, place / "model.onnx")
         context = f"{target.name}.onnx" if folder is not None else None
         log = place / "log"
-        status = _run_child(place, context, options, log, f"target {target.name}: compiling {name}")
+        status = _run_child(place, context, target.npu_compiler, log, f"target {target.name}: compiling {name}")
         with log.open(errors="replace") as lines:
             facts = parse_log(lines)
         if status or facts is None:

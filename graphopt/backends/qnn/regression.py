@@ -5,9 +5,8 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 
 from graphopt.backends.qnn.log import CompiledFacts
+from graphopt.backends.qnn.target import NpuTarget
 from graphopt.cost.record import KernelCost, NetworkCost
-from graphopt.cost.target import NpuModel, Target
-from graphopt.errors import GraphoptError
 
 REFUSED = "refused"  # the kind of a row of the breakdown that names an op that the NPU does not carry
 _TERM = "npu"
@@ -39,14 +38,11 @@ class Features:
         return cls(rows["launch"].calls, rows["arithmetic"].macs / 1e9, moved, spilled, rows["supertiles"].calls)
 
 
-def terms(features: Features, target: Target) -> dict[str, float]:
+def terms(features: Features, target: NpuTarget) -> dict[str, float]:
     """Milliseconds that each term adds: graphs x `launch` + GMAC x `per_gmac` + megabytes over DDR, spills among them,
     x `per_megabyte` + supertiles ^ `supertile_exponent` x `per_supertile`.
-
-    Raises:
-        GraphoptError: the target is no NPU.
     """
-    model = _model_of(target)
+    model = target.npu_model
     return {
         "launch": features.graphs * model.launch.value,
         "arithmetic": features.gmac * model.per_gmac.value,
@@ -56,20 +52,20 @@ def terms(features: Features, target: Target) -> dict[str, float]:
     }
 
 
-def price(facts: CompiledFacts, macs: int, target: Target) -> tuple[float, float, float]:
+def price(facts: CompiledFacts, macs: int, target: NpuTarget) -> tuple[float, float, float]:
     """Milliseconds: middle (the sum of `terms`), low, high.
 
     The bounds divide and multiply by `spread`, and by `spread_beyond` for a network with more supertiles than any
     that the regression was calibrated on (`calibrated_supertiles`).
     """
-    model = _model_of(target)
+    model = target.npu_model
     latency = sum(terms(Features.of(facts, macs), target).values())
     beyond = facts.supertiles > model.calibrated_supertiles.value
     spread = (model.spread_beyond if beyond else model.spread).value
     return latency, latency / spread, latency * spread
 
 
-def exchanged_ms(whole: NetworkCost, kept: NetworkCost, put: NetworkCost, target: Target) -> float:
+def exchanged_ms(whole: NetworkCost, kept: NetworkCost, put: NetworkCost, target: NpuTarget) -> float:
     """Milliseconds that `whole` takes more where its part `kept` gives way to `put`, all three priced on `target`.
 
     Price(whole - kept + put) - price(whole), over their features. The difference of the parts' own prices would be too
@@ -82,7 +78,7 @@ def exchanged_ms(whole: NetworkCost, kept: NetworkCost, put: NetworkCost, target
     return sum(terms(changed, target).values()) - sum(terms(Features(**base), target).values())
 
 
-def breakdown(facts: CompiledFacts, macs: int, target: Target) -> tuple[KernelCost, ...]:
+def breakdown(facts: CompiledFacts, macs: int, target: NpuTarget) -> tuple[KernelCost, ...]:
     """The terms of the price; then the ops that the NPU refuses, which are not priced."""
     ms = terms(Features.of(facts, macs), target)
     return (
@@ -101,9 +97,3 @@ def breakdown(facts: CompiledFacts, macs: int, target: Target) -> tuple[KernelCo
         KernelCost("supertiles", _TERM, facts.supertiles, ms["supertiles"], 0, 0, 0),
         *(KernelCost(name, REFUSED, 1, 0.0, 0, 0, 0) for name in facts.refused),
     )
-
-
-def _model_of(target: Target) -> NpuModel:
-    if target.npu_model is None:
-        raise GraphoptError(f"target {target.name} is no NPU: it has no 'npu_model'")
-    return target.npu_model

@@ -1,20 +1,22 @@
-"""What a run writes for a phone's GPU is what a compiler for OpenCL C takes: the file itself, not a copy of it."""
+"""What a run writes for a phone's GPU: source that a compiler for OpenCL C takes, and a library for Android."""
+
+from __future__ import annotations
 
 import shutil
 import subprocess
 from collections import Counter
 from pathlib import Path
 
-import numpy as np
 import onnx
 import pytest
-from graphs import onnx_model
-from onnx import numpy_helper
+from odd_names import oddly_named
+from small_models import two_inputs
 
-from graphopt.backends.compiled import compile_network
+from graphopt.backends.opencl.build import build
+from graphopt.backends.targets import load_target
 from graphopt.cost.cache import CostCache
-from graphopt.cost.target import load_target
-from graphopt.kernels.legal_names import legal_names
+from graphopt.errors import GraphoptError
+from graphopt.kernels.linker import aarch64_linker
 from graphopt.models.source import export_random, find_model, load_source
 
 CLANG = shutil.which("clang")
@@ -28,25 +30,16 @@ def compiles(path: Path) -> None:
     assert done.returncode == 0, done.stderr[:2000]
 
 
-def oddly_named() -> onnx.ModelProto:
-    """Names that are no identifiers, that clash once they are, and that mean something in OpenCL C."""
-    model = onnx_model(
-        """(float[1,4,8,8] x) => (float[1,4,8,8] y) {
-            a = Conv<pads=[1,1,1,1]>(x, w, b) c = Mul(a, s) d = Add(c, t) y = Mul(d, e) }""",
-        {"w": (4, 4, 3, 3), "b": (4,), "s": (1, 4, 1, 1), "t": (1, 4, 1, 1), "e": (1, 4, 1, 1)},
-    )
-    names = {"w": "0/conv@limited/weight", "b": "kernel", "s": "a.scale", "t": "a/scale", "e": "half", "x": "float"}
-    for tensor in (*model.graph.input, *model.graph.initializer):
-        tensor.name = names[tensor.name]
-    for node in model.graph.node:
-        node.input[:] = [names.get(name, name) for name in node.input]
-    return model
+def built(model: onnx.ModelProto, folder: Path, target: str = "sm8650-adreno750") -> tuple[Path, Path]:
+    """The source and the library."""
+    source, library = build(model, load_target(target), folder, CostCache(folder / "cache"))
+    return source, library
 
 
 @needs_clang
 @pytest.mark.parametrize("target", ["sm8650-adreno750", "exynos2100-mali-g78"])
 def test_names_of_any_kind_compile(tmp_path: Path, target: str) -> None:
-    source, _ = compile_network(oddly_named(), load_target(target), tmp_path, CostCache(tmp_path / "cache"))
+    source, _ = built(oddly_named(), tmp_path, target)
     compiles(source)
 
 
@@ -57,19 +50,40 @@ def test_the_source_of_a_network_compiles_and_says_everything_once(tmp_path: Pat
         model = export_random(name, (64, 64), tmp_path)
     else:
         model, _ = load_source(find_model(name, Path()), (64, 64), tmp_path / "exports")
-    source, _ = compile_network(model, load_target("sm8650-adreno750"), tmp_path, CostCache(tmp_path / "cache"))
+    source, _ = built(model, tmp_path)
     compiles(source)
     lines = [line.rstrip(" {;") for line in source.read_text().splitlines() if line.startswith(("__kernel", "#pragma"))]
     assert len(lines) > 10
     assert set(Counter(lines).values()) <= {1}
 
 
-def test_names_stay_apart_and_legal_ones_stay() -> None:
-    model = oddly_named()
-    legal_names(model)
-    found = [tensor.name for tensor in model.graph.initializer]
-    assert sorted(found) == ["a_scale", "a_scale_2", "half", "kernel", "t_0_conv_limited_weight"]
-    assert [value.name for value in (*model.graph.input, *model.graph.output)] == ["float", "y"]
-    onnx.checker.check_model(model)
-    weights = {tensor.name: numpy_helper.to_array(tensor) for tensor in oddly_named().graph.initializer}
-    np.testing.assert_array_equal(numpy_helper.to_array(model.graph.initializer[0]), weights["0/conv@limited/weight"])
+@pytest.mark.parametrize("name", ["sm8650-adreno750", "exynos2100-mali-g78"])
+def test_opencl_source_and_aarch64_library(name: str, tmp_path: Path) -> None:
+    source, library = built(two_inputs(), tmp_path, name)
+    text = source.read_text()
+    assert source.name == f"{name}.cl"
+    assert text.count("__kernel void") >= 7  # norm 3, convolutions 3, pool, scale and clip
+    assert "half" in text
+    if aarch64_linker() is None:
+        pytest.skip("no linker for aarch64 here: pip install ziglang")
+    header = library.read_bytes()[:20]
+    assert library.name == f"{name}.aarch64.so"
+    assert header[:5] == b"\x7fELF\x02"
+    assert int.from_bytes(header[16:18], "little") == 3  # ET_DYN: a shared object
+    assert int.from_bytes(header[18:20], "little") == 183  # EM_AARCH64
+
+
+def test_without_a_linker_the_objects_are_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("graphopt.backends.opencl.build.aarch64_linker", lambda: None)
+    _, library = built(two_inputs(), tmp_path)
+    assert library.name == "sm8650-adreno750.aarch64.tar"
+    shutil.unpack_archive(library, tmp_path / "objects")
+    headers = [path.read_bytes()[:20] for path in (tmp_path / "objects").glob("*.o")]
+    assert headers
+    assert all(header[:4] == b"\x7fELF" and header[18] == 183 for header in headers)
+
+
+def test_a_linker_that_fails(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TVM_NDK_CC", "false")
+    with pytest.raises(GraphoptError, match="with false failed"):
+        built(two_inputs(), tmp_path)

@@ -10,7 +10,7 @@ from graphs import Call
 
 from graphopt.backends.opencl.operator_files import read_operators
 from graphopt.backends.opencl.operators import Operator, operator_kernels, operator_price
-from graphopt.cost.target import load_target
+from graphopt.backends.targets import load_target
 from graphopt.errors import GraphoptError
 from graphopt.kernels.model import price
 
@@ -154,7 +154,10 @@ def test_bad_files_are_named(tmp_path: Path) -> None:
     ("arguments", "message"),
     [
         (["--ops", "ops.csv", "--target", "tophub-adreno"], "takes one --target, --output OUT.csv, and no network"),
-        (["--ops", "ops.csv", "--target", "host-cpu", "--output", "out.csv"], "host-cpu is measured"),
+        (
+            ["--ops", "ops.csv", "--target", "host-cpu", "--output", "out.csv"],
+            "host-cpu has no kernel model to price operators by; expected a GPU target",
+        ),
         (["--target", "host-cpu"], "give a network, or --ops FILE.csv with --output OUT.csv"),
         (["--ops", "ops.csv", "--target", "tophub-adreno", "--output", "no/folder/out.csv"], "cannot be written"),
     ],

@@ -13,8 +13,8 @@ from graphopt.backends.opencl import platform as opencl
 from graphopt.backends.opencl import verify as kernel_check
 from graphopt.backends.opencl.platform import Device
 from graphopt.backends.opencl.verify import check_kernels, check_network
+from graphopt.backends.targets import load_target
 from graphopt.cli import app
-from graphopt.cost.target import load_target
 from graphopt.errors import GraphoptError
 from graphopt.ir.canonical import to_graph, to_model
 from graphopt.ir.registry import load_pass

@@ -5,14 +5,14 @@ from pathlib import Path
 import onnx_graphsurgeon as gs
 import pytest
 
-from graphopt.backends.breakdown import break_down, by_block, limit_ms
-from graphopt.backends.pricing import network_cost
+from graphopt.backends.opencl.roofline import by_block, limit_ms
+from graphopt.backends.registry import open_backend
+from graphopt.backends.targets import load_target
 from graphopt.cost.cache import CostCache
-from graphopt.cost.record import KernelCost, NetworkCost
-from graphopt.cost.target import load_target
+from graphopt.cost.record import KernelCost
 from graphopt.ir.canonical import to_model
 
-MALI = load_target("exynos2100-mali-g78")  # 1362 GFLOPS in fp16, 51.2 GB/s
+MALI = load_target("exynos2100-mali-g78")  # 1362 GFLOPS in fp16, 51.2 GB/s  # 1362 GFLOPS in fp16, 51.2 GB/s
 
 
 def test_the_limit_is_the_slower_of_arithmetic_and_traffic() -> None:
@@ -24,9 +24,9 @@ def test_the_limit_is_the_slower_of_arithmetic_and_traffic() -> None:
 
 @pytest.mark.parametrize("phone", ["sm8650-adreno750", "exynos2100-mali-g78"])
 def test_kinds_and_blocks_add_up_to_the_network(nafnet_graph: gs.Graph, phone: str, tmp_path: Path) -> None:
-    model, target, cache = to_model(nafnet_graph), load_target(phone), CostCache(tmp_path)
-    cost = network_cost(model, target, cache)
-    found = break_down(cost, target, model, cache)
+    model, backend = to_model(nafnet_graph), open_backend(load_target(phone), CostCache(tmp_path))
+    cost = backend.price(model)
+    found = backend.break_down(cost, model)
     assert found is not None
     assert found.limit_ms is not None
     assert found.additivity is not None
@@ -43,20 +43,18 @@ def test_kinds_and_blocks_add_up_to_the_network(nafnet_graph: gs.Graph, phone: s
 
 def test_blocks_of_one_shape_are_priced_once(nafnet_graph: gs.Graph, tmp_path: Path) -> None:
     cache = CostCache(tmp_path)
-    parts = {part.name: part for part in by_block(to_model(nafnet_graph), MALI, cache)}
+    parts = {part.name: part for part in by_block(to_model(nafnet_graph), MALI, open_backend(MALI, cache).price)}
     assert parts["encoders.0.0"].latency_ms == parts["decoders.0.0"].latency_ms
     assert parts["middle_blks.0"].latency_ms != parts["encoders.0.0"].latency_ms
     assert cache.hits > 0
 
 
-def test_a_measured_whole_has_no_parts() -> None:
-    measured = NetworkCost(1.0, 0.9, 1.1, "measured", 10, 10, 10)
-    assert break_down(measured, load_target("host-cpu")) is None
-
-
 def test_without_blocks_nothing_more_is_compiled(nafnet_graph: gs.Graph, tmp_path: Path) -> None:
-    cost = network_cost(to_model(nafnet_graph), MALI, CostCache(tmp_path))
-    found = break_down(cost, MALI)
+    backend = open_backend(MALI, CostCache(tmp_path))
+    cost = backend.price(to_model(nafnet_graph))
+    misses = backend.cache.misses
+    found = backend.break_down(cost)
+    assert backend.cache.misses == misses
     assert found is not None
     assert (found.blocks, found.additivity) == ((), None)
     assert found.kernels == cost.kernels

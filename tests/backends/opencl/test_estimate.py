@@ -1,55 +1,22 @@
+"""Prices on phones' GPUs: what TVM fuses, what a kernel moves, what is free."""
+
+from __future__ import annotations
+
 import warnings
-from pathlib import Path
-from typing import Any
 
 import numpy as np
 import onnx
 import onnx.parser
 import pytest
-from onnx import numpy_helper
+from small_models import CONV, CONV_NODE, HEAD, IMAGE, constant, model, normalised
 
-from graphopt.backends.pricing import network_cost, network_kernels
+from graphopt.backends.opencl.estimate import network_kernels
+from graphopt.backends.registry import open_backend
+from graphopt.backends.targets import load_target
 from graphopt.cost.cache import CostCache
 from graphopt.cost.counts import macs_and_parameters
-from graphopt.cost.record import NetworkCost
-from graphopt.cost.target import Target, load_target
+from graphopt.cost.target import Target
 from graphopt.errors import GraphoptError
-from graphopt.kernels import keys
-from graphopt.kernels.keys import graph_key, price_key
-
-HEAD = '<ir_version: 9, opset_import: ["" : 20]>'
-IMAGE = "float[1,16,64,64]"
-
-
-def model(nodes: str, seed: int = 0, **weights: tuple[int, ...]) -> onnx.ModelProto:
-    made = onnx.parser.parse_model(f"{HEAD} g ({IMAGE} x) => ({IMAGE} y) {{ {nodes} }}")
-    generator = np.random.default_rng(seed)
-    for name, shape in weights.items():
-        values = generator.normal(size=shape).astype(np.float32)
-        made.graph.initializer.append(numpy_helper.from_array(values, name))
-    return made
-
-
-def constant(made: onnx.ModelProto, name: str, values: Any, dtype: Any = np.float32) -> onnx.ModelProto:
-    made.graph.initializer.append(numpy_helper.from_array(np.asarray(values, dtype), name))
-    return made
-
-
-CONV = {"w": (16, 16, 3, 3), "b": (16,)}
-CONV_NODE = "Conv<kernel_shape=[3,3], pads=[1,1,1,1]>(x, w, b)"
-NORM = """mean = ReduceMean<keepdims=1>(x, axes) d = Sub(x, mean) q = Pow(d, two) v = ReduceMean<keepdims=1>(q, axes)
-    e = Add(v, epsilon) s = Sqrt(e) n = Div(d, s) f = Mul(n, scale) m = Add(f, shift)"""
-
-
-def normalised(seed: int = 0, height: int = 64) -> onnx.ModelProto:
-    nodes = f"{NORM} y = Conv<kernel_shape=[3,3], pads=[1,1,1,1]>(m, w, b)"
-    made = model(nodes, seed, scale=(1, 16, 1, 1), shift=(1, 16, 1, 1), **CONV)
-    constant(made, "axes", [1], np.int64)
-    constant(made, "two", 2.0)
-    constant(made, "epsilon", 1e-6)
-    for value in (made.graph.input[0], made.graph.output[0]):
-        value.type.tensor_type.shape.dim[2].dim_value = height
-    return made
 
 
 @pytest.fixture(scope="module")
@@ -63,7 +30,7 @@ def phone(request: pytest.FixtureRequest) -> Target:
 
 
 def test_one_convolution(phone: Target, cache: CostCache) -> None:
-    cost = network_cost(model(f"y = {CONV_NODE}", **CONV), phone, cache)
+    cost = open_backend(phone, cache).price(model(f"y = {CONV_NODE}", **CONV))
     macs = 16 * 64 * 64 * 16 * 9
     assert (cost.macs, cost.parameters, cost.provenance) == (macs, 16 * 16 * 9 + 16, "estimated")
     assert cost.low_ms < cost.latency_ms < cost.high_ms
@@ -76,11 +43,11 @@ def test_one_convolution(phone: Target, cache: CostCache) -> None:
 
 
 def test_epilogues_run_in_the_kernel_of_the_convolution(phone: Target, cache: CostCache) -> None:
-    plain = network_cost(model(f"y = {CONV_NODE}", **CONV), phone, cache)
+    plain = open_backend(phone, cache).price(model(f"y = {CONV_NODE}", **CONV))
     clipped = constant(model(f"a = {CONV_NODE} y = Clip(a, low, high)", **CONV), "low", -3.0)
-    clip = network_cost(constant(clipped, "high", 3.0), phone, cache)
+    clip = open_backend(phone, cache).price(constant(clipped, "high", 3.0))
     gamma = {"gamma": (1, 16, 1, 1), **CONV}
-    scaled = network_cost(model(f"a = {CONV_NODE} m = Mul(a, gamma) y = Add(x, m)", **gamma), phone, cache)
+    scaled = open_backend(phone, cache).price(model(f"a = {CONV_NODE} m = Mul(a, gamma) y = Add(x, m)", **gamma))
     assert [len(cost.kernels) for cost in (plain, clip, scaled)] == [1, 1, 1]
     assert plain.latency_ms <= clip.latency_ms < 1.04 * plain.latency_ms
     assert plain.latency_ms < scaled.latency_ms < 1.35 * plain.latency_ms
@@ -99,19 +66,19 @@ def test_a_clamp_asks_nothing_of_limits_that_are_known(phone: Target) -> None:
 
 
 def test_what_depends_on_weights_alone_is_free(phone: Target, cache: CostCache) -> None:
-    plain = network_cost(model(f"y = {CONV_NODE}", **CONV), phone, cache)
+    plain = open_backend(phone, cache).price(model(f"y = {CONV_NODE}", **CONV))
     affine = model(
         "f = Mul(w, g) h = Mul(b, g1) y = Conv<kernel_shape=[3,3], pads=[1,1,1,1]>(x, f, h)",
         g=(1, 16, 1, 1),
         g1=(16,),
         **CONV,
     )
-    assert network_cost(affine, phone, cache).latency_ms == pytest.approx(plain.latency_ms, rel=1e-9)
+    assert open_backend(phone, cache).price(affine).latency_ms == pytest.approx(plain.latency_ms, rel=1e-9)
 
 
 def test_a_layer_norm_costs_three_kernels(phone: Target, cache: CostCache) -> None:
-    plain = network_cost(model(f"y = {CONV_NODE}", **CONV), phone, cache)
-    normed = network_cost(normalised(), phone, cache)
+    plain = open_backend(phone, cache).price(model(f"y = {CONV_NODE}", **CONV))
+    normed = open_backend(phone, cache).price(normalised())
     assert sum(kernel.calls for kernel in normed.kernels) == 4
     assert normed.latency_ms > plain.latency_ms + 3 * phone.fact("launch_overhead") / 1e3
     assert normed.macs == plain.macs
@@ -164,7 +131,7 @@ def test_several_inputs_and_outputs(phone: Target, cache: CostCache) -> None:
     text = f"""{HEAD} g ({IMAGE} x, {IMAGE} z) => ({IMAGE} y, float[1,8,64,64] t, float[1,8,64,64] u) {{
         y = Mul(x, z) s = Add(x, z) t, u = Split<axis=1>(s, sizes) }}"""
     made = constant(onnx.parser.parse_model(text), "sizes", [8, 8], np.int64)
-    cost = network_cost(made, phone, cache)
+    cost = open_backend(phone, cache).price(made)
     assert cost.latency_ms > 0
     assert cost.macs == 0
 
@@ -184,7 +151,7 @@ def test_several_inputs_and_outputs(phone: Target, cache: CostCache) -> None:
 )
 def test_other_operators(nodes: str, weights: dict[str, tuple[int, ...]], phone: Target, cache: CostCache) -> None:
     made = model(nodes, **weights)
-    cost = network_cost(made, phone, cache)
+    cost = open_backend(phone, cache).price(made)
     assert cost.macs == macs_and_parameters(made)[0]
     assert 0 < cost.latency_ms < 5
     assert len(cost.kernels) >= 1
@@ -192,76 +159,13 @@ def test_other_operators(nodes: str, weights: dict[str, tuple[int, ...]], phone:
 
 def test_nothing_to_run_costs_nothing(phone: Target, cache: CostCache) -> None:
     made = onnx.parser.parse_model(f"{HEAD} g ({IMAGE} y) => ({IMAGE} y) {{ }}")
-    assert network_cost(made, phone, cache).latency_ms == 0
+    assert open_backend(phone, cache).price(made).latency_ms == 0
 
 
 def test_an_operator_that_tvm_lacks_is_named(phone: Target, cache: CostCache) -> None:
     made = onnx.parser.parse_model(f"{HEAD} g (float[4,4] x) => (float y) {{ y = Det(x) }}")
     with pytest.raises(GraphoptError, match=r"TVM cannot import the graph 'g'.*Det"):
-        network_cost(made, phone, cache)
-
-
-def renamed(made: onnx.ModelProto) -> onnx.ModelProto:
-    names: dict[str, str] = {}
-    for node in made.graph.node:
-        node.name = f"other/{node.op_type}"
-        for field in (node.input, node.output):
-            for index, name in enumerate(field):
-                field[index] = names.setdefault(name, f"tensor.{len(names)}")
-    for entry in (*made.graph.input, *made.graph.output, *made.graph.initializer):
-        entry.name = names[entry.name]
-    return made
-
-
-def test_names_and_weights_do_not_change_a_price(tmp_path: Path) -> None:
-    phone, fresh = load_target("sm8650-adreno750"), CostCache(tmp_path)
-    first = network_cost(normalised(seed=0), phone, fresh)
-    assert (fresh.hits, fresh.misses) == (0, 5)  # the network and its four kernels
-    assert network_cost(normalised(seed=0), phone, fresh) == first
-    assert network_cost(renamed(normalised(seed=1)), phone, fresh) == first
-    assert (fresh.hits, fresh.misses) == (2, 5)
-    assert network_cost(normalised(seed=2), phone, CostCache(tmp_path)) == first  # from disk
-
-
-def test_what_changes_a_price_changes_its_key(monkeypatch: pytest.MonkeyPatch) -> None:
-    phone, base = load_target("sm8650-adreno750"), normalised()
-    faster = phone.facts["dram_bandwidth"].model_copy(update={"value": 100.0})
-    other_source = phone.facts["dram_bandwidth"].model_copy(update={"source": "measured by somebody else"})
-    key = price_key(base, phone, 0)
-    assert price_key(base, phone.model_copy(update={"facts": {**phone.facts, "dram_bandwidth": faster}}), 0) != key
-    assert (
-        price_key(base, phone.model_copy(update={"facts": {**phone.facts, "dram_bandwidth": other_source}}), 0) == key
-    )
-    assert price_key(base, phone, 8) != key
-    monkeypatch.setattr(keys, "PLAN", keys.PLAN + 1)  # the price holds what memory the plan takes
-    assert price_key(base, phone, 0) != key
-    assert graph_key(normalised(height=32)) != graph_key(base)
-    cubed = normalised()
-    cubed.graph.initializer[-2].CopyFrom(numpy_helper.from_array(np.float32(3), "two"))
-    assert graph_key(cubed) != graph_key(base)
-    over_rows = normalised()
-    over_rows.graph.initializer[-3].CopyFrom(numpy_helper.from_array(np.array([2]), "axes"))
-    assert graph_key(over_rows) != graph_key(base)
-
-
-def test_a_changed_fact_is_priced_anew(tmp_path: Path) -> None:
-    phone, fresh = load_target("sm8650-adreno750"), CostCache(tmp_path)
-    made = model(f"y = {CONV_NODE}", **CONV)
-    before = network_cost(made, phone, fresh)
-    slow = phone.facts["launch_overhead"].model_copy(update={"value": 30.0})
-    after = network_cost(made, phone.model_copy(update={"facts": {**phone.facts, "launch_overhead": slow}}), fresh)
-    assert after.latency_ms - before.latency_ms == pytest.approx((30.0 - phone.fact("launch_overhead")) / 1e3)
-
-
-def test_a_cache_that_is_no_cache(tmp_path: Path) -> None:
-    (tmp_path / "prices.sqlite").write_text("not a database, but long enough to be read as the header of one" * 20)
-    with pytest.raises(GraphoptError, match="delete it to start afresh"):
-        CostCache(tmp_path)
-
-
-def test_prices_survive_a_round_trip(cache: CostCache) -> None:
-    cost = network_cost(normalised(), load_target("sm8650-adreno750"), cache)
-    assert NetworkCost.from_dict(cost.to_dict()) == cost
+        open_backend(phone, cache).price(made)
 
 
 @pytest.fixture(scope="module")
@@ -297,7 +201,7 @@ def test_macs_of_a_nafnet(nafnet: onnx.ModelProto) -> None:
 
 
 def test_a_nafnet_is_its_kernels(nafnet: onnx.ModelProto, phone: Target, cache: CostCache) -> None:
-    cost = network_cost(nafnet, phone, cache)
+    cost = open_backend(phone, cache).price(nafnet)
     assert cost.latency_ms == pytest.approx(sum(kernel.ms for kernel in cost.kernels))
     # a block: two norms of 3, 5 convolutions, attention's mean and convolution, 2 gates = 15; gates 2, ends 2, 2 + 2
     calls = sum(kernel.calls for kernel in cost.kernels)

@@ -1,0 +1,174 @@
+"""What a backend answers of its target: what networks cost, what a device loads, what that computes, what is missing.
+
+A backend is a class in a folder of its own, named by an entry point in the group `graphopt.backends`; nothing outside
+that folder asks which backend it is. Libraries that it needs are imported where they are used, not when it is found.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, ClassVar, Generic, Literal, TypeVar
+
+import numpy as np
+import onnx
+from numpy.typing import NDArray
+
+from graphopt.backends.breakdown import Breakdown
+from graphopt.cost.cache import CostCache
+from graphopt.cost.keys import graph_key, hash_of
+from graphopt.cost.memory import PLAN
+from graphopt.cost.record import NetworkCost, Provenance
+from graphopt.cost.target import Target
+from graphopt.errors import GraphoptError
+from graphopt.progress import Progress, silent
+
+Array = NDArray[Any]
+TargetT = TypeVar("TargetT", bound=Target)
+
+
+@dataclass(frozen=True)
+class Artefact:
+    """What a device loads: `files`, the one to load first, and a `manifest` that says how.
+
+    No files, and the reason in `refusal`, where the runtime does not carry the network.
+    """
+
+    files: tuple[Path, ...]
+    manifest: dict[str, Any] = field(default_factory=dict)
+    refusal: str = ""
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing that is needed for `purpose`: what was `found`, and what to `do` where it is missing."""
+
+    what: str
+    state: Literal["ok", "missing"]
+    purpose: str
+    found: str
+    do: str = ""
+
+
+class Backend(ABC, Generic[TargetT]):
+    """One way of running networks, for one target. Prices are kept in `cache`."""
+
+    kind: ClassVar[str]  # what a target's file says, and the name of the entry point
+    target_type: ClassVar[type[Target]]  # what a target's file of this kind holds
+    provenance: ClassVar[Provenance]  # of its prices, where they say nothing else of themselves
+    additive: ClassVar[bool] = True  # do prices of parts add up to that of the whole?
+    tunes: ClassVar[bool] = False  # does `price` spend a budget?
+
+    def __init__(self, target: TargetT, cache: CostCache):
+        self.target, self.cache = target, cache
+
+    @abstractmethod
+    def key(self) -> str:
+        """Another text whenever the same graph may have another price: figures, versions, what tuning has found.
+
+        Raises:
+            GraphoptError: what prices is not installed. Nothing is imported or run to say so.
+        """
+
+    def price(self, model: onnx.ModelProto, budget: int = 0, say: Progress = silent) -> NetworkCost:
+        """Latency (ms), MACs, parameters and peak memory (bytes) of a canonical model (static shapes, batch 1).
+
+        `budget`: trials that tuning may take, where the backend tunes. Graphs that differ in names and weights alone
+        have one price, and a second look costs nothing.
+
+        Raises:
+            GraphoptError: shapes that are not static, an operator that is not carried, control flow, a compiler that
+                fails.
+        """
+        _check_one_path(model)
+        key = self.price_key(model, budget)
+        found = self.cache.get(key)
+        if found is not None:
+            return NetworkCost.from_dict(found)
+        made = self.find_price(model, budget, say)
+        self.cache.put(key, made.to_dict())
+        return made
+
+    def price_key(self, model: onnx.ModelProto, budget: int = 0) -> str:
+        """What a price is kept under: whatever decides it, and the plan of memory that it holds."""
+        return f"network:{hash_of([graph_key(model), self.key(), budget if self.tunes else 0, PLAN])}"
+
+    @abstractmethod
+    def find_price(self, model: onnx.ModelProto, budget: int, say: Progress) -> NetworkCost:
+        """The price of a model that has none yet; a model without nodes, too."""
+
+    def exchanged(self, whole: NetworkCost, kept: NetworkCost, put: NetworkCost) -> float:
+        """Milliseconds that `whole` takes more where its part `kept` gives way to `put`, all priced by this backend."""
+        return put.latency_ms - kept.latency_ms
+
+    def break_down(self, cost: NetworkCost, model: onnx.ModelProto | None = None) -> Breakdown | None:
+        """Where a price comes from, by block too where the `model` is given. None for what is measured as a whole."""
+        return None
+
+    @abstractmethod
+    def build(self, model: onnx.ModelProto, folder: Path, say: Progress = silent) -> Artefact:
+        """Writes into `folder`, which exists, what a device loads to run the model.
+
+        Raises:
+            GraphoptError: an operator that is not carried, a compiler or a linker that fails.
+        """
+
+    @property
+    def elsewhere(self) -> str:
+        """Why artefacts do not run on this machine; empty where they do."""
+        return f"{self.target.title} is another device"
+
+    @property
+    def runs_here(self) -> bool:
+        """Whether `run` runs artefacts on this machine."""
+        return not self.elsewhere
+
+    def run(self, artefact: Artefact, inputs: Sequence[Array]) -> list[Array]:
+        """What the artefact, loaded from its files, computes of `inputs`, in the order of the graph's.
+
+        Raises:
+            GraphoptError: it does not run on this machine.
+        """
+        raise GraphoptError(f"target {self.target.name}: its artefacts do not run here, because {self.elsewhere}")
+
+    @abstractmethod
+    def check(self, tracker: tuple[str, int] | None = None, key: str | None = None) -> list[Finding]:
+        """What this machine has, and lacks, to price, tune, build and run for the target, and what to do about it.
+
+        `tracker` and `key`: where devices register that are reached over TVM's RPC, and under what name.
+        """
+
+
+def manifest_of(model: onnx.ModelProto, target: Target, loaded_by: str, images_in: str | None = None) -> dict[str, Any]:
+    """What every manifest says: the target, what loads the first file, and the graph's inputs and outputs in order.
+
+    `images_in` is the dtype of all of them, where it is not the model's own.
+    """
+    weights = {tensor.name for tensor in model.graph.initializer}
+    inputs = [value for value in model.graph.input if value.name not in weights]
+    return {
+        "target": target.name,
+        "title": target.title,
+        "loaded_by": loaded_by,
+        "computes_in": target.dtype,
+        "inputs": [_operand(value, images_in) for value in inputs],
+        "outputs": [_operand(value, images_in) for value in model.graph.output],
+    }
+
+
+def _operand(value: onnx.ValueInfoProto, images_in: str | None) -> dict[str, Any]:
+    tensor = value.type.tensor_type
+    dtype = images_in or np.dtype(onnx.helper.tensor_dtype_to_np_dtype(tensor.elem_type)).name
+    return {"name": value.name, "shape": [dim.dim_value for dim in tensor.shape.dim], "dtype": dtype}
+
+
+def _check_one_path(model: onnx.ModelProto) -> None:
+    """A compiler would take an `If` in silence, and nobody would count what is inside."""
+    inner = next((node for node in model.graph.node if any(a.HasField("g") or a.graphs for a in node.attribute)), None)
+    if inner is not None:
+        raise GraphoptError(
+            f"cost: {inner.op_type} ({inner.name}) runs a graph of its own, so the price depends on the image; price "
+            "its branches as files of their own"
+        )

@@ -1,0 +1,83 @@
+"""Phones' GPUs: TVM lowers a network to OpenCL, the kernel model or a device prices it, an aarch64 library runs it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import ClassVar
+
+import onnx
+
+from graphopt.backends.base import Artefact, Backend, Finding, manifest_of
+from graphopt.backends.breakdown import Breakdown
+from graphopt.backends.findings import tvm_findings
+from graphopt.backends.opencl.roofline import by_block, by_kind
+from graphopt.cost.counts import macs_and_parameters
+from graphopt.cost.memory import peak_memory
+from graphopt.cost.record import NetworkCost, Provenance
+from graphopt.cost.target import Target
+from graphopt.kernels.keys import target_key
+from graphopt.kernels.target import GpuTarget
+from graphopt.progress import Progress, silent
+from graphopt.tuning.databases import tuning_state
+
+_LINKED = "TVM's runtime on Android (tvm::runtime::Module::LoadFromFile, then its relax VM)"
+_UNLINKED = f"{_LINKED}, once its objects are linked for aarch64 into one shared library"
+
+
+class OpenClBackend(Backend[GpuTarget]):
+    """Estimates by the kernel model, except of kernels that `graphopt tune` has measured on a device over RPC."""
+
+    kind: ClassVar[str] = "opencl"
+    target_type: ClassVar[type[Target]] = GpuTarget
+    provenance: ClassVar[Provenance] = "estimated"
+
+    def key(self) -> str:
+        state = tuning_state(self.cache.folder / "tuning", self.target)
+        return target_key(self.target) + (f":{state}" if state else "")
+
+    def find_price(self, model: onnx.ModelProto, budget: int, say: Progress) -> NetworkCost:
+        from graphopt.backends.opencl.estimate import estimate
+        from graphopt.kernels.calls import activation_bytes
+
+        macs, parameters = macs_and_parameters(model)  # a shape that is not static is said before TVM sees it
+        is_empty = not model.graph.node
+
+        def planned() -> int:
+            return 0 if is_empty else activation_bytes(model, self.target, self.cache)
+
+        counts = (macs, parameters, peak_memory(model, self.target.bytes_per_element, planned))
+        if is_empty:
+            return NetworkCost(0.0, 0.0, 0.0, self.provenance, *counts)
+        bounds, provenance, kernels = estimate(model, self.target, self.cache, say)
+        return NetworkCost(*bounds, provenance, *counts, kernels=kernels)
+
+    def break_down(self, cost: NetworkCost, model: onnx.ModelProto | None = None) -> Breakdown | None:
+        if not cost.kernels:
+            return None
+        found = by_kind(cost, self.target)
+        if model is None:
+            return found
+        blocks = by_block(model, self.target, self.price)
+        together = sum(part.latency_ms for part in blocks)
+        return Breakdown(found.limit_ms, found.kinds, cost.kernels, tuple(blocks), together / cost.latency_ms - 1)
+
+    def build(self, model: onnx.ModelProto, folder: Path, say: Progress = silent) -> Artefact:
+        """`<target>.aarch64.so`, weights and host code for Android in one library (`<target>.aarch64.tar`, to be linked
+        elsewhere, where no linker for aarch64 is found), and `<target>.cl`, the source of all its kernels.
+        """
+        from graphopt.backends.opencl.build import build
+
+        say(0.0, f"{self.target.name}: compiles")
+        source, library = build(model, self.target, folder, self.cache)
+        loaded_by = _LINKED if library.suffix == ".so" else _UNLINKED
+        images_in = "float16" if self.target.dtype == "float16" else None
+        return Artefact((library, source), manifest_of(model, self.target, loaded_by, images_in))
+
+    @property
+    def elsewhere(self) -> str:
+        return "they are made for Android's aarch64 (graphopt verify runs their kernels here)"
+
+    def check(self, tracker: tuple[str, int] | None = None, key: str | None = None) -> list[Finding]:
+        from graphopt.backends.opencl.needs import phone_needs
+
+        return [*tvm_findings(), *phone_needs(tracker, key)]

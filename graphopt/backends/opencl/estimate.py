@@ -1,0 +1,109 @@
+"""A network's price on a GPU: TVM lowers it, and each of its kernels is measured, or priced by the kernel model."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from math import fsum
+
+import onnx
+
+from graphopt.cost.cache import CostCache
+from graphopt.cost.record import Basis, KernelCost, Provenance
+from graphopt.errors import GraphoptError
+from graphopt.kernels.calls import kernel_facts, network_calls, workload_key
+from graphopt.kernels.keys import target_key
+from graphopt.kernels.model import KernelFacts, price
+from graphopt.kernels.target import GpuTarget
+from graphopt.progress import Progress, silent
+from graphopt.tuning.databases import TunedKernels, tuned_kernels, tuning_state
+
+Bounds = tuple[float, float, float]  # milliseconds: middle, low, high
+
+
+@dataclass(frozen=True)
+class _Kernel:
+    key: str
+    facts: KernelFacts
+    calls: int
+    in_parts: bool
+
+
+def estimate(
+    model: onnx.ModelProto, target: GpuTarget, cache: CostCache, say: Progress
+) -> tuple[Bounds, Provenance, tuple[KernelCost, ...]]:
+    """Bounds, what they are, and the kernels that they are the sum of. A sum of kernels that were all measured over
+    RPC is `measured`.
+    """
+    tuned = _tuned(target, cache)
+    prices, rows = [], []
+    for kernel in _kernels(model, target, cache, say):
+        bounds, basis = _priced(kernel, target, tuned)
+        facts, calls = kernel.facts, kernel.calls
+        prices.append((calls, bounds))
+        rows.append(
+            KernelCost(
+                name=facts.name,
+                kind=facts.kind,
+                calls=calls,
+                ms=calls * bounds[0],
+                macs=calls * facts.macs,
+                bytes_read=calls * facts.bytes_read,
+                bytes_written=calls * facts.bytes_written,
+                basis=basis,
+            )
+        )
+    latency, low, high = (fsum(calls * bounds[i] for calls, bounds in prices) for i in range(3))
+    provenance: Provenance = "measured" if rows and all(row.basis == "measured" for row in rows) else "estimated"
+    return (latency, low, high), provenance, tuple(rows)
+
+
+def network_kernels(
+    model: onnx.ModelProto, target: GpuTarget, cache: CostCache, say: Progress = silent
+) -> list[tuple[KernelFacts, int]]:
+    """The distinct kernels that TVM makes of the model, each with its number of calls.
+
+    A kernel is lowered once for each target's limits, whatever graphs it occurs in. One that TVM cannot compile is
+    replaced by the kernels of its single operators, named `KERNEL/OPERATOR`.
+    """
+    return [(kernel.facts, kernel.calls) for kernel in _kernels(model, target, cache, say)]
+
+
+def _kernels(model: onnx.ModelProto, target: GpuTarget, cache: CostCache, say: Progress) -> list[_Kernel]:
+    from graphopt.kernels.lowering import kernel_parts
+
+    calls = network_calls(model, target, cache)
+    kernels = []
+    for done, call in enumerate(calls):
+        try:
+            facts = kernel_facts(call, target, cache)
+            kernels.append(_Kernel(workload_key(call.function), facts, call.calls, False))
+        except GraphoptError:
+            parts = kernel_parts(model, target, call.name)
+            if not parts:
+                raise
+            for part in parts:
+                facts = kernel_facts(part, target, cache)
+                kernels.append(_Kernel(workload_key(part.function), facts, call.calls, True))
+        say((done + 1) / len(calls), f"{target.name}: {call.name}")
+    return kernels
+
+
+def _priced(kernel: _Kernel, target: GpuTarget, tuned: TunedKernels) -> tuple[Bounds, Basis]:
+    """Measured over RPC, before estimated of a tuned schedule that beats TVM's default one, before that one's price."""
+    measured = tuned.times_ms(kernel.key)
+    if measured is not None:
+        return measured, "measured"
+    default = price(kernel.facts, target)
+    best = tuned.estimated.best(kernel.key)
+    if best is not None and best.facts is not None and 1e3 * best.seconds < default[0]:
+        return price(KernelFacts.from_dict(best.facts), target), "tuned"
+    return default, "parts" if kernel.in_parts else "model"
+
+
+def _tuned(target: GpuTarget, cache: CostCache) -> TunedKernels:
+    folder = cache.folder / "tuning"
+    key = f"{target_key(target)}:{tuning_state(folder, target)}"
+    if key not in cache.tuned:
+        cache.tuned[key] = tuned_kernels(folder, target)
+    found: TunedKernels = cache.tuned[key]
+    return found

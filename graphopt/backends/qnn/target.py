@@ -1,0 +1,72 @@
+"""What the file of an NPU target holds: the chip to compile for, and the parameters of the regression."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pydantic import Field, model_validator
+
+from graphopt.config.keys import Strict
+from graphopt.cost.target import Fact, Target
+
+_UNITS = {
+    "launch": "ms",
+    "per_gmac": "ms/GMAC",
+    "per_megabyte": "ms/MB",
+    "per_supertile": "ms",
+    "supertile_exponent": "1",
+    "calibrated_supertiles": "1",
+    "spread": "1",
+    "spread_beyond": "1",
+}
+
+
+class NpuCompiler(Strict):
+    """The chip that Qualcomm's offline compiler compiles for, and how long one network may take it."""
+
+    soc_model: int = Field(ge=1, description="Qualcomm's number of the chip: 57 is sm8650")
+    htp_arch: int = Field(ge=68, description="version of the Hexagon architecture")
+    time_limit_s: float = Field(900, gt=0)
+
+
+class NpuModel(Strict):
+    """Parameters of the NPU's regression (see `qnn.regression.price`)."""
+
+    launch: Fact
+    per_gmac: Fact
+    per_megabyte: Fact
+    per_supertile: Fact
+    supertile_exponent: Fact
+    calibrated_supertiles: Fact
+    spread: Fact
+    spread_beyond: Fact
+
+    @model_validator(mode="after")
+    def _consistent(self) -> NpuModel:
+        for name, unit in _UNITS.items():
+            found = getattr(self, name).unit
+            if found != unit:
+                raise ValueError(f"'{name}' is given in '{found}', expected '{unit}'")
+        if min(self.spread.value, self.spread_beyond.value) < 1:
+            raise ValueError("'spread' and 'spread_beyond' are factors and at least 1")
+        if not 0 < self.supertile_exponent.value <= 1:
+            raise ValueError("'supertile_exponent' is above 0 and at most 1")
+        return self
+
+
+class NpuTarget(Target):
+    """A Hexagon NPU."""
+
+    npu_compiler: NpuCompiler
+    npu_model: NpuModel
+
+    @model_validator(mode="before")
+    @classmethod
+    def _of_its_kind(cls, content: Any) -> Any:
+        given = content if isinstance(content, dict) else {}
+        is_npu = given.get("device", "hexagon") == "hexagon"
+        if not given.get("npu_compiler") or not given.get("npu_model") or not is_npu:
+            raise ValueError("a qnn target, and no other, has 'npu_compiler', 'npu_model', and 'device' hexagon")
+        if "kernel_model" in given or "tuning" in given or given.get("dtype", "float16") != "float16":
+            raise ValueError("a qnn target has no 'kernel_model', no 'tuning', and computes in 'float16'")
+        return content
