@@ -19,7 +19,9 @@ def compile_network(model: onnx.ModelProto, target: Target, folder: Path, cache:
 
     `opencl`: `<target>.cl`, the source of all kernels in the target's dtype, and `<target>.aarch64.so`, weights and
     host code for Android in one library for TVM's runtime (`<target>.aarch64.tar`, to be linked elsewhere, where no
-    linker for aarch64 is found). `llvm`: `host.so`, under the best schedules that tuning has left in the cache folder.
+    linker for aarch64 is found), and what other programs need to run the source: `<target>.plan.json`, the launches,
+    and `<target>.safetensors`, the weights. `llvm`: `host.so`, under the best schedules that tuning has left in the
+    cache folder.
     `qnn`: `<target>.onnx` and the context binary that it names, `<target>_qnn.bin`, for onnxruntime on the phone;
     nothing for a network with ops that the NPU refuses, of which there is no binary.
 

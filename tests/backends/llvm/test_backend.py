@@ -82,7 +82,7 @@ def test_untuned_and_tuned_are_measured_and_right(cache: CostCache, tmp_path: Pa
 
 @pytest.mark.parametrize("name", ["sm8650-adreno750", "exynos2100-mali-g78"])
 def test_opencl_source_and_aarch64_library(name: str, cache: CostCache, tmp_path: Path) -> None:
-    source, library = compile_network(network(), load_target(name), tmp_path, cache)
+    source, library, *_ = compile_network(network(), load_target(name), tmp_path, cache)
     text = source.read_text()
     assert source.name == f"{name}.cl"
     assert text.count("__kernel void") >= 7  # norm 3, convolutions 3, pool, scale and clip
@@ -100,7 +100,7 @@ def test_without_a_linker_the_objects_are_kept(
     cache: CostCache, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("graphopt.backends.opencl.build.aarch64_linker", lambda: None)
-    _, library = compile_network(network(), load_target("sm8650-adreno750"), tmp_path, cache)
+    _, library, *_ = compile_network(network(), load_target("sm8650-adreno750"), tmp_path, cache)
     assert library.name == "sm8650-adreno750.aarch64.tar"
     shutil.unpack_archive(library, tmp_path / "objects")
     headers = [path.read_bytes()[:20] for path in (tmp_path / "objects").glob("*.o")]

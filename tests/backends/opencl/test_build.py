@@ -12,6 +12,7 @@ from graphs import onnx_model
 from onnx import numpy_helper
 
 from graphopt.backends.compiled import compile_network
+from graphopt.backends.opencl.plan import Tensor, kernels_of, read_artefact
 from graphopt.cost.cache import CostCache
 from graphopt.cost.target import load_target
 from graphopt.kernels.legal_names import legal_names
@@ -46,7 +47,7 @@ def oddly_named() -> onnx.ModelProto:
 @needs_clang
 @pytest.mark.parametrize("target", ["sm8650-adreno750", "exynos2100-mali-g78"])
 def test_names_of_any_kind_compile(tmp_path: Path, target: str) -> None:
-    source, _ = compile_network(oddly_named(), load_target(target), tmp_path, CostCache(tmp_path / "cache"))
+    source, *_ = compile_network(oddly_named(), load_target(target), tmp_path, CostCache(tmp_path / "cache"))
     compiles(source)
 
 
@@ -57,11 +58,40 @@ def test_the_source_of_a_network_compiles_and_says_everything_once(tmp_path: Pat
         model = export_random(name, (64, 64), tmp_path)
     else:
         model, _ = load_source(find_model(name, Path()), (64, 64), tmp_path / "exports")
-    source, _ = compile_network(model, load_target("sm8650-adreno750"), tmp_path, CostCache(tmp_path / "cache"))
+    source, *_ = compile_network(model, load_target("sm8650-adreno750"), tmp_path, CostCache(tmp_path / "cache"))
     compiles(source)
     lines = [line.rstrip(" {;") for line in source.read_text().splitlines() if line.startswith(("__kernel", "#pragma"))]
     assert len(lines) > 10
     assert set(Counter(lines).values()) <= {1}
+
+
+def test_the_plan_launches_every_kernel_of_the_file_and_nothing_else(tmp_path: Path) -> None:
+    source, *_ = compile_network(
+        oddly_named(), load_target("sm8650-adreno750"), tmp_path, CostCache(tmp_path / "cache")
+    )
+    plan = read_artefact(source).plan
+    launches = [launch for call in plan.calls for launch in call.launches]
+    assert {launch.kernel for launch in launches} == set(plan.kernels) == set(kernels_of(source.read_text()))
+    (call,) = plan.calls
+    assert call.inputs[:2] == ("float", "t_0_conv_limited_weight")
+    assert plan.inputs == ("float",)
+    assert plan.outputs == call.outputs
+    assert {name: plan.tensors[name].shape for name in plan.weights} == {
+        "t_0_conv_limited_weight": (4, 4, 3, 3),
+        "kernel": (4,),  # which the kernel is given under another shape, in the same buffer
+        "a_scale": (1, 4, 1, 1),
+        "a_scale_2": (1, 4, 1, 1),
+        "half": (1, 4, 1, 1),
+    }
+    assert plan.tensors[call.inputs[2]] == Tensor(buffer="kernel", dtype="float16", shape=(1, 4, 1, 1))
+    assert plan.buffers[plan.tensors[plan.outputs[0]].buffer] == 4 * 8 * 8 * 2
+
+
+def test_pointers_are_read_from_the_source() -> None:
+    text = """__kernel void a(__global half* restrict x_ptr, __global const float* y_ptr) {
+__kernel void b(int n) {
+__kernel void declared(__global half* z_ptr);"""
+    assert kernels_of(text) == {"a": ("half x_ptr", "float y_ptr"), "b": ("int n",)}
 
 
 def test_names_stay_apart_and_legal_ones_stay() -> None:
