@@ -1,22 +1,30 @@
 """What a run writes for a phone's GPU is what a compiler for OpenCL C takes: the file itself, not a copy of it."""
 
+import re
 import shutil
 import subprocess
+import tarfile
 from collections import Counter
 from pathlib import Path
 
 import numpy as np
 import onnx
 import pytest
+import tvm
 from graphs import onnx_model
 from onnx import numpy_helper
+from tvm import s_tir
 
 from graphopt.backends.compiled import compile_network
 from graphopt.backends.opencl.plan import Tensor, kernels_of, read_artefact
 from graphopt.cost.cache import CostCache
 from graphopt.cost.target import load_target
+from graphopt.kernels.facts import kernel_kind, lower
 from graphopt.kernels.legal_names import legal_names
+from graphopt.kernels.lowering import tvm_target
 from graphopt.models.source import export_random, find_model, load_source
+from graphopt.tuning.builds import artefacts
+from graphopt.tuning.workload import network_workloads
 
 CLANG = shutil.which("clang")
 needs_clang = pytest.mark.skipif(CLANG is None, reason="needs clang: apt-get install clang")
@@ -63,6 +71,53 @@ def test_the_source_of_a_network_compiles_and_says_everything_once(tmp_path: Pat
     lines = [line.rstrip(" {;") for line in source.read_text().splitlines() if line.startswith(("__kernel", "#pragma"))]
     assert len(lines) > 10
     assert set(Counter(lines).values()) <= {1}
+
+
+def embedded(library: Path) -> dict[str, str]:
+    """The OpenCL sources that TVM packs into a library, or into the objects of an archive, by kernel."""
+    content = library.read_bytes()
+    if library.suffix == ".tar":
+        with tarfile.open(library) as archive:
+            content = b"".join(member.read() for item in archive if (member := archive.extractfile(item)))
+    found = re.findall(rb"// Function: (\w+)\n([\t\n -~]+)", content)
+    return {name.decode(): text.decode() for name, text in found}
+
+
+@needs_clang
+@pytest.mark.parametrize("linker", ["found", None])
+def test_the_library_for_android_holds_the_same_source(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, linker: str | None
+) -> None:
+    if linker is None:
+        monkeypatch.setattr("graphopt.backends.opencl.build.aarch64_linker", lambda: None)
+    source, library, *_ = compile_network(
+        oddly_named(), load_target("sm8650-adreno750"), tmp_path, CostCache(tmp_path / "cache")
+    )
+    text = source.read_text()
+    found = embedded(library)
+    assert set(found) == set(kernels_of(text))
+    for name, kernel in found.items():
+        (tmp_path / "kernel.cl").write_text(kernel)
+        compiles(tmp_path / "kernel.cl")
+        assert kernel[kernel.rindex(f"__kernel void {name}(") :].strip() in text
+
+
+@needs_clang
+def test_what_tuning_builds_for_a_device_compiles(tmp_path: Path) -> None:
+    phone = load_target("exynos2100-mali-g78")
+    device = tvm_target(phone)
+    (workload,) = network_workloads(oddly_named(), phone, CostCache(tmp_path)).found
+    function = tvm.ir.load_json(workload.module)["main"]
+    scheduled, _ = lower("main", function, kernel_kind(function), device)
+    schedule = s_tir.Schedule(tvm.IRModule({"main": scheduled.with_attr("global_symbol", "main")}))
+    with artefacts([schedule], device, None) as (made,):
+        assert made.path is not None, made.error
+        found = embedded(made.path)
+    assert found
+    for kernel in found.values():
+        assert "t_0_conv_limited_weight" in kernel
+        (tmp_path / "kernel.cl").write_text(kernel)
+        compiles(tmp_path / "kernel.cl")
 
 
 def test_the_plan_launches_every_kernel_of_the_file_and_nothing_else(tmp_path: Path) -> None:
