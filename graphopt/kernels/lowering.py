@@ -191,6 +191,11 @@ def embed_weights(module: tvm.IRModule) -> tvm.IRModule:
     return bound
 
 
+def weight_names(module: tvm.IRModule) -> dict[Any, str]:
+    """The weights of a module whose weights are inputs, as TVM's tensors, and what the graph calls them."""
+    return {value: str(variable.name) for variable, value in _weights(module)}
+
+
 def _weights(module: tvm.IRModule) -> list[tuple[Any, Any]]:
     main = module["main"]
     values = main.attrs.get("params", [])

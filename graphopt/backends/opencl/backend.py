@@ -63,15 +63,16 @@ class OpenClBackend(Backend[GpuTarget]):
 
     def build(self, model: onnx.ModelProto, folder: Path, say: Progress = silent) -> Artefact:
         """`<target>.aarch64.so`, weights and host code for Android in one library (`<target>.aarch64.tar`, to be linked
-        elsewhere, where no linker for aarch64 is found), and `<target>.cl`, the source of all its kernels.
+        elsewhere, where no linker for aarch64 is found), and `<target>.cl`, the source of all its kernels, with a plan
+        of their launches and the weights beside it.
         """
         from graphopt.backends.opencl.build import build
 
         say(0.0, f"{self.target.name}: compiles")
-        source, library = build(model, self.target, folder, self.cache)
+        source, library, *beside = build(model, self.target, folder, self.cache)
         loaded_by = _LINKED if library.suffix == ".so" else _UNLINKED
         images_in = "float16" if self.target.dtype == "float16" else None
-        return Artefact((library, source), manifest_of(model, self.target, loaded_by, images_in))
+        return Artefact((library, source, *beside), manifest_of(model, self.target, loaded_by, images_in))
 
     @property
     def elsewhere(self) -> str:

@@ -1,8 +1,9 @@
-"""What a phone's GPU runs: OpenCL source, and an aarch64 library for TVM's runtime."""
+"""What a phone's GPU runs: OpenCL source with its plan of launches, and an aarch64 library for TVM's runtime."""
 
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -10,52 +11,71 @@ import onnx
 import tvm
 from tvm import relax
 
-from graphopt.atomic import replacing
+from graphopt.backends.opencl.launches import AfterSplit, called_functions, launch_plan
+from graphopt.backends.opencl.plan import write_artefact
 from graphopt.cost.cache import CostCache
 from graphopt.errors import GraphoptError
 from graphopt.kernels.calls import workload_key
 from graphopt.kernels.facts import kernel_kind, lower
 from graphopt.kernels.linker import aarch64_linker
-from graphopt.kernels.lowering import embed_weights, to_relax, tvm_target
+from graphopt.kernels.lowering import embed_weights, to_relax, tvm_target, weight_names
 from graphopt.kernels.target import GpuTarget
 from graphopt.tuning.apply import scheduled_by
 from graphopt.tuning.databases import tuned_kernels
+from graphopt.tuning.records import Record
 
 
 def build(model: onnx.ModelProto, target: GpuTarget, folder: Path, cache: CostCache) -> list[Path]:
-    """`<target>.cl`, the source of all kernels in the target's dtype, and `<target>.aarch64.so`, weights and host code
-    for Android in one library (`<target>.aarch64.tar`, to be linked elsewhere, where no linker for aarch64 is found).
+    """Writes into `folder`, and returns:
+
+    - `<target>.cl`: the source of all kernels, in the target's dtype;
+    - `<target>.aarch64.so`: weights and host code for Android in one library for TVM's runtime
+      (`<target>.aarch64.tar`, to be linked elsewhere, where no linker for aarch64 is found);
+    - `<target>.plan.json` and `<target>.safetensors`: what any other program needs to run the source (`plan.Plan`).
+
+    Kernels are built under the schedules that a device has measured as the quickest, and TVM's default ones elsewhere:
+    what was only estimated to be quicker is not built.
 
     Raises:
         GraphoptError: an operator that TVM does not carry, or a linker that fails.
     """
-    executable = _build_gpu(model, target, cache)
-    source = folder / f"{target.name}.cl"
-    with replacing(source) as temporary:
-        temporary.write_text(_each_once(_opencl_source(executable.mod)))
+    return build_under(model, target, folder, tuned_kernels(cache.folder / "tuning", target).measured_record)
+
+
+def build_under(
+    model: onnx.ModelProto, target: GpuTarget, folder: Path, record: Callable[[str], Record | None]
+) -> list[Path]:
+    """As `build`, under the schedules that `record` knows by workload, and TVM's default ones elsewhere."""
+    device = tvm_target(target)
+    unbound = to_relax(model, target)
+    module = _scheduled(embed_weights(unbound), device, record)
+    with device:
+        module = relax.pipeline.default_build_pipeline()(module)
+    main = module["main"]
+    called = {"main", *called_functions(main)}
+    module = tvm.IRModule({v: f for v, f in module.functions_items() if v.name_hint in called}, attrs=module.attrs)
+    split = AfterSplit()
+    with tvm.transform.PassContext(instruments=[split]), device:
+        executable = relax.build(module, device, relax_pipeline=None)
+    text = _each_once(_opencl_source(executable.mod))
+    plan, weights = launch_plan(target.name, text, main, split.module, weight_names(unbound))
+    source, *beside = write_artefact(folder / f"{target.name}.cl", text, plan, weights)
     link = aarch64_linker()
     library = folder / f"{target.name}.aarch64.{'tar' if link is None else 'so'}"
     executable.export_library(str(library), **({} if link is None else {"fcompile": link}))
-    return [source, library]
+    return [source, library, *beside]
 
 
-def _build_gpu(model: onnx.ModelProto, target: GpuTarget, cache: CostCache) -> Any:
-    """Kernels under the schedules that a device has measured as the quickest, and TVM's default ones elsewhere: what
-    was only estimated to be quicker is not built.
-    """
-    device = tvm_target(target)
-    module = embed_weights(to_relax(model, target))
-    tuned = tuned_kernels(cache.folder / "tuning", target)
+def _scheduled(module: Any, device: Any, record: Callable[[str], Record | None]) -> Any:
     for variable, function in list(module.functions_items()):
         if isinstance(function, tvm.tirx.PrimFunc):
-            record = tuned.measured_record(workload_key(function))
-            if record is not None:
-                made = scheduled_by(record, function)
+            found = record(workload_key(function))
+            if found is not None:
+                made = scheduled_by(found, function)
             else:
                 made, _ = lower(variable.name_hint, function, kernel_kind(function), device)
             module.update_func(variable, made.with_attr("tirx.is_scheduled", True))
-    with device:
-        return relax.build(module, device, relax_pipeline=relax.pipeline.default_build_pipeline())
+    return module
 
 
 def _each_once(source: str) -> str:

@@ -1,43 +1,26 @@
-"""Runs generated OpenCL kernels on whatever OpenCL platform this machine has (PoCL needs no GPU): for correctness."""
+"""Runs an OpenCL artefact on whatever OpenCL platform this machine has (PoCL needs no GPU): for correctness."""
 
 from __future__ import annotations
 
 import importlib.util
-import re
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from math import prod
 from typing import Any
 
 import numpy as np
-import tvm
-import tvm_ffi
 from numpy.typing import NDArray
-from tvm import tirx
-from tvm.tirx.build import codegen_build, split_host_device_mods
 
+from graphopt.backends.opencl.plan import Artefact, Call, kernels_of
 from graphopt.errors import GraphoptError
 
-Sizes = tuple[int, int, int]
+Array = NDArray[Any]
 _INSTALL = "install Debian's pocl-opencl-icd (OpenCL on the CPU), or your GPU's driver"
-
-
-@dataclass(frozen=True)
-class Launch:
-    """One device function: its name, its pointers as (name of the buffer, elements, dtype), groups and threads."""
-
-    name: str
-    pointers: tuple[tuple[str, int, str], ...]
-    groups: Sizes
-    threads: Sizes
-
-
-@dataclass(frozen=True)
-class Program:
-    """OpenCL C for one scheduled kernel, and the launches that it takes, in their order."""
-
-    source: str
-    launches: tuple[Launch, ...]
+_WIDTHS = ("", "2", "3", "4", "8", "16")
+# each half of the source as a float; cl_amd_fp16 opens the door that TVM's pragmas shut without any extension
+_HALVES_AS_FLOATS = [
+    "-w",  # no platform for CPUs knows the extension that the next option claims
+    "-Dcl_amd_fp16",
+    *(f"-D{prefix}half{width}={prefix}float{width}" for prefix in ("", "convert_") for width in _WIDTHS),
+]
 
 
 def why_no_platform() -> str | None:
@@ -53,42 +36,8 @@ def why_no_platform() -> str | None:
     return None if found else f"kernels cannot run here: no OpenCL platform was found; {_INSTALL}"
 
 
-def generate(function: tirx.PrimFunc, target: Any) -> Program:
-    """OpenCL C of a scheduled function of static shapes, as TVM makes it for `target`."""
-    lower, _, finish = tirx.get_tir_pipeline("default")
-    module = tvm.IRModule({"kernel": function.with_attr("global_symbol", "kernel")})
-    _, by_device = split_host_device_mods(lower(tirx.transform.BindTarget(target)(module)))
-    ((device, code),) = by_device.items()
-    code = finish()(code)
-    launches = [_launch(made) for made in code.functions.values()]
-    launches.sort(key=lambda launch: [int(n) for n in re.findall(r"\d+", launch.name)])  # kernel, kernel_1, ...
-    return Program(codegen_build(code, device).inspect_source(), tuple(launches))
-
-
-def _launch(function: tirx.PrimFunc) -> Launch:
-    extents: dict[str, int] = {}
-    buffers: dict[str, tuple[int, str]] = {}
-
-    def attribute(node: Any) -> None:
-        if node.attr_key == "thread_extent":
-            extents[str(node.node.thread_tag)] = int(node.value)
-
-    def declare(node: Any) -> None:
-        buffer = node.buffer
-        if isinstance(node.data, tirx.Var):
-            buffers[str(node.data.name)] = prod(int(extent) for extent in buffer.shape), str(buffer.dtype)
-
-    tvm_ffi.structural_walk(function.body, [(tirx.AttrStmt, attribute), (tirx.DeclBuffer, declare)], order="pre")
-
-    def sizes(kind: str) -> Sizes:
-        return extents.get(f"{kind}.x", 1), extents.get(f"{kind}.y", 1), extents.get(f"{kind}.z", 1)
-
-    pointers = tuple((str(p.name).removesuffix("_ptr"), *buffers[str(p.name)]) for p in function.params)
-    return Launch(str(function.attrs["global_symbol"]), pointers, sizes("blockIdx"), sizes("threadIdx"))
-
-
 class Device:
-    """The first OpenCL device of this machine.
+    """The first OpenCL device of this machine. `halves`: whether it computes in float16; `options`: of its compiler.
 
     Raises:
         GraphoptError: pyopencl is not installed, or finds no platform.
@@ -100,27 +49,86 @@ class Device:
             raise GraphoptError(reason)
         import pyopencl
 
-        self._cl = pyopencl
-        self._device = pyopencl.get_platforms()[0].get_devices()[0]
-        self._context = pyopencl.Context([self._device])
-        self._queue = pyopencl.CommandQueue(self._context)
-        self._built: dict[Program, Any] = {}
-        self.name = str(self._device.name)
+        device = pyopencl.get_platforms()[0].get_devices()[0]
+        self.context = pyopencl.Context([device])
+        self.name = str(device.name)
+        self.halves = "cl_khr_fp16" in str(device.extensions).split()
+        self.options = [] if self.halves else _HALVES_AS_FLOATS
 
-    def run(self, program: Program, arrays: Mapping[str, NDArray[Any]], outputs: Sequence[str]) -> None:
-        """Runs the launches in order. `arrays` are the kernel's tensors by name; those of `outputs` are written."""
-        flags = self._cl.mem_flags.READ_WRITE | self._cl.mem_flags.COPY_HOST_PTR
-        held = {name: self._cl.Buffer(self._context, flags, hostbuf=array) for name, array in arrays.items()}
-        if program not in self._built:
-            self._built[program] = self._cl.Program(self._context, program.source).build()
-        for launch in program.launches:
-            for name, elements, dtype in launch.pointers:
-                if name not in held:  # what one launch hands to the next
-                    empty = np.zeros(elements, dtype)
-                    held[name] = self._cl.Buffer(self._context, flags, hostbuf=empty)
+
+class Loaded:
+    """An artefact on a device, ready to run: its file built as it is, its weights in place.
+
+    On a device without float16 every half is a float, in buffers twice as large: the same text, in float32.
+
+    Raises:
+        GraphoptError: the file has other kernels than its plan, or does not compile.
+    """
+
+    def __init__(self, artefact: Artefact, device: Device):
+        import pyopencl
+
+        self._cl = pyopencl
+        self._tensors = artefact.plan.tensors
+        self._halves = device.halves
+        _check_kernels(artefact)
+        try:
+            program = pyopencl.Program(device.context, artefact.text).build(device.options)
+        except pyopencl.Error as error:
+            reason = _first_error(error)
+            raise GraphoptError(f"{artefact.path.name} does not compile on {device.name}: {reason}") from error
+        self._kernels = {name: pyopencl.Kernel(program, name) for name in artefact.plan.kernels}
+        self._queue = pyopencl.CommandQueue(device.context)
+        sizes = dict(artefact.plan.buffers)
+        for tensor in self._tensors.values():
+            needed = prod(tensor.shape) * self._dtype(tensor.dtype).itemsize
+            sizes[tensor.buffer] = max(sizes[tensor.buffer], needed)
+        flags = pyopencl.mem_flags.READ_WRITE
+        self._buffers = {name: pyopencl.Buffer(device.context, flags, size=size) for name, size in sizes.items()}
+        for name in artefact.plan.weights:
+            self.write(name, artefact.weights[name])
+
+    def write(self, tensor: str, array: Array) -> None:
+        """Fills a tensor, in the dtype that it has on the device."""
+        known = self._tensors[tensor]
+        values = np.ascontiguousarray(array, self._dtype(known.dtype)).reshape(known.shape)
+        self._cl.enqueue_copy(self._queue, self._buffers[known.buffer], values)
+
+    def read(self, tensor: str) -> Array:
+        """What a tensor holds now; halves as float32."""
+        known = self._tensors[tensor]
+        values = np.empty(known.shape, self._dtype(known.dtype))
+        self._cl.enqueue_copy(self._queue, values, self._buffers[known.buffer])
+        return values.astype(np.float32) if values.dtype == np.float16 else values
+
+    def run(self, call: Call) -> None:
+        """The launches of a call, in their order."""
+        for launch in call.launches:
             total = [groups * threads for groups, threads in zip(launch.groups, launch.threads, strict=True)]
-            kernel = self._cl.Kernel(self._built[program], launch.name)
-            kernel(self._queue, total, launch.threads, *(held[name] for name, _, _ in launch.pointers))
-        for name in outputs:
-            self._cl.enqueue_copy(self._queue, arrays[name], held[name])
+            buffers = [self._buffers[self._tensors[name].buffer] for name in launch.arguments]
+            self._kernels[launch.kernel](self._queue, total, launch.threads, *buffers)
         self._queue.finish()
+
+    def _dtype(self, dtype: str) -> np.dtype[Any]:
+        return np.dtype(np.float32 if dtype == "float16" and not self._halves else dtype)
+
+
+def _check_kernels(artefact: Artefact) -> None:
+    """The file has the kernels of its plan, and no others, with their arguments in the plan's order."""
+    found = kernels_of(artefact.text)
+    expected = artefact.plan.kernels
+    for name in (*expected, *found):
+        if found.get(name) != expected.get(name):
+            raise GraphoptError(
+                f"{artefact.path.name}: kernel {name} is {_takes(found.get(name))} in the file, "
+                f"{_takes(expected.get(name))} in the plan beside it; the files come from different builds"
+            )
+
+
+def _takes(pointers: tuple[str, ...] | None) -> str:
+    return "missing" if pointers is None else f"({', '.join(pointers)})"
+
+
+def _first_error(error: Exception) -> str:
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return next((line for line in lines if "error:" in line), lines[0])
