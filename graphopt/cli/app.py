@@ -12,7 +12,8 @@ from typing import Annotated, Literal
 import typer
 
 from graphopt.cli import cost, leaderboard, models, passes, tune, verify
-from graphopt.cli.terminal import JsonFlag, cache_folder, print_rows, progress
+from graphopt.cli.terminal import JsonFlag, print_rows, progress
+from graphopt.cost.cache import cache_folder
 from graphopt.errors import GraphoptError
 
 app = typer.Typer(

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from graphopt.cli.terminal import JsonFlag, cache_folder, print_table, progress
+from graphopt.cli.terminal import JsonFlag, print_table, progress
 from graphopt.cli.tune import bases, basis_ms
 from graphopt.errors import GraphoptError
 
@@ -42,7 +42,7 @@ def cost(
         raise GraphoptError("cost: give a network, or --ops FILE.csv with --output OUT.csv")
     from graphopt.backends.breakdown import break_down
     from graphopt.backends.pricing import network_cost
-    from graphopt.cost.cache import CostCache
+    from graphopt.cost.cache import CostCache, cache_folder
     from graphopt.cost.target import load_target
     from graphopt.models.source import find_model, load_source
 

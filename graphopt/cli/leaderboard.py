@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from graphopt.cli.terminal import JsonFlag, cache_folder, print_table, progress
+from graphopt.cli.terminal import JsonFlag, print_table, progress
 from graphopt.errors import GraphoptError
 from graphopt.models.zoo import NETWORKS, find_entry
 
@@ -35,7 +35,7 @@ def leaderboard(
         raise GraphoptError(f"leaderboard: {len(given)} --psnr for {len(files)} --add; give one for each, or none")
     if any(not 0 < value < 100 for value in given):
         raise GraphoptError(f"leaderboard: --psnr {given}: expected dB between 0 and 100")
-    from graphopt.cost.cache import CostCache
+    from graphopt.cost.cache import CostCache, cache_folder
     from graphopt.cost.target import load_target
     from graphopt.models.leaderboard import agreement, price_entries, price_file
     from graphopt.models.source import parse_size

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 import yaml
 
-from graphopt.cli.terminal import JsonFlag, cache_folder, print_table
+from graphopt.cli.terminal import JsonFlag, print_table
+from graphopt.cost.cache import cache_folder
 from graphopt.errors import GraphoptError
 
 if TYPE_CHECKING:

@@ -1,13 +1,11 @@
-"""What commands share: progress at a terminal and in a log, tables, the cache folder."""
+"""What commands share: progress at a terminal and in a log, and tables."""
 
 from __future__ import annotations
 
 import json
-import os
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Protocol
 
 import typer
@@ -85,13 +83,6 @@ def progress(announce: bool = True) -> Iterator[Reporter]:
     columns = (TimeElapsedColumn(), stage, BarColumn(30), TimeRemainingColumn(), words)
     with Progress(*columns, console=console) as bars:
         yield Bars(bars)
-
-
-def cache_folder() -> Path:
-    """Exports and prices that later runs use again: $GRAPHOPT_CACHE, or graphopt in the user's cache folder."""
-    chosen = os.environ.get("GRAPHOPT_CACHE")
-    base = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    return Path(chosen) if chosen else base / "graphopt"
 
 
 def print_table(rows: Sequence[dict[str, Any]], columns: Sequence[str]) -> None:

@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from graphopt.cli.terminal import JsonFlag, cache_folder, print_table, progress
+from graphopt.cli.terminal import JsonFlag, print_table, progress
+from graphopt.cost.cache import cache_folder
 from graphopt.errors import GraphoptError, did_you_mean
 
 if TYPE_CHECKING:

@@ -10,7 +10,8 @@ from typing import Annotated
 
 import typer
 
-from graphopt.cli.terminal import JsonFlag, cache_folder, print_table, progress
+from graphopt.cli.terminal import JsonFlag, print_table, progress
+from graphopt.cost.cache import cache_folder
 from graphopt.errors import GraphoptError
 
 
