@@ -6,7 +6,7 @@ import json
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Annotated, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import typer
 
@@ -17,8 +17,6 @@ STEP = 0.0999  # share of a stage, after which a log has a line; a tenth, but fo
 SILENCE = 15.0  # seconds without a line at most, and twenty times as long as that into a stage, a twentieth of it
 BREATH = 2.0  # seconds between two lines of one stage at least
 WIDEST = 400  # columns of a table in a log
-
-JsonFlag = Annotated[bool, typer.Option("--json", help="print JSON")]
 
 
 class Reporter(Protocol):
@@ -107,3 +105,8 @@ def print_rows(rows: Sequence[dict[str, Any]], columns: Sequence[str], as_json: 
         typer.echo(json.dumps(rows, indent=1))
     else:
         print_table(rows, columns)
+
+
+def count(number: int, one: str, many: str | None = None) -> str:
+    """`3 sites`, `1 site`; `many` where the plural has no plain s."""
+    return f"{number} {one if number == 1 else many or one + 's'}"

@@ -10,19 +10,20 @@ from typing import Annotated
 
 import typer
 
-from graphopt.cli.terminal import JsonFlag, print_table, progress
-from graphopt.cost.cache import cache_folder
+from graphopt.cli.options import JsonFlag, ModelArgument, ResolutionOption
+from graphopt.cli.terminal import print_table, progress
 from graphopt.errors import GraphoptError
 
 
 def verify(
-    model: Annotated[str, typer.Argument(help="an ONNX file, a checkpoint, or the name of a shipped network")],
+    model: ModelArgument,
     target: Annotated[str, typer.Option(help="name of an OpenCL target, or the path of its YAML")],
-    resolution: Annotated[tuple[int, int] | None, typer.Option(help="height and width of the image")] = None,
+    resolution: ResolutionOption = None,
     trials: Annotated[int, typer.Option(min=0, help="check the best of so many schedules that tuning draws")] = 0,
     as_json: JsonFlag = False,
 ) -> None:
     """Runs every OpenCL kernel of a network on this machine (PoCL needs no GPU), beside LLVM and onnxruntime."""
+    from graphopt.cost.cache import cache_folder
     from graphopt.cost.target import load_target
     from graphopt.models.source import find_model, load_source
 
