@@ -398,8 +398,12 @@ def test_mistakes_are_one_line(graphopt: Any, arguments: tuple[str, ...], messag
 
 
 def test_a_full_disk_stops_the_tuning_with_one_line(graphopt: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    written = os.fsync
+
     def full(descriptor: int) -> None:
-        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        if Path(os.readlink(f"/proc/self/fd/{descriptor}")).name == "records.jsonl":
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        written(descriptor)
 
     monkeypatch.setattr("graphopt.tuning.records.os.fsync", full)
     status, out, said = graphopt("--budget", "1000 trials")
