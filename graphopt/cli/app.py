@@ -33,7 +33,7 @@ def root(
         bool, typer.Option("--version", callback=_print_version, is_eager=True, help="print the version")
     ] = False,
 ) -> None:
-    """Makes image-restoration networks faster by changing the network itself."""
+    """The options that need no command."""
 
 
 for command in (

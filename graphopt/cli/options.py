@@ -13,9 +13,9 @@ from graphopt.errors import GraphoptError
 A_MODEL = "an ONNX file, a checkpoint, or the name of a shipped network"
 A_TARGET = "name of a target, or the path of its YAML"
 
-PipelineArgument = Annotated[Path, typer.Argument(metavar="CONFIG", help="the pipeline, a YAML file")]
-ModelArgument = Annotated[str, typer.Argument(metavar="MODEL", help=A_MODEL)]
-TargetArgument = Annotated[str, typer.Argument(metavar="TARGET", help=A_TARGET)]
+PipelineArgument = Annotated[Path, typer.Argument(help="the pipeline, a YAML file")]
+ModelArgument = Annotated[str, typer.Argument(help=A_MODEL)]
+TargetArgument = Annotated[str, typer.Argument(help=A_TARGET)]
 ModelOption = Annotated[str, typer.Option("--model", help=A_MODEL)]
 TargetOption = Annotated[str, typer.Option("--target", help=A_TARGET)]
 ResolutionOption = Annotated[tuple[int, int] | None, typer.Option("--resolution", help="height and width of the image")]
