@@ -29,7 +29,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "models": {"ir", "config", "nn", "cost", "backends"},
     "train": {"ir", "config", "nn", "models"},
     "search": {"ir", "config", "nn", "cost", "train"},
-    "report": {"cost", "models"},
+    "report": {"ir", "cost", "models"},
     "run": {
         "ir", "config", "idioms", "nn", "cost", "kernels", "tuning", "backends", "models", "train", "search", "report",
     },
