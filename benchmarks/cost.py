@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from costs import additivity, gpu_operators, host, memory, npu, pricing, static_trials
-from graphopt.cli.terminal import cache_folder
+from graphopt.cost.cache import cache_folder
 from graphopt.errors import GraphoptError
 
 CALIBRATION = Path(os.environ.get("GRAPHOPT_CALIBRATION", Path(__file__).parents[2] / "shared" / "calibration"))

@@ -17,7 +17,8 @@ import math
 import shlex
 import subprocess
 import sys
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -26,8 +27,7 @@ from denoising.quality import NOISY, Case, check_names, judge
 from denoising.table import markdown
 from graphopt.backends.registry import open_backend
 from graphopt.backends.targets import load_target
-from graphopt.cli.terminal import cache_folder, progress
-from graphopt.cost.cache import CostCache
+from graphopt.cost.cache import CostCache, cache_folder
 from graphopt.cost.record import NetworkCost
 from graphopt.cost.target import Target
 from graphopt.errors import GraphoptError
@@ -135,10 +135,10 @@ def measure(given: argparse.Namespace) -> dict[str, Any]:
         raise GraphoptError(f"--jobs {given.jobs}: expected 1 or more")
     targets = [load_target(name) for name in dict.fromkeys(given.targets)]
     cache, resolution = given.cache or cache_folder(), (given.resolution[0], given.resolution[1])
-    with progress() as report:
-        prices = price(networks, targets, resolution, cache, partial(report, "price"))
-        sigmas = list(dict.fromkeys(given.sigmas))
-        quality = judge(networks, sets, sigmas, cache / "quality", given.jobs, partial(report, "judge"))
+    report = lines(15)
+    prices = price(networks, targets, resolution, cache, partial(report, "price"))
+    sigmas = list(dict.fromkeys(given.sigmas))
+    quality = judge(networks, sets, sigmas, cache / "quality", given.jobs, partial(report, "judge"))
     return {
         "commit": commit(),
         "command": shlex.join(["python", "benchmarks/denoise.py", *sys.argv[1:]]),
@@ -146,6 +146,19 @@ def measure(given: argparse.Namespace) -> dict[str, Any]:
         "reference": next(iter(networks)),
         "rows": rows(prices, quality),
     }
+
+
+def lines(seconds: float) -> Callable[[str, float, str], None]:
+    """Prints `part: share, words` where errors go, once in so many seconds, and at the end of each part."""
+    last = -seconds
+
+    def report(part: str, share: float, words: str) -> None:
+        nonlocal last
+        if share == 1 or time.monotonic() - last >= seconds:
+            last = time.monotonic()
+            print(f"{part}: {share:.0%}, {words}", file=sys.stderr)
+
+    return report
 
 
 def commit() -> str:

@@ -1,11 +1,14 @@
 """Files that are written whole or not at all."""
 
+import errno
 import json
+import os
 from pathlib import Path
 
 import pytest
 
 from graphopt.atomic import replacing, write_json
+from graphopt.errors import GraphoptError
 
 
 def test_a_writer_that_fails_leaves_the_old_file_and_nothing_else(tmp_path: Path) -> None:
@@ -13,7 +16,7 @@ def test_a_writer_that_fails_leaves_the_old_file_and_nothing_else(tmp_path: Path
     write_json(path, {"a": 1})
     with pytest.raises(TypeError):
         write_json(path, {"a": object()})
-    with pytest.raises(FileNotFoundError), replacing(path):
+    with pytest.raises(GraphoptError, match="found.json cannot be written: No such file"), replacing(path):
         pass  # nothing was written
     assert json.loads(path.read_text()) == {"a": 1}
     assert list(tmp_path.iterdir()) == [path]
@@ -27,3 +30,19 @@ def test_what_is_written_takes_the_place_of_the_old_file(tmp_path: Path) -> None
         temporary.write_bytes(b"new")
         assert path.read_bytes() == b"old"
     assert path.read_bytes() == b"new"
+
+
+def test_a_full_disk_is_one_clear_message(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(descriptor: int) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr("graphopt.atomic.os.fsync", full)
+    with pytest.raises(GraphoptError) as error:
+        write_json(tmp_path / "a.json", {"a": 1})
+    assert str(error.value) == f"{tmp_path / 'a.json'} cannot be written: the disk is full; make room"
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_folder_that_is_not_there_is_named(tmp_path: Path) -> None:
+    with pytest.raises(GraphoptError, match=r"gone/a\.json cannot be written: No such file or directory"):
+        write_json(tmp_path / "gone" / "a.json", {})

@@ -75,6 +75,6 @@ def additivity(names: tuple[str, ...], cache: Path, say: Callable[[str], None]) 
 
 
 if __name__ == "__main__":
-    from graphopt.cli.terminal import cache_folder
+    from graphopt.cost.cache import cache_folder
 
     print(json.dumps(additivity(tuple(sys.argv[1:]) or TARGETS, cache_folder(), print), indent=1))

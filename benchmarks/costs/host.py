@@ -52,6 +52,6 @@ def host_prediction_error(cache: Path, say: Callable[[str], None]) -> dict[str, 
 
 
 if __name__ == "__main__":
-    from graphopt.cli.terminal import cache_folder
+    from graphopt.cost.cache import cache_folder
 
     print(json.dumps(host_prediction_error(cache_folder(), print), indent=1))

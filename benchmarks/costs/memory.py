@@ -77,6 +77,6 @@ def memory_error(names: list[str], cache: Path) -> dict[str, Any]:
 
 
 if __name__ == "__main__":
-    from graphopt.cli.terminal import cache_folder
+    from graphopt.cost.cache import cache_folder
 
     print(json.dumps(memory_error(sys.argv[1:] or ["nafnet-width8-sigma25"], cache_folder() / "exports"), indent=1))

@@ -138,9 +138,7 @@ def _check_site(
 def _check_whole(
     rule: Pass, graph: gs.Graph, rewritten: gs.Graph, statistics: Statistics | None, images: Sequence[Array]
 ) -> Check:
-    """Rewrites everywhere, in place; the result must run, keep its contract, and be made of ops that can be trained."""
-    from graphopt.nn.module import GraphModule
-
+    """Rewrites everywhere, in place; the result must run, keep its contract and, unless that is exact, be trainable."""
     try:
         if rule.stage is Stage.CLEANUP:
             rewrite_everywhere(rewritten, [rule])
@@ -148,7 +146,10 @@ def _check_whole(
         else:
             rewrite_once(rewritten, rule, statistics)
             difference = check_approximation(rule, graph, rewritten, list(images))
-        GraphModule(to_graph(to_model(rewritten)))
+        if rule.contract is not Contract.EXACT:  # what computes the same is not trained for it, and needs no torch
+            from graphopt.nn.module import GraphModule
+
+            GraphModule(to_graph(to_model(rewritten)))
     except GraphoptError as error:
         return Check(WHOLE, problem=str(error))
     return Check(WHOLE, difference)

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from graphopt.cli.terminal import JsonFlag, cache_folder, print_table, progress
-from graphopt.cli.tune import bases, basis_ms
+from graphopt.cli.options import A_MODEL, A_TARGET, JsonFlag, ResolutionOption
+from graphopt.cli.terminal import print_table, progress
 from graphopt.errors import GraphoptError
 
 if TYPE_CHECKING:
@@ -20,11 +20,9 @@ if TYPE_CHECKING:
 
 
 def cost(
-    target: Annotated[list[str], typer.Option(help="name of a target, or the path of its YAML; may be repeated")],
-    model: Annotated[
-        str | None, typer.Argument(help="an ONNX file, a checkpoint, or the name of a shipped network")
-    ] = None,
-    resolution: Annotated[tuple[int, int] | None, typer.Option(help="height and width of the image")] = None,
+    target: Annotated[list[str], typer.Option(help=f"{A_TARGET}; may be repeated")],
+    model: Annotated[str | None, typer.Argument(help=A_MODEL)] = None,
+    resolution: ResolutionOption = None,
     breakdown: Annotated[bool, typer.Option("--breakdown", help="by kind of op and by block, with rooflines")] = False,
     trials: Annotated[int, typer.Option(min=0, help="MetaSchedule trials, for a target that is this host")] = 0,
     ops: Annotated[Path | None, typer.Option(help="CSV of single operators to price instead (docs/costs.md)")] = None,
@@ -42,7 +40,7 @@ def cost(
         raise GraphoptError("cost: give a network, or --ops FILE.csv with --output OUT.csv")
     from graphopt.backends.registry import open_backend
     from graphopt.backends.targets import load_target
-    from graphopt.cost.cache import CostCache
+    from graphopt.cost.cache import CostCache, cache_folder
     from graphopt.models.source import find_model, load_source
 
     targets = [load_target(name) for name in target]
@@ -64,25 +62,29 @@ def cost(
 
 
 def _as_json(target: Target, cost: NetworkCost, parts: Breakdown | None) -> dict[str, Any]:
+    from graphopt.cost.basis import basis_ms
+
     content = {key: value for key, value in cost.to_dict().items() if key != "kernels"}
     rests = {"basis_ms": times} if (times := basis_ms(cost.kernels)) else {}
     return {"target": target.name, **content, **rests, "breakdown": parts.to_dict() if parts else None}
 
 
-def _print(target: Target, cost: NetworkCost, parts: Breakdown | None, whole: bool) -> None:
+def _print(target: Target, cost: NetworkCost, parts: Breakdown | None, is_broken_down: bool) -> None:
+    from graphopt.cost.basis import basis_in_words
+
     limit = "" if parts is None or parts.limit_ms is None else f", {parts.limit_ms:.3g} ms at the roofline"
     typer.echo(
         f"{target.name}: {cost.latency_ms:.3f} ms ({cost.provenance}, {cost.low_ms:.3g} to {cost.high_ms:.3g} ms"
         f"{limit}), {cost.peak_memory_bytes / 2**20:.1f} MiB peak, {cost.macs / 1e9:.3f} GMAC, "
         f"{cost.parameters / 1e6:.3f} M parameters"
     )
-    for line in bases(cost.kernels):
+    for line in basis_in_words(cost.kernels):
         typer.echo(f"  {line}")
     refused = [kernel.name for kernel in cost.kernels if kernel.kind == "refused"]
     if refused:
         names = ", ".join(refused[:5]) + (f" and {len(refused) - 5} more" if len(refused) > 5 else "")
         typer.echo(f"  a lower bound: refused by the NPU, and not priced: {names}")
-    if not whole:
+    if not is_broken_down:
         return
     if parts is None:
         typer.echo("  measured as a whole: there is nothing to break down")

@@ -4,22 +4,21 @@ from __future__ import annotations
 
 import json
 from dataclasses import asdict
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from graphopt.cli.terminal import JsonFlag, cache_folder, print_table, progress
+from graphopt.cli.options import JsonFlag, TargetOption
+from graphopt.cli.terminal import print_table, progress
 from graphopt.errors import GraphoptError
-from graphopt.models.zoo import NETWORKS, find_entry
 
 if TYPE_CHECKING:
-    from graphopt.models.leaderboard import Agreement, Row
+    from graphopt.models.leaderboard import Row
 
 
 def leaderboard(
-    target: Annotated[str, typer.Option(help="name of a target, or the path of its YAML")] = "exynos2100-mali-g78",
+    target: TargetOption = "exynos2100-mali-g78",
     size: Annotated[str, typer.Option(help="WIDTHxHEIGHT of the image")] = "720x480",
     only: Annotated[list[str] | None, typer.Option(help="a published network; may be repeated; all by default")] = None,
     add: Annotated[list[Path] | None, typer.Option(help="an ONNX file of yours; may be repeated")] = None,
@@ -29,6 +28,8 @@ def leaderboard(
     as_json: JsonFlag = False,
 ) -> None:
     """Prices the published mobile denoisers, beside what their authors measured; and your network among them."""
+    from graphopt.models.zoo import NETWORKS, find_entry
+
     entries = [find_entry(name) for name in only] if only else list(NETWORKS.values())
     files, given = add or [], psnr or []
     if given and len(given) != len(files):
@@ -36,23 +37,21 @@ def leaderboard(
     if any(not 0 < value < 100 for value in given):
         raise GraphoptError(f"leaderboard: --psnr {given}: expected dB between 0 and 100")
     from graphopt.backends.targets import load_target
-    from graphopt.cost.cache import CostCache
-    from graphopt.models.leaderboard import agreement, price_entries, price_file
+    from graphopt.cost.cache import CostCache, cache_folder
+    from graphopt.models.leaderboard import agreement, in_words, price_entries, price_files
     from graphopt.models.source import parse_size
 
     device, extent = load_target(target), parse_size(size)
     cache = CostCache(cache_folder() / "costs")
     with progress(announce=False) as report:
         rows = price_entries(entries, extent, device, cache, jobs, report)
-        for position, path in enumerate(files):
-            value = given[position] if given else None
-            rows.append(price_file(path, value, extent, device, cache, partial(report, path.name)))
+        rows += price_files(files, given, extent, device, cache, report)
     rows.sort(key=lambda row: -1 if row.score is None else row.score, reverse=True)
     found = agreement(rows)
     if html is not None:
         from graphopt.report.leaderboard import write_leaderboard
 
-        write_leaderboard(rows, summary(found), device.title, size, html)
+        write_leaderboard(rows, in_words(found), device.title, size, html)
     if as_json:
         content = {
             "target": device.name,
@@ -62,12 +61,12 @@ def leaderboard(
         }
         typer.echo(json.dumps(content, indent=1))
         return
-    _print(rows, found, device.title, size)
+    _print(rows, in_words(found), device.title, size)
     if html is not None:
         typer.echo(f"page: {html}")
 
 
-def _print(rows: list[Row], found: Agreement | None, title: str, size: str) -> None:
+def _print(rows: list[Row], agreement: str, title: str, size: str) -> None:
     typer.echo(f"{title}, {size}. Prices: {', '.join(sorted({row.provenance for row in rows}))}.")
     print_table([_cells(row) for row in rows], tuple(_cells(rows[0])))
     typer.echo("KB, file: parameters in float32 beside the published file. ms, score: published; est.: estimated here.")
@@ -76,19 +75,7 @@ def _print(rows: list[Row], found: Agreement | None, title: str, size: str) -> N
         words = "; ".join(part for part in (row.reading, row.note) if part)
         if words:
             typer.echo(f"  {row.name}: {words}")
-    typer.echo(summary(found))
-
-
-def summary(found: Agreement | None) -> str:
-    """The agreement with the published latencies in a sentence or two."""
-    if found is None:
-        return "No rank correlation: published latencies are the Exynos 2100's at 720x480, of seven networks."
-    low, middle, high = found.ratios
-    return (
-        f"Rank correlation of estimated and published latency (Spearman): {found.spearman:.2f} over {found.networks} "
-        f"networks (p {found.p_value:.2g}); estimated / published from {low:.2f} to {high:.2f}, geometric mean "
-        f"{middle:.2f}. The networks are rebuilt from what is published: a ratio is of the model and of the reading."
-    )
+    typer.echo(agreement)
 
 
 def _cells(row: Row) -> dict[str, str]:

@@ -7,19 +7,18 @@ from typing import Annotated, Any
 
 import typer
 
-from graphopt.atomic import replacing
-from graphopt.cli.terminal import JsonFlag, print_rows
-from graphopt.errors import GraphoptError
-from graphopt.models.shipped import SHIPPED
-from graphopt.models.zoo import NETWORKS, find_entry
+from graphopt.cli.options import JsonFlag
+from graphopt.cli.terminal import print_rows
 
-CHECKPOINTS = (".pth", ".pt", ".safetensors")
 app = typer.Typer(help="The networks that ship with graphopt, and those it can build.", no_args_is_help=True)
 
 
 @app.command("list")
 def list_models(as_json: JsonFlag = False) -> None:
     """Lists the pretrained networks that come with graphopt, and the published ones that it builds."""
+    from graphopt.models.shipped import SHIPPED
+    from graphopt.models.zoo import NETWORKS
+
     rows: list[dict[str, Any]] = [
         {"name": m.name, "title": m.title, "weights": f"pretrained, {m.noise}", "sigma": list(m.sigma),
          "path": str(m.path), "source": NETWORKS["nafnet-width32"].source, "ours": ""}
@@ -45,41 +44,16 @@ def export(
 
     Of networks specialised by noise, OUTPUT chooses among all; beside it, each lies in a file of its own.
     """
-    is_file = Path(name).suffix.lower() in CHECKPOINTS
-    if not is_file:
-        find_entry(name)
-    elif weights is not None:
-        raise GraphoptError(f"{name} holds weights of its own; leave out --weights")
-    if output.suffix.lower() != ".onnx":
-        raise GraphoptError(f"cannot write {output}: expected a name that ends in .onnx")
-    if not output.parent.is_dir():
-        raise GraphoptError(f"cannot write {output}: the folder {output.parent} does not exist")
-    import onnx
+    from graphopt.models.export import export_to_files
 
-    from graphopt.models.checkpoints import load_checkpoint, load_weights
-    from graphopt.models.source import check_export, export_network, parse_size
-    from graphopt.models.specialised import Specialised
-    from graphopt.models.specialised_export import export_specialised
-    from graphopt.models.zoo import build_random
-
-    height, width = parse_size(size)
-    network = load_checkpoint(Path(name)) if is_file else build_random(name, seed).eval()
-    if weights is not None:
-        load_weights(network, None, weights)
-    if isinstance(network, Specialised):
-        models, difference = export_specialised(network, (height, width), name)
-    else:
-        models = {"": export_network(network, (height, width))}
-        difference = check_export(network, models[""], name)
-    files = {output.with_suffix(f".{part}.onnx" if part else ".onnx"): model for part, model in models.items()}
-    for path, model in files.items():
-        with replacing(path) as temporary:
-            onnx.save(model, temporary)
-    count = sum(parameter.numel() for parameter in network.parameters())
-    typer.echo(f"{output}: {name}, {count:,} parameters, differs from torch by {difference:.1e} (relative)")
-    if len(files) > 1:
-        typer.echo(f"  its parts: {', '.join(path.name for path in list(files)[1:])}")
-    stride = network.config.stride
-    if height % stride or width % stride:
-        padded = f"{width + -width % stride}x{height + -height % stride}"
-        typer.echo(f"  {size} is no multiple of its stride {stride}: it pads to {padded} with zeros, and crops back")
+    made = export_to_files(name, output, size, weights, seed)
+    typer.echo(
+        f"{output}: {name}, {made.parameters:,} parameters, differs from torch by {made.difference:.1e} (relative)"
+    )
+    if len(made.files) > 1:
+        typer.echo(f"  its parts: {', '.join(path.name for path in made.files[1:])}")
+    if made.padded is not None:
+        padded = f"{made.padded[1]}x{made.padded[0]}"
+        typer.echo(
+            f"  {size} is no multiple of its stride {made.stride}: it pads to {padded} with zeros, and crops back"
+        )

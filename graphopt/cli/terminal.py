@@ -1,14 +1,12 @@
-"""What commands share: progress at a terminal and in a log, tables, the cache folder."""
+"""What commands share: progress at a terminal and in a log, and tables."""
 
 from __future__ import annotations
 
 import json
-import os
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import typer
 
@@ -19,8 +17,6 @@ STEP = 0.0999  # share of a stage, after which a log has a line; a tenth, but fo
 SILENCE = 15.0  # seconds without a line at most, and twenty times as long as that into a stage, a twentieth of it
 BREATH = 2.0  # seconds between two lines of one stage at least
 WIDEST = 400  # columns of a table in a log
-
-JsonFlag = Annotated[bool, typer.Option("--json", help="print JSON")]
 
 
 class Reporter(Protocol):
@@ -87,13 +83,6 @@ def progress(announce: bool = True) -> Iterator[Reporter]:
         yield Bars(bars)
 
 
-def cache_folder() -> Path:
-    """Exports and prices that later runs use again: $GRAPHOPT_CACHE, or graphopt in the user's cache folder."""
-    chosen = os.environ.get("GRAPHOPT_CACHE")
-    base = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    return Path(chosen) if chosen else base / "graphopt"
-
-
 def print_table(rows: Sequence[dict[str, Any]], columns: Sequence[str]) -> None:
     """The `columns` of `rows`, aligned; cells are cut at a terminal that is too narrow, and in no file or pipe."""
     from rich.console import Console
@@ -116,3 +105,8 @@ def print_rows(rows: Sequence[dict[str, Any]], columns: Sequence[str], as_json: 
         typer.echo(json.dumps(rows, indent=1))
     else:
         print_table(rows, columns)
+
+
+def count(number: int, one: str, many: str | None = None) -> str:
+    """`3 sites`, `1 site`; `many` where the plural has no plain s."""
+    return f"{number} {one if number == 1 else many or one + 's'}"

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from graphopt.cli.terminal import JsonFlag, cache_folder, print_table, progress
+from graphopt.cli.options import JsonFlag, ModelArgument, ResolutionOption
+from graphopt.cli.terminal import print_table, progress
 from graphopt.errors import GraphoptError
 from graphopt.progress import Progress
 
@@ -22,9 +23,9 @@ if TYPE_CHECKING:
 
 
 def verify(
-    model: Annotated[str, typer.Argument(help="an ONNX file, a checkpoint, or the name of a shipped network")],
+    model: ModelArgument,
     target: Annotated[str, typer.Option(help="name of an OpenCL target, or the path of its YAML")],
-    resolution: Annotated[tuple[int, int] | None, typer.Option(help="height and width of the image")] = None,
+    resolution: ResolutionOption = None,
     trials: Annotated[int, typer.Option(min=0, help="build the best of so many schedules that tuning draws")] = 0,
     artefact: Annotated[Path | None, typer.Option(help="the .cl file of an earlier run (default: builds one)")] = None,
     as_json: JsonFlag = False,
@@ -33,6 +34,7 @@ def verify(
     LLVM, and the network beside onnxruntime.
     """
     from graphopt.backends.targets import load_target
+    from graphopt.cost.cache import cache_folder
     from graphopt.kernels.target import GpuTarget
     from graphopt.models.source import find_model, load_source
 
@@ -73,7 +75,7 @@ def verify(
 
 def _built(model: onnx.ModelProto, target: GpuTarget, trials: int, folder: Path, say: Progress) -> Path:
     from graphopt.backends.opencl.build import build, build_under
-    from graphopt.cost.cache import CostCache
+    from graphopt.cost.cache import CostCache, cache_folder
 
     if not trials:
         return build(model, target, folder, CostCache(cache_folder() / "costs"))[0]

@@ -17,20 +17,37 @@ from graphopt.errors import GraphoptError, did_you_mean
 ConfigT = TypeVar("ConfigT", bound=Strict)
 
 
-class _UniqueKeys(yaml.SafeLoader):
-    """Refuses a key that is given twice: PyYAML would keep the last one, and say nothing."""
+_Loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # libyaml reads ten times as fast, where it is there
 
-    def compose_mapping_node(self, anchor: dict[Any, yaml.Node]) -> yaml.MappingNode:
-        node = super().compose_mapping_node(anchor)
-        lines: dict[tuple[str, str], int] = {}
-        for key, _ in node.value:
-            if isinstance(key, yaml.ScalarNode):
-                line, name = key.start_mark.line + 1, (key.tag, key.value)
-                if name in lines:
-                    twice = f"key '{key.value}' is given twice, here and in line {lines[name]}"
-                    raise GraphoptError(f"line {line}: {twice}; keep one of them")
-                lines[name] = line
-        return node
+
+def _load(text: str) -> Any:
+    """The content of a YAML text. A key that is given twice is refused: PyYAML keeps the last one, and says nothing."""
+    loader = _Loader(text)
+    try:
+        node = loader.get_single_node()
+        if node is None:
+            return None
+        _check_keys(node, set())
+        return loader.construct_document(node)
+    finally:
+        loader.dispose()
+
+
+def _check_keys(node: yaml.Node, seen: set[int]) -> None:
+    """`seen`: the nodes that were looked at, by identity; an alias is the node of its anchor."""
+    if not isinstance(node, yaml.CollectionNode) or id(node) in seen:
+        return
+    seen.add(id(node))
+    lines: dict[tuple[str, str], int] = {}
+    for child in node.value:
+        key, value = child if isinstance(node, yaml.MappingNode) else (None, child)
+        if isinstance(key, yaml.ScalarNode):
+            line, name = key.start_mark.line + 1, (key.tag, key.value)
+            if name in lines:
+                twice = f"key '{key.value}' is given twice, here and in line {lines[name]}"
+                raise GraphoptError(f"line {line}: {twice}; keep one of them")
+            lines[name] = line
+        _check_keys(value, seen)
 
 
 def read_config(path: Path, kind: type[ConfigT]) -> ConfigT:
@@ -41,7 +58,7 @@ def read_config(path: Path, kind: type[ConfigT]) -> ConfigT:
 def read_yaml(path: Path) -> dict[str, Any]:
     """The keys and values of a YAML file, unchecked."""
     try:
-        content = yaml.load(path.read_text(), _UniqueKeys)
+        content = _load(path.read_text())
     except FileNotFoundError as error:
         raise GraphoptError(f"config {path} does not exist") from error
     except OSError as error:

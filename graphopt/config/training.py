@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
 
 from pydantic import (
@@ -118,6 +119,15 @@ class PretrainConfig(TrainingKeys):
                 f"({low:g} to {high:g}); found [{found}]"
             )
         return self
+
+    def replacing(self, images: list[Path] | None, output: Path | None) -> PretrainConfig:
+        """The same with other photographs or another output, where they are given. The noise stays as it is."""
+        changes: dict[str, Any] = {"output": output} if output else {}
+        if images and self.data is not None:
+            changes["data"] = self.data.model_copy(update={"train": images})
+        elif images:
+            changes["images"] = images
+        return self.model_copy(update=changes)
 
     @property
     def edges(self) -> tuple[float, ...]:

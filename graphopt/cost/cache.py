@@ -1,13 +1,21 @@
-"""The price cache: one SQLite file in a folder, so that a kill in mid-write loses at most the price being written."""
+"""Where prices are kept: one SQLite file in the cache folder, so that a kill loses at most the price being written."""
 
 from __future__ import annotations
 
 import json
+import os
 import sqlite3
 from pathlib import Path
 from typing import Any
 
 from graphopt.errors import GraphoptError
+
+
+def cache_folder() -> Path:
+    """Exports and prices that later runs use again: $GRAPHOPT_CACHE, or graphopt in the user's cache folder."""
+    chosen = os.environ.get("GRAPHOPT_CACHE")
+    base = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    return Path(chosen) if chosen else base / "graphopt"
 
 
 class CostCache:

@@ -50,7 +50,10 @@ def load_pass(name: str, options: Mapping[str, Any], folder: Path) -> Pass:
 
 def pass_class(name: str) -> type[Pass]:
     """The class of a pass that is built in or installed."""
-    names = pass_names()
+    return _class_among(pass_names(), name)
+
+
+def _class_among(names: Mapping[str, str], name: str) -> type[Pass]:
     if name not in names:
         raise GraphoptError(f"unknown pass '{name}'; {did_you_mean(name, names)}")
     module, _, attribute = names[name].partition(":")
@@ -119,10 +122,10 @@ def _checked(name: str, key: str, expected: Any, value: Any) -> Any:
 
 def describe_passes() -> list[dict[str, Any]]:
     """One row a pass: name, stage, contract, options with their defaults, and what it does, in one line."""
-    rows = []
-    for name in sorted(pass_names()):
+    rows, names = [], pass_names()  # once: it reads what every installed package says of itself
+    for name in sorted(names):
         try:
-            kind = pass_class(name)
+            kind = _class_among(names, name)
         except GraphoptError as error:  # one package that is broken must not hide the others
             rows.append({"name": name, "stage": "", "contract": "", "options": {}, "summary": str(error)})
             continue

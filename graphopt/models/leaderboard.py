@@ -165,6 +165,18 @@ def price_file(
     return row if psnr is None else replace(row, psnr=psnr, score=score(psnr, row.latency_ms))
 
 
+def price_files(
+    paths: Sequence[Path], psnr: Sequence[float], size: tuple[int, int], target: Target, cache: CostCache,
+    report: Callable[[str, float, str], None],
+) -> list[Row]:  # fmt: skip
+    """The rows of ONNX files, in their order; `psnr` (dB, on the challenge's images) is of each of them, or empty."""
+    given: Sequence[float | None] = psnr or [None] * len(paths)
+    return [
+        price_file(path, value, size, target, cache, partial(report, path.name))
+        for path, value in zip(paths, given, strict=True)
+    ]
+
+
 def agreement(rows: Sequence[Row]) -> Agreement | None:
     """None for fewer than three networks whose published latency can be compared."""
     from statistics import geometric_mean
@@ -185,6 +197,18 @@ def agreement(rows: Sequence[Row]) -> Agreement | None:
     ratios = [ratio for _, _, ratio in pairs if ratio is not None]
     spread = (min(ratios), geometric_mean(ratios), max(ratios))
     return Agreement(len(pairs), float(found.statistic), float(found.pvalue), spread)
+
+
+def in_words(found: Agreement | None) -> str:
+    """The agreement with the published latencies in a sentence or two."""
+    if found is None:
+        return "No rank correlation: published latencies are the Exynos 2100's at 720x480, of seven networks."
+    low, middle, high = found.ratios
+    return (
+        f"Rank correlation of estimated and published latency (Spearman): {found.spearman:.2f} over {found.networks} "
+        f"networks (p {found.p_value:.2g}); estimated / published from {low:.2f} to {high:.2f}, geometric mean "
+        f"{middle:.2f}. The networks are rebuilt from what is published: a ratio is of the model and of the reading."
+    )
 
 
 def _row(

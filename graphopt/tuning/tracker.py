@@ -16,6 +16,14 @@ class NoTrackerError(GraphoptError):
     """Nothing that is a tracker answers."""
 
 
+def parse_tracker(text: str) -> Tracker:
+    """`HOST:PORT` as a pair."""
+    host, colon, port = text.rpartition(":")
+    if not colon or not host or not port.isdigit() or not 0 < int(port) < 65536:
+        raise GraphoptError(f"--tracker '{text}': expected HOST:PORT, e.g. 192.168.0.10:9190")
+    return host, int(port)
+
+
 def devices(tracker: Tracker, key: str) -> list[str]:
     """The addresses of the devices that a tracker has under a key.
 

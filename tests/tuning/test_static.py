@@ -17,15 +17,13 @@ import numpy as np
 import onnx
 import pytest
 import yaml
+from graphopt.backends.compiled import compile_network
+from graphopt.backends.pricing import network_cost
 from graphs import onnx_model
 from PIL import Image
 
-from graphopt.backends.registry import open_backend
-from graphopt.backends.targets import load_target
-from graphopt.cli.tune import bases, basis_ms
 from graphopt.cost.cache import CostCache
-from graphopt.cost.record import KernelCost
-from graphopt.cost.target import Target
+from graphopt.cost.target import Target, load_target
 from graphopt.errors import GraphoptError
 from graphopt.ir.registry import load_pass
 from graphopt.ir.space_building import build_space
@@ -174,7 +172,7 @@ def test_a_second_run_has_nothing_to_do_and_a_larger_budget_goes_on(phone: Targe
 
 
 def test_a_tuned_schedule_lowers_the_price_and_says_so(phone: Target, cache: CostCache) -> None:
-    before = open_backend(phone, cache).price(network())
+    before = network_cost(network(), phone, cache)
     assert {row.basis for row in before.kernels} == {"model"}
     workload = next(w for w in network_workloads(network(), phone, cache).found if "conv" in w.name)
     found = database(cache.folder / "tuning", phone, "estimated")
@@ -183,9 +181,9 @@ def test_a_tuned_schedule_lowers_the_price_and_says_so(phone: Target, cache: Cos
     seconds = price(KernelFacts.from_dict(quicker), phone)[0] / 1e3
     base = Record(workload.key, found.target, TVM, "estimated", "kernel model", (seconds,), 0.1, [], quicker)
     found.append([base, replace(base, run_secs=(), facts=None, error="refused")])
-    assert open_backend(phone, cache).price(network()) == before  # `graphopt tune` says when there is something new
+    assert network_cost(network(), phone, cache) == before  # `graphopt tune` says when there is something new
     mark_tuned(found)
-    after = open_backend(phone, cache).price(network())
+    after = network_cost(network(), phone, cache)
     assert after.provenance == "estimated"
     rows = {row.name: row for row in after.kernels}
     assert rows[workload.name].basis == "tuned"
@@ -196,7 +194,7 @@ def test_a_tuned_schedule_lowers_the_price_and_says_so(phone: Target, cache: Cos
     elsewhere = database(other.folder / "tuning", phone, "estimated")
     elsewhere.append([slower])
     mark_tuned(elsewhere)
-    assert open_backend(phone, other).price(network()) == before  # TVM's default schedule is better
+    assert network_cost(network(), phone, other) == before  # TVM's default schedule is better
 
 
 def test_times_over_rpc_come_before_estimates(phone: Target, cache: CostCache) -> None:
@@ -205,14 +203,14 @@ def test_times_over_rpc_come_before_estimates(phone: Target, cache: CostCache) -
     base = Record("", found.target, TVM, "measured", "10.0.0.7:9090", (2e-3, 3e-3, 4e-3), 1.0, [])
     found.append([replace(base, workload=workloads[0].key)])
     mark_tuned(found)
-    some = open_backend(phone, cache).price(network())
+    some = network_cost(network(), phone, cache)
     rows = {row.name: row for row in some.kernels}
     assert rows[workloads[0].name].basis == "measured"
     assert rows[workloads[0].name].ms == pytest.approx(3.0 * rows[workloads[0].name].calls)
     assert some.provenance == "estimated"  # the others are
     found.append([replace(base, workload=w.key) for w in workloads[1:]])
     mark_tuned(found)
-    every = open_backend(phone, cache).price(network())
+    every = network_cost(network(), phone, cache)
     calls = sum(row.calls for row in every.kernels)
     assert every.provenance == "measured"
     assert (every.low_ms, every.latency_ms, every.high_ms) == pytest.approx((2 * calls, 3 * calls, 4 * calls))
@@ -223,9 +221,9 @@ def test_measured_schedules_are_compiled(phone: Target, cache: CostCache, tmp_pa
     (batch,) = run_job(Job(workload, phone, "key", TVM, 1, 1, None), StaticRunner(phone), [])
     found = database(cache.folder / "tuning", phone, "measured", "shelf")
     made = batch.records[0]
-    plain = open_backend(phone, cache).build(network(), tmp_path).files[1].read_text()
+    plain = compile_network(network(), phone, tmp_path / "plain", cache)[0].read_text()
     found.append([replace(made, target=found.target, provenance="measured", device="10.0.0.7:9090")])
-    tuned = open_backend(phone, cache).build(network(), tmp_path).files[1].read_text()
+    tuned = compile_network(network(), phone, tmp_path / "tuned", cache)[0].read_text()
     assert made.facts is not None
     assert made.facts["local_memory_bytes"] > 0  # MetaSchedule's tiles go through local memory, the default ones do not
     assert tuned.count("__local") > plain.count("__local")
@@ -234,11 +232,11 @@ def test_measured_schedules_are_compiled(phone: Target, cache: CostCache, tmp_pa
 def test_a_kernel_that_tvm_cannot_compile_is_priced_by_its_parts(
     phone: Target, cache: CostCache, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    whole = open_backend(phone, cache).price(network())
+    whole = network_cost(network(), phone, cache)
     other = CostCache(cache.folder.parent / "other")
     monkeypatch.setattr(kernel_facts, "scheduled", _refusing(kernel_facts.scheduled))
     workloads = network_workloads(network(), phone, other)
-    parts = open_backend(phone, other).price(network())
+    parts = network_cost(network(), phone, other)
     assert list(workloads.refused) == ["fused_conv2d_add_relu"]
     assert "kernel fused_conv2d_add_relu: TVM finds no GPU schedule" in workloads.refused["fused_conv2d_add_relu"]
     marked = [row for row in parts.kernels if row.basis == "parts"]
@@ -292,23 +290,6 @@ def test_a_budget_in_minutes_is_one_of_time(phone: Target, cache: CostCache) -> 
 def test_the_static_runner_needs_a_kernel_model() -> None:
     with pytest.raises(GraphoptError, match="host-cpu has no kernel model: use --runner local"):
         StaticRunner(load_target("host-cpu"))
-
-
-def test_what_a_price_rests_on_is_said() -> None:
-    row = KernelCost("a", "conv", 1, 1.0, 1, 1, 1)
-    assert bases([row]) == []
-    assert basis_ms([row]) == {}
-    others = [
-        replace(row, name="measured/x", basis="measured"),
-        replace(row, name="tuned/x", basis="tuned"),
-        replace(row, name="parts/x", basis="parts"),
-    ]
-    assert basis_ms([row, *others]) == {"measured": 1, "tuned": 1, "model": 1, "parts": 1}
-    assert bases([row, *others]) == [
-        "1.000 ms measured over RPC, 1.000 ms estimated of tuned schedules, 1.000 ms estimated of TVM's default "
-        "schedules, 1.000 ms estimated of their parts, because TVM cannot compile them whole",
-        "priced by parts: parts/x",
-    ]
 
 
 # the command line
@@ -373,7 +354,7 @@ def test_tune_status_and_tune_again(graphopt: Any, home: Path) -> None:
 def test_a_killed_tuning_loses_nothing_and_goes_on(home: Path, graphopt: Any) -> None:
     records = home / "cache/costs/tuning/estimated/sm8650-adreno750/records.jsonl"
     adreno = ("--target", "sm8650-adreno750")
-    command = [sys.executable, "-m", "graphopt.cli", "tune", "small.yaml", *adreno, "--budget", "100000 trials"]
+    command = [sys.executable, "-m", "graphopt", "tune", "small.yaml", *adreno, "--budget", "100000 trials"]
     environment = {**os.environ, "GRAPHOPT_CACHE": str(home / "cache"), "OMP_NUM_THREADS": "1"}
     with subprocess.Popen(command, cwd=home, env=environment, stderr=subprocess.PIPE) as running:
         began = time.monotonic()
@@ -417,8 +398,12 @@ def test_mistakes_are_one_line(graphopt: Any, arguments: tuple[str, ...], messag
 
 
 def test_a_full_disk_stops_the_tuning_with_one_line(graphopt: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    written = os.fsync
+
     def full(descriptor: int) -> None:
-        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        if Path(os.readlink(f"/proc/self/fd/{descriptor}")).name == "records.jsonl":
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        written(descriptor)
 
     monkeypatch.setattr("graphopt.tuning.records.os.fsync", full)
     status, out, said = graphopt("--budget", "1000 trials")

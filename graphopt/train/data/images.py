@@ -26,6 +26,12 @@ def read_image(path: Path) -> NDArray[np.uint8]:
         raise GraphoptError(f"image {path} cannot be read ({error}); expected a PNG or JPEG file") from error
 
 
+def check_image_name(path: Path) -> None:
+    """GraphoptError where the name of a file that is to be written says of no format that can be."""
+    if path.suffix.lower() not in IMAGE_SUFFIXES:
+        raise GraphoptError(f"cannot write {path}: expected a name that ends in .png or .jpg")
+
+
 def write_image(path: Path, image: NDArray[np.float32]) -> None:
     """`image` is (3, H, W) in [0, 1]; values outside are clipped."""
     pixels = (np.clip(image, 0, 1) * 255).round().astype(np.uint8).transpose(1, 2, 0)

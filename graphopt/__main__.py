@@ -1,4 +1,4 @@
-"""`python -m graphopt.cli`."""
+"""`python -m graphopt`."""
 
 from graphopt.cli import main
 
