@@ -164,7 +164,7 @@ class Pipeline:
         from graphopt.ir.files import load_graph
         from graphopt.ir.space_building import build_space, prepare
         from graphopt.ir.space_files import save_space
-        from graphopt.nn.training_forms import check_forms
+        from graphopt.nn.training_module import check_forms
 
         graph = load_graph(self.folder / "source" / "canonical.onnx")
         images = self._calibration()

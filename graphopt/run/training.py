@@ -20,7 +20,7 @@ from graphopt.ir.passes import Pass
 from graphopt.ir.space_files import load_space
 from graphopt.ir.training_forms import training_graph
 from graphopt.nn.module import GraphModule
-from graphopt.nn.training_forms import TrainingModule, collapse
+from graphopt.nn.training_module import TrainingModule, collapse
 from graphopt.progress import Progress
 from graphopt.run.stages import read_json
 from graphopt.search.problem import teacher_of
