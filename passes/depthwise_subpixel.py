@@ -8,17 +8,11 @@ from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 
-from graphopt import Contract, Pass, op, pattern
-from graphopt.idioms.catalogue import conv_of
-from graphopt.idioms.channels import response_to
-from graphopt.ir.factors import low_rank, second_moment
-from graphopt.ir.patterns import Term
+from graphopt import Contract, Pass, Term, op, pattern
+from graphopt.idioms import conv_of, low_rank, response_to, second_moment
 
 if TYPE_CHECKING:
-    from graphopt.ir.build import Build
-    from graphopt.ir.matcher import Match
-    from graphopt.ir.sites import Site
-    from graphopt.ir.view import GraphView
+    from graphopt import Build, GraphView, Match, Site
 
 
 def up_to_three(kernel: tuple[int, ...]) -> bool:

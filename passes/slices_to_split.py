@@ -7,12 +7,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from graphopt import Contract, Pass, Stage
+from graphopt import Contract, Pass, Site, Stage
 
 if TYPE_CHECKING:
-    from graphopt.ir.build import Build
-    from graphopt.ir.sites import Site
-    from graphopt.ir.view import GraphView
+    from graphopt import Build, GraphView
 
 
 @dataclass(frozen=True)
@@ -28,8 +26,6 @@ class SlicesToSplit(Pass):
     stage: ClassVar[Stage] = Stage.PREPARE
 
     def sites(self, graph: GraphView) -> Iterator[Site]:
-        from graphopt.ir.sites import Site
-
         outputs = {tensor.name for tensor in graph.graph.outputs}
         parts: dict[tuple[str, int], list[tuple[int, int, Any]]] = defaultdict(list)
         for node in graph.nodes.values():

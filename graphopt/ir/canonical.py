@@ -184,6 +184,16 @@ def input_shape(model: onnx.ModelProto) -> tuple[int, ...]:
     return tuple(dim.dim_value for dim in value.type.tensor_type.shape.dim)
 
 
+def canonical_graph(
+    model: onnx.ModelProto, resolution: tuple[int, int] | None = None, where: str = "the model"
+) -> gs.Graph:
+    """A model as the graph that passes see: `canonical`, with `graph.nodes` and `graph.tensors()` to look at.
+
+    `resolution` (height, width) is needed where the model's is dynamic; `where` names the model in errors.
+    """
+    return to_graph(canonical(model, resolution, where))
+
+
 def to_graph(model: onnx.ModelProto) -> gs.Graph:
     """The graph of a model. What a file says of itself stays with it, through `copy_graph` and `to_model`."""
     graph = gs.import_onnx(model)

@@ -3,7 +3,7 @@
     @pattern
     def channel_attention(x):
         attention = op.Conv(op.ReduceMean(x, axes=(2, 3)), const("weight"), const("bias"))
-        return op.Mul(x, capture("attention", attention), commutative=True)
+        return op.Mul(x, capture("attention", attention))
 
 Parameters of the function match any tensor; a name used twice must be the same tensor both times, and so must a
 subexpression that is used twice. The idea of patterns as functions is onnxscript's; see also tinygrad's rules.
@@ -173,6 +173,7 @@ def scalar(name: str, condition: Condition | None = None, what: str = "a constan
 
 
 def either(*alternatives: Term) -> Either:
+    """The first of the alternatives that fits."""
     return Either(alternatives)
 
 
@@ -182,6 +183,7 @@ def optional(wrap: Callable[[Term], Term], inner: Term) -> Either:
 
 
 def capture(name: str, term: Term) -> Capture:
+    """The same as `term`; passes ask for the statistics of its tensor by `name`: `build.statistics.mean(name)`."""
     return Capture(name, term)
 
 
@@ -216,6 +218,6 @@ class Pattern:
 
 
 def pattern(function: Callable[..., Term]) -> Pattern:
-    """Makes a pattern of a function whose parameters are the site's inputs."""
+    """Makes a pattern, for `graph.find`, of a function that returns what its parameters, the inputs, become."""
     names = tuple(inspect.signature(function).parameters)
     return Pattern(function.__name__, function(*(Variable(name) for name in names)), names)

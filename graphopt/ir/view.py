@@ -20,7 +20,10 @@ Condition = Callable[[Match], str | None]
 
 
 class GraphView:
-    """Read-only, for one pass after the other. Remembers where patterns did not fit, for those who ask why."""
+    """What `sites` gets: `find(pattern)` turns matches into sites, `nodes` and `tensors` hold the graph by name.
+
+    Read-only, for one pass after the other. Remembers where patterns did not fit, for those who ask why.
+    """
 
     def __init__(self, graph: gs.Graph):
         self.graph = graph

@@ -8,7 +8,7 @@ import pytest
 from graphs import NORM_CONSTANTS, layer_norm, network, norm_weights
 
 from graphopt import capture, const, either, equal_to, op, optional, pattern, per_channel, scalar
-from graphopt.idioms.catalogue import channel_attention, channel_layer_norm, gate
+from graphopt.idioms import channel_attention, channel_layer_norm, gate
 from graphopt.ir.matcher import Match, Matcher, attribute
 from graphopt.ir.patterns import Pattern
 
