@@ -35,4 +35,5 @@ class FusedLayerNorm(Pass):
 
 
 def _fused(match: Match) -> str | None:
-    return "it is a LayerNormalization already" if match.anchor.op == "Transpose" else None
+    fused = any(node.op == "LayerNormalization" for node in match.nodes)
+    return "it is a LayerNormalization already" if fused else None

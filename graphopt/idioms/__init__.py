@@ -12,12 +12,12 @@ from graphopt.idioms.convolutions import conv_of, dense, depthwise, halves_size,
 from graphopt.idioms.factors import low_rank, rank_one, second_moment
 from graphopt.idioms.gates import clamped, gate, gate_of
 from graphopt.idioms.list_module import list_module
-from graphopt.idioms.norms import LayerNorm, channel_layer_norm, layer_norm_at, layer_norm_of
+from graphopt.idioms.norms import LayerNorm, channel_layer_norm, epsilon_of, layer_norm_at, layer_norm_of
 from graphopt.idioms.resampling import pixel_shuffle_of, pixel_shuffle_upsample
 
 __all__ = [
     "LayerNorm", "channel_attention", "channel_layer_norm", "check_share", "clamped", "conv_of", "count_of", "dense",
-    "depthwise", "feed_forward_of", "gate", "gate_of", "gated_pair_of", "halves_size", "keeps_size", "layer_norm_at",
-    "layer_norm_of", "list_module", "low_rank", "most_important", "output_energy", "pixel_shuffle_of",
+    "depthwise", "epsilon_of", "feed_forward_of", "gate", "gate_of", "gated_pair_of", "halves_size", "keeps_size",
+    "layer_norm_at", "layer_norm_of", "list_module", "low_rank", "most_important", "output_energy", "pixel_shuffle_of",
     "pixel_shuffle_upsample", "pooled", "rank_one", "response_to", "second_moment", "spatial_of", "spatial_triple_of",
 ]  # fmt: skip

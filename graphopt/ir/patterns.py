@@ -36,7 +36,7 @@ class Term:
 
     @cached_property
     def ops(self) -> frozenset[Term]:
-        """The ops of the term's largest form."""
+        """The ops of the form that is named first: of what is optional, all of it."""
         return frozenset()
 
     def takes(self, head: str) -> bool:
@@ -77,6 +77,7 @@ class Op(Term):
     attributes: Mapping[str, Any] = field(default_factory=dict)
     output: int = 0
     commutative: bool = False
+    where: Callable[[Any], bool] | None = None  # of the node; its docstring says in words what it asks for
 
     @cached_property
     def heads(self) -> frozenset[str]:
@@ -97,15 +98,19 @@ class Either(Term):
     def heads(self) -> frozenset[str]:
         return frozenset().union(*(alternative.heads for alternative in self.alternatives))
 
+    def that_take(self, head: str) -> tuple[Term, ...]:
+        """The alternatives that can be a tensor of this head."""
+        by_head = self._by_head
+        return by_head[head] if head in by_head else by_head[COMPUTED]
+
     @cached_property
-    def by_head(self) -> Mapping[str, tuple[Term, ...]]:
-        """The alternatives that take a tensor, by its head; those for a head that is not there take COMPUTED."""
+    def _by_head(self) -> Mapping[str, tuple[Term, ...]]:
         heads = self.heads | {CONSTANT, COMPUTED}
         return {head: tuple(term for term in self.alternatives if term.takes(head)) for head in heads}
 
     @cached_property
     def ops(self) -> frozenset[Term]:
-        return max((alternative.ops for alternative in self.alternatives), key=len)
+        return self.alternatives[0].ops
 
 
 @dataclass(frozen=True, eq=False)
@@ -125,12 +130,22 @@ class Capture(Term):
 
 
 class _Ops:
-    """`op.Conv(x, const("w"), group=1)`: operands in ONNX's order; trailing operands may be left out."""
+    """`op.Conv(x, const("w"), group=1)`: operands in ONNX's order; trailing operands may be left out.
+
+    `output=1` is the second output. `where=function` asks something of the node and its shapes:
+    `function(node)` is True or False, and its docstring says for refusals what was expected.
+    """
 
     def __getattr__(self, kind: str) -> Callable[..., Op]:
-        def make(*operands: Any, output: int = 0, commutative: bool | None = None, **attributes: Any) -> Op:
+        def make(
+            *operands: Any,
+            output: int = 0,
+            commutative: bool | None = None,
+            where: Callable[[Any], bool] | None = None,
+            **attributes: Any,
+        ) -> Op:
             order_is_free = kind in COMMUTATIVE if commutative is None else commutative
-            return Op(kind, tuple(_term(o) for o in operands), attributes, output, order_is_free)
+            return Op(kind, tuple(_term(o) for o in operands), attributes, output, order_is_free, where)
 
         return make
 
@@ -173,7 +188,7 @@ def scalar(name: str, condition: Condition | None = None, what: str = "a constan
 
 
 def either(*alternatives: Term) -> Either:
-    """The first of the alternatives that fits."""
+    """The first of the alternatives that fits. The usual one comes first: near-misses are counted by its nodes."""
     return Either(alternatives)
 
 
@@ -213,7 +228,7 @@ class Pattern:
 
     @cached_property
     def size(self) -> int:
-        """The number of ops in the largest form of the pattern, each shared one counted once."""
+        """The number of ops in the form that is named first, each shared one counted once."""
         return len(self.root.ops)
 
 

@@ -30,7 +30,7 @@ class GraphView:
         self.regions = Regions(graph)
         self._refused: list[tuple[str, str]] = []
         self._failed: list[tuple[Pattern, gs.Node]] = []
-        self._matcher = Matcher(graph)
+        self._matcher = Matcher(graph.nodes)
         self._graph_outputs = {tensor.name for tensor in graph.outputs}
         self._sorted_names = sorted([node.name for node in graph.nodes])
 
