@@ -1,7 +1,8 @@
 """graphopt: a compiler for image-restoration networks whose optimiser may change the network itself.
 
-Everything that a pass and its tests need is here, and in `graphopt.idioms`: see docs/passes.md. What would bring a
-heavy library with it is imported when it is first asked for, so that the command line answers at once.
+Everything that a pass and its tests need is here and in `graphopt.idioms` (docs/passes.md), and so is what runs the
+network that comes out (docs/pipeline.md). What would bring a heavy library with it is imported when it is first asked
+for, so that the command line answers at once.
 """
 
 from importlib import import_module
@@ -20,28 +21,34 @@ if TYPE_CHECKING:
     from graphopt.ir.build import TrainingBuild as TrainingBuild
     from graphopt.ir.canonical import OPSET as OPSET
     from graphopt.ir.canonical import canonical_graph as canonical_graph
+    from graphopt.ir.files import load_graph as load_graph
+    from graphopt.ir.files import save_graph as save_graph
     from graphopt.ir.matcher import Match as Match
     from graphopt.ir.registry import load_pass as load_pass
     from graphopt.ir.view import GraphView as GraphView
+    from graphopt.nn.module import GraphModule as GraphModule
 
 __version__ = "0.1.0"
 
 _WHEN_ASKED = {
     "OPSET": "graphopt.ir.canonical",
     "Build": "graphopt.ir.build",
+    "GraphModule": "graphopt.nn.module",
     "GraphView": "graphopt.ir.view",
     "Match": "graphopt.ir.matcher",
     "TrainingBuild": "graphopt.ir.build",
     "canonical_graph": "graphopt.ir.canonical",
     "check_pass": "graphopt.authoring.passcheck",
+    "load_graph": "graphopt.ir.files",
     "load_pass": "graphopt.ir.registry",
     "random_images": "graphopt.authoring.passcheck",
+    "save_graph": "graphopt.ir.files",
 }
 
 __all__ = [
-    "OPSET", "Build", "Contract", "GraphView", "GraphoptError", "Match", "Pass", "Site", "Stage", "Term",
-    "TrainingBuild", "canonical_graph", "capture", "check_pass", "const", "either", "equal_to", "load_pass", "op",
-    "optional", "pattern", "per_channel", "random_images", "scalar",
+    "OPSET", "Build", "Contract", "GraphModule", "GraphView", "GraphoptError", "Match", "Pass", "Site", "Stage", "Term",
+    "TrainingBuild", "canonical_graph", "capture", "check_pass", "const", "either", "equal_to", "load_graph",
+    "load_pass", "op", "optional", "pattern", "per_channel", "random_images", "save_graph", "scalar",
 ]  # fmt: skip
 
 

@@ -142,8 +142,9 @@ def check(data: st.DataObject) -> None:
         except GraphoptError as error:
             said = str(error)
     if found is None:
-        assert not computes(content), f"a network that computes was refused: {said}"
         assert any(re.search(words, said) for words in SAID[kind]), said
+        # Of a Split that says less than it has outputs, onnxruntime ends the process.
+        assert re.search(r"Split \(.+\) says", said) or not computes(content), f"it computes, but was refused: {said}"
         assert "\n" not in said
         return
     mutated = onnx.load_from_string(content)
