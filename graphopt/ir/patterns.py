@@ -1,9 +1,9 @@
 """Patterns: a small Python function describes a subgraph, and reads like the mathematics that it matches.
 
     @pattern
-    def channel_attention(x):
-        attention = op.Conv(op.ReduceMean(x, axes=(2, 3)), const("weight"), const("bias"))
-        return op.Mul(x, capture("attention", attention))
+    def scaled_by_its_mean(x):
+        scale = op.Conv(op.ReduceMean(x, axes=(2, 3)), const("weight"), const("bias"))
+        return op.Mul(x, capture("scale", scale))
 
 Parameters of the function match any tensor; a name used twice must be the same tensor both times, and so must a
 subexpression that is used twice. The idea of patterns as functions is onnxscript's; see also tinygrad's rules.
