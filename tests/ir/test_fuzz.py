@@ -99,20 +99,21 @@ SIZE = r"mutated\.onnx: the graph does not compute with an input of 1x4x8x8: .*n
 RUN = r"mutated\.onnx, with an input of 1x4x8x8: onnxruntime (does not accept|cannot run) the graph: .*"
 EARLIER = FILE + "Nodes in a graph must be topologically sorted, however input '.+' of node: name: "
 MISSING = FILE + r"Node \(.+\)'s (in|out)put \d is marked single but has an empty string"
+NO_OUTPUT = FILE + "Graph output 'y' is not an output of any node"
 NOT_FINITE = (
     r"(mutated\.onnx: its output has|.+, an activation of the network itself, is not|network's output has) .*finite"
 )
 # What a broken network may be told, by what was done to it: always with the node, or the tensor.
 SAID = {
-    "drop": [EARLIER, FILE + "Graph output 'y' is not an output of any node"],
-    "rename": [EARLIER, MISSING, FILE + r".*single static assignment \(SSA\) form, however '.+' has been used"],
+    "drop": [EARLIER, NO_OUTPUT],
+    "rename": [EARLIER, MISSING, NO_OUTPUT, FILE + r".*single static assignment \(SSA\) form, however '.+' has been used"],
     "retarget": [EARLIER, MISSING, SIZE, RUN + "[Nn]ode", NOT_FINITE],
     "reshape": [SIZE, RUN + "[Nn]ode"],
     "attribute": [SIZE, FILE + "type field and data field mismatch in attribute .* Name: ", r"mutated\.onnx: Split \(.+\) says"],
     "kind": [SIZE, RUN + "[Nn]ode", NOT_FINITE, FILE + "(No Op registered for NoSuchOp|Unrecognized attribute: .*) .*Name: ",
-             FILE + r"Node ?\(.+\) with schema\(.*\) has input size"],
+             FILE + r"Node ?\(.+\) with schema\(.*\) has (in|out)put size"],
     "swap": [SIZE, RUN + "([Nn]ode|operator)", NOT_FINITE],
-    "truncate": [FILE + "Error parsing message"],
+    "truncate": [FILE + "Error parsing message", FILE + "(The )?model (does not have an ir_version|with IR version)"],
 }  # fmt: skip
 
 
