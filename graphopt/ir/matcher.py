@@ -50,7 +50,7 @@ class Matcher:
 
     def match(self, pattern: Pattern, anchor: gs.Node) -> Match | None:
         """The first match that ends at `anchor`; None, too, where it reaches beyond the matcher's nodes."""
-        if not any(form.kind == anchor.op and any(_orders(form, anchor.inputs)) for form in pattern.forms):
+        if not any(any(_orders(form, anchor.inputs)) for form in pattern.forms_by_kind.get(anchor.op, ())):
             return None  # most anchors, at a glance
         attempt = _Attempt(anchor)
         tensor = attempt.at_an_output(pattern)

@@ -227,6 +227,11 @@ class Pattern:
         return frozenset(found)
 
     @cached_property
+    def forms_by_kind(self) -> Mapping[str, tuple[Op, ...]]:
+        """The forms by the kind of node that ends them."""
+        return {kind: tuple(form for form in self.forms if form.kind == kind) for kind in self.anchors()}
+
+    @cached_property
     def size(self) -> int:
         """The number of ops in the form that is named first, each shared one counted once."""
         return len(self.root.ops)
