@@ -51,10 +51,23 @@ def _normal(x: Term, axes: tuple[int, ...]) -> Term:
     centred = op.Sub(x, mean)
     squared = either(centred, again())
     square = either(op.Pow(squared, 2), op.Mul(squared, squared), op.Mul(squared, again()))
-    raised = op.Add(op.ReduceMean(square, axes=axes, keepdims=1), scalar("eps"))
+    raised = op.Add(_kept_mean(square, axes), scalar("eps"))
     root = either(op.Sqrt(raised), op.Pow(raised, 0.5))
     rate = either(op.Reciprocal(root), op.Div(1, root), op.Pow(raised, -0.5), op.Sqrt(op.Reciprocal(raised)))
     return either(op.Div(centred, root), op.Mul(centred, rate))
+
+
+def _kept_mean(x: Term, axes: tuple[int, ...]) -> Term:
+    """torch exports `x.var` so that the axis goes, and is put back."""
+    lost = op.ReduceMean(x, axes=axes, keepdims=0)
+
+    def put_back(node: gs.Node) -> bool:
+        """the axis that was averaged, of size 1 again"""
+        before, after = node.inputs[0].shape, node.outputs[0].shape
+        return before is not None and after is not None and [*before[: axes[0]], 1, *before[axes[0] :]] == list(after)
+
+    kept = op.ReduceMean(x, axes=axes, keepdims=1)
+    return either(kept, op.Reshape(lost, const(), where=put_back), op.Unsqueeze(lost, axes=axes))
 
 
 def _of_rows(x: Term, there: tuple[int, ...], back: tuple[int, ...]) -> Term:

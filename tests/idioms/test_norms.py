@@ -101,6 +101,13 @@ def test_transposes_that_do_not_undo_each_other_are_no_norm() -> None:
     assert GraphView(network(text, SPELLINGS["width first"].weights)).find(channel_layer_norm) == []
 
 
+def test_a_variance_that_is_put_back_turned_is_no_norm() -> None:
+    spelling = SPELLINGS["variance of torch"]
+    text = f"(float[1, 4, 8, 8] x) => (float[8, 4, 8, 8] y) {{ {spelling.body} }}"
+    graph = network(text, {**spelling.weights, "kept": np.array([8, 1, 8, 1])})
+    assert GraphView(graph).find(channel_layer_norm) == []
+
+
 def test_a_norm_of_a_signal_is_none_of_an_image() -> None:
     text = SPELLINGS["two subs"].text.replace("[1, 4, 8, 6]", "[1, 4, 8]")
     view = GraphView(network(text, {**SPELLINGS["two subs"].weights, "w": (4, 1), "b": (4, 1)}))

@@ -133,6 +133,14 @@ def test_negative_axis_of_split() -> None:
     assert fits(network(text), gate)
 
 
+@pytest.mark.parametrize("axis", [3, -1])
+def test_axes_of_unsqueeze_are_those_of_its_result(axis: int) -> None:
+    text = "(float[1, 4, 8] x) => (float[1, 4, 8, 1] y) { y = Unsqueeze(x, axes) }"
+    node = network(text, {"axes": np.array([axis])}).nodes[0]
+    assert attribute(node, "axes") == (3,)
+    assert fits(network(text, {"axes": np.array([axis])}), pattern(lambda x: op.Unsqueeze(x, axes=(-1,))))
+
+
 def test_attributes_that_onnx_leaves_out() -> None:
     text = f"{X_TO_Y} {{ y = Conv(x, w) }}"
     node = network(text, {"w": (4, 4, 1, 1)}).nodes[0]

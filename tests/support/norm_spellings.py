@@ -16,7 +16,7 @@ SCALE = np.array([0.5, -1.25, 2.0, 1.5], np.float32)
 SHIFT = np.array([0.25, 1.0, -0.75, 0.125], np.float32)
 NUMBERS = {
     "axes": np.array([1]), "rows_axes": np.array([-1]), "two": np.float32(2), "one": np.float32(1),
-    "half": np.float32(0.5), "minus_half": np.float32(-0.5), "eps": np.float32(EPSILON),
+    "kept": np.array([1, 1, 8, 6]), "half": np.float32(0.5), "minus_half": np.float32(-0.5), "eps": np.float32(EPSILON),
 }  # fmt: skip
 ONE_SUB = "m = ReduceMean(x, axes) c = Sub(x, m)"
 POWER = "s = Pow(c, two)"
@@ -79,6 +79,10 @@ IN_SINGLE_OPS = {
     "three subs": plain(f"{ONE_SUB} d = Sub(x, m) f = Sub(x, m)", "s = Mul(d, f)"),
     "two subs in one product": plain(f"{ONE_SUB} d = Sub(x, m)", "s = Mul(d, c)"),
     "two means": plain(f"{ONE_SUB} o = ReduceMean(x, axes) d = Sub(x, o)", "s = Pow(d, two)"),
+    "variance of torch": Spelling(plain().body.replace(
+        "v = ReduceMean<keepdims = 1>(s, axes)", "l = ReduceMean<keepdims = 0>(s, axes) v = Reshape(l, kept)")),
+    "variance of torch, unsqueezed": Spelling(plain().body.replace(
+        "v = ReduceMean<keepdims = 1>(s, axes)", "l = ReduceMean<keepdims = 0>(s, axes) v = Unsqueeze(l, axes)")),
     "power of -1/2": plain(normal="r = Pow(e, minus_half) n = Mul(c, r)"),
     "power of 1/2": plain(normal="r = Pow(e, half) n = Div(c, r)"),
     "reciprocal of the root": plain(normal="q = Sqrt(e) r = Reciprocal(q) n = Mul(r, c)"),
@@ -109,6 +113,14 @@ LAYER_NORMALIZATION = {
 }
 ROWS_IN_SINGLE_OPS = {
     "rows in single ops": rows("0, 2, 3, 1", ROWS, "0, 3, 1, 2"),
+    "rows in single ops, variance of torch": rows(
+        "0, 2, 3, 1",
+        ROWS.replace(
+            "v = ReduceMean<keepdims = 1>(s, rows_axes)",
+            "l = ReduceMean<keepdims = 0>(s, rows_axes) v = Unsqueeze(l, rows_axes)",
+        ),
+        "0, 3, 1, 2",
+    ),
     "rows in single ops, width first": rows("0, 3, 2, 1", ROWS, "0, 3, 2, 1"),
 }
 SPELLINGS = {**IN_SINGLE_OPS, **LAYER_NORMALIZATION, **ROWS_IN_SINGLE_OPS}
