@@ -31,16 +31,13 @@ from graphopt.passes.transposed_upsample import TransposedUpsample
 from onnx import helper, numpy_helper
 from onnxscript.rewriter import MatchResult, RewriteRule
 
-from graphopt import Contract, GraphoptError, Pass, op, optional, pattern, per_channel
-from graphopt.idioms.catalogue import channel_layer_norm, conv_of, layer_norm_of, pooled, simple_gate_of
-from graphopt.ir.build import Build
+from graphopt import Build, Contract, GraphoptError, GraphView, Pass, Site, Term, op, optional, pattern, per_channel
+from graphopt.idioms import channel_layer_norm, conv_of, gate_of, layer_norm_of, pooled
 from graphopt.ir.canonical import input_shape, to_graph, to_model
 from graphopt.ir.files import load_graph, save_graph
-from graphopt.ir.patterns import Pattern, Term
+from graphopt.ir.patterns import Pattern
 from graphopt.ir.rewriting import rewrite_everywhere, rewrite_once
 from graphopt.ir.session import OnnxSession
-from graphopt.ir.sites import Site
-from graphopt.ir.view import GraphView
 from networks import nafnet36
 
 RUNS = 25
@@ -54,10 +51,10 @@ TOLERANCE = 1e-4  # relative, over the whole network
 @pattern
 def block(x: Term) -> Term:
     """y = x + beta conv3(SCA(SG(conv2(conv1(LN x))))), y + gamma conv5(SG(conv4(LN y)))."""
-    gated = simple_gate_of(conv_of(conv_of(layer_norm_of(x), "1"), "2"))
+    gated = gate_of(conv_of(conv_of(layer_norm_of(x), "1"), "2"))
     attended = op.Mul(gated, conv_of(pooled(gated), "a"))
     y = op.Add(x, optional(lambda t: op.Mul(t, per_channel("beta")), conv_of(attended, "3")))
-    fed = conv_of(simple_gate_of(conv_of(layer_norm_of(y), "4")), "5")
+    fed = conv_of(gate_of(conv_of(layer_norm_of(y), "4")), "5")
     return op.Add(y, optional(lambda t: op.Mul(t, per_channel("gamma")), fed))
 
 

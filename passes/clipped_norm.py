@@ -9,12 +9,10 @@ from typing import TYPE_CHECKING, ClassVar
 import numpy as np
 
 from graphopt import Contract, Pass
-from graphopt.idioms.catalogue import channel_layer_norm
+from graphopt.idioms import channel_layer_norm
 
 if TYPE_CHECKING:
-    from graphopt.ir.build import Build
-    from graphopt.ir.sites import Site
-    from graphopt.ir.view import GraphView
+    from graphopt import Build, GraphView, Site
 
 
 @dataclass(frozen=True)

@@ -8,17 +8,11 @@ from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 
-from graphopt import Contract, Pass, op, pattern
-from graphopt.idioms.catalogue import conv_of
-from graphopt.idioms.channels import response_to
-from graphopt.ir.factors import low_rank, second_moment
-from graphopt.ir.patterns import Term
+from graphopt import Contract, Pass, Term, pattern
+from graphopt.idioms import conv_of, low_rank, pixel_shuffle_of, response_to, second_moment
 
 if TYPE_CHECKING:
-    from graphopt.ir.build import Build
-    from graphopt.ir.matcher import Match
-    from graphopt.ir.sites import Site
-    from graphopt.ir.view import GraphView
+    from graphopt import Build, GraphView, Match, Site
 
 
 def up_to_three(kernel: tuple[int, ...]) -> bool:
@@ -28,8 +22,7 @@ def up_to_three(kernel: tuple[int, ...]) -> bool:
 
 @pattern
 def subpixel(x: Term) -> Term:
-    plain = conv_of(x, kernel_shape=up_to_three, group=1, strides=(1, 1), dilations=(1, 1))
-    return op.DepthToSpace(plain, blocksize=2, mode="CRD")
+    return pixel_shuffle_of(conv_of(x, kernel_shape=up_to_three, group=1, strides=(1, 1), dilations=(1, 1)))
 
 
 @dataclass(frozen=True)

@@ -8,15 +8,11 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
-from graphopt import Contract, Pass, op, pattern
-from graphopt.idioms.catalogue import conv_of
-from graphopt.ir.patterns import Term
+from graphopt import Contract, Pass, Term, op, pattern
+from graphopt.idioms import conv_of, pixel_shuffle
 
 if TYPE_CHECKING:
-    from graphopt.ir.build import Build
-    from graphopt.ir.matcher import Match
-    from graphopt.ir.sites import Site
-    from graphopt.ir.view import GraphView
+    from graphopt import Build, GraphView, Match, Site
 
 UPSAMPLING = frozenset({"DepthToSpace", "ConvTranspose", "Resize"})
 
@@ -61,8 +57,11 @@ class FeatureAlign(Pass):
             return f"expected a level whose size divides that of the image, found {level} and {size}"
 
         sites = graph.find(downsample, label="downsample", unless=uneven)
+        upsampled = {tensor.name for node in graph.nodes.values() if node.op in UPSAMPLING for tensor in node.outputs}
+        upsampled |= {site.outputs["output"] for site in graph.find(pixel_shuffle, quiet=True)}
         for skip in (added_skip, joined_skip):
-            sites += [site for site in graph.find(skip, label="level", quiet=True) if _upsampled(site, graph)]
+            found = graph.find(skip, label="level", quiet=True)
+            sites += [site for site in found if _is_level(site, graph) and upsampled & {*site.inputs.values()}]
         for site in sites:
             yield replace(site, inputs={**site.inputs, "image": images[0].name})
 
@@ -85,10 +84,7 @@ class FeatureAlign(Pass):
         return build.op("Conv", [build.input("x"), *weights], **build.attributes("Conv"))
 
 
-def _upsampled(site: Site, graph: GraphView) -> bool:
-    """True where one of the two operands comes out of an upsampling, and the sizes fit."""
+def _is_level(site: Site, graph: GraphView) -> bool:
+    """Whether the image can be averaged down to its size."""
     image, level = graph.graph.inputs[0].shape, graph.tensors[site.outputs["output"]].shape
-    if image[2] % level[2] or [image[2] // level[2] * side for side in level[2:]] != list(image[2:]):
-        return False
-    producers = [tensor.inputs[0].op for role in "ab" for tensor in [graph.tensors[site.inputs[role]]] if tensor.inputs]
-    return bool(UPSAMPLING & set(producers))
+    return image[2] % level[2] == 0 and [image[2] // level[2] * side for side in level[2:]] == list(image[2:])

@@ -9,15 +9,11 @@ from typing import TYPE_CHECKING, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from graphopt import Contract, Pass, Stage, op, pattern, per_channel
-from graphopt.idioms.catalogue import conv_of
-from graphopt.ir.patterns import Term
+from graphopt import Contract, Pass, Stage, Term, op, pattern, per_channel
+from graphopt.idioms import conv_of
 
 if TYPE_CHECKING:
-    from graphopt.ir.build import Build
-    from graphopt.ir.matcher import Match
-    from graphopt.ir.sites import Site
-    from graphopt.ir.view import GraphView
+    from graphopt import Build, GraphView, Match, Site
 
 Array = NDArray[np.float32]
 

@@ -11,12 +11,10 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from graphopt import Contract, Pass, Stage
-from graphopt.ir.sites import Site
+from graphopt import Contract, Pass, Site, Stage
 
 if TYPE_CHECKING:
-    from graphopt.ir.build import Build
-    from graphopt.ir.view import GraphView
+    from graphopt import Build, GraphView
 
 _RANDOM = ("Random", "Multinomial", "Bernoulli", "Dropout")
 
@@ -79,7 +77,7 @@ def _evaluate(
     from onnx import helper
     from onnx.reference import ReferenceEvaluator
 
-    from graphopt.ir.canonical import OPSET
+    from graphopt import OPSET
 
     plain = {key: value.tolist() if isinstance(value, np.ndarray) else value for key, value in attributes.items()}
     inputs = [

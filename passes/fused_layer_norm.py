@@ -7,14 +7,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
 from graphopt import Contract, Pass
-from graphopt.idioms.catalogue import channel_layer_norm
-from graphopt.idioms.norms import layer_norm_at
+from graphopt.idioms import channel_layer_norm, layer_norm_at
 
 if TYPE_CHECKING:
-    from graphopt.ir.build import Build
-    from graphopt.ir.matcher import Match
-    from graphopt.ir.sites import Site
-    from graphopt.ir.view import GraphView
+    from graphopt import Build, GraphView, Match, Site
 
 
 @dataclass(frozen=True)
@@ -39,4 +35,5 @@ class FusedLayerNorm(Pass):
 
 
 def _fused(match: Match) -> str | None:
-    return "it is a LayerNormalization already" if match.anchor.op == "Transpose" else None
+    fused = any(node.op == "LayerNormalization" for node in match.nodes)
+    return "it is a LayerNormalization already" if fused else None

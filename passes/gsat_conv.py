@@ -8,17 +8,11 @@ from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 
-from graphopt import Contract, Pass, pattern
-from graphopt.idioms.catalogue import conv_of
-from graphopt.idioms.channels import response_to
-from graphopt.idioms.convolutions import dense, keeps_size
-from graphopt.ir.patterns import Term
+from graphopt import Contract, Pass, Term, pattern
+from graphopt.idioms import conv_of, dense, keeps_size, response_to
 
 if TYPE_CHECKING:
-    from graphopt.ir.build import Build
-    from graphopt.ir.matcher import Match
-    from graphopt.ir.sites import Site
-    from graphopt.ir.view import GraphView
+    from graphopt import Build, GraphView, Match, Site
 
 
 def dilated(dilations: tuple[int, ...]) -> bool:

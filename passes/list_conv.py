@@ -6,17 +6,11 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
-from graphopt import Contract, Pass, pattern
-from graphopt.idioms.catalogue import conv_of
-from graphopt.idioms.convolutions import dense, keeps_size
-from graphopt.idioms.list_module import list_module
-from graphopt.ir.patterns import Term
+from graphopt import Contract, Pass, Term, pattern
+from graphopt.idioms import conv_of, dense, keeps_size, list_module
 
 if TYPE_CHECKING:
-    from graphopt.ir.build import Build
-    from graphopt.ir.matcher import Match
-    from graphopt.ir.sites import Site
-    from graphopt.ir.view import GraphView
+    from graphopt import Build, GraphView, Match, Site
 
 
 def odd(kernel: tuple[int, ...]) -> bool:

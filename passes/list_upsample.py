@@ -9,14 +9,10 @@ from typing import TYPE_CHECKING, ClassVar
 import numpy as np
 
 from graphopt import Contract, Pass
-from graphopt.idioms.catalogue import pixel_shuffle_upsample
-from graphopt.idioms.list_module import list_module
+from graphopt.idioms import list_module, pixel_shuffle_upsample
 
 if TYPE_CHECKING:
-    from graphopt.ir.build import Build
-    from graphopt.ir.matcher import Match
-    from graphopt.ir.sites import Site
-    from graphopt.ir.view import GraphView
+    from graphopt import Build, GraphView, Match, Site
 
 
 @dataclass(frozen=True)

@@ -6,17 +6,11 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
-from graphopt import Contract, Pass, pattern
-from graphopt.idioms.catalogue import conv_of
-from graphopt.idioms.channels import check_share, count_of, response_to
-from graphopt.ir.factors import low_rank, second_moment
-from graphopt.ir.patterns import Term
+from graphopt import Contract, Pass, Term, pattern
+from graphopt.idioms import check_share, conv_of, count_of, low_rank, response_to, second_moment
 
 if TYPE_CHECKING:
-    from graphopt.ir.build import Build
-    from graphopt.ir.matcher import Match
-    from graphopt.ir.sites import Site
-    from graphopt.ir.view import GraphView
+    from graphopt import Build, GraphView, Match, Site
 
 
 @pattern

@@ -9,15 +9,10 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 import numpy as np
 
 from graphopt import Contract, Pass
-from graphopt.idioms.catalogue import channel_attention
-from graphopt.idioms.channels import check_share, count_of, response_to
-from graphopt.ir.factors import low_rank
+from graphopt.idioms import channel_attention, check_share, count_of, low_rank, response_to
 
 if TYPE_CHECKING:
-    from graphopt.ir.build import Build
-    from graphopt.ir.matcher import Match
-    from graphopt.ir.sites import Site
-    from graphopt.ir.view import GraphView
+    from graphopt import Build, GraphView, Match, Site
 
 
 @dataclass(frozen=True)

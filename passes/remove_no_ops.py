@@ -6,14 +6,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
-from graphopt import Contract, Pass, Stage, const, either, op, pattern
-from graphopt.ir.patterns import Term
+from graphopt import Contract, Pass, Stage, Term, const, either, op, pattern
 
 if TYPE_CHECKING:
-    from graphopt.ir.build import Build
-    from graphopt.ir.matcher import Match
-    from graphopt.ir.sites import Site
-    from graphopt.ir.view import GraphView
+    from graphopt import Build, GraphView, Match, Site
 
 
 def in_order(order: tuple[int, ...]) -> bool:

@@ -7,12 +7,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar, Literal
 
 from graphopt import Contract, Pass
-from graphopt.idioms.catalogue import pixel_shuffle_upsample
+from graphopt.idioms import pixel_shuffle_upsample
 
 if TYPE_CHECKING:
-    from graphopt.ir.build import Build
-    from graphopt.ir.sites import Site
-    from graphopt.ir.view import GraphView
+    from graphopt import Build, GraphView, Site
 
 
 @dataclass(frozen=True)

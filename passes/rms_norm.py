@@ -9,14 +9,10 @@ from typing import TYPE_CHECKING, ClassVar
 import numpy as np
 
 from graphopt import Contract, Pass
-from graphopt.idioms.catalogue import channel_layer_norm
-from graphopt.idioms.norms import layer_norm_at
-from graphopt.ir.factors import fit_affine
+from graphopt.idioms import channel_layer_norm, layer_norm_at
 
 if TYPE_CHECKING:
-    from graphopt.ir.build import Build
-    from graphopt.ir.sites import Site
-    from graphopt.ir.view import GraphView
+    from graphopt import Build, GraphView, Site
 
 
 @dataclass(frozen=True)
@@ -37,7 +33,7 @@ class RmsNorm(Pass):
         x, epsilon = build.input("x"), layer_norm_at(site, build).epsilon
         samples = build.statistics.samples("x")
         normal = samples / np.sqrt(np.square(samples).mean(axis=1, keepdims=True) + epsilon)
-        scale, shift = fit_affine(normal, build.statistics.samples("output"))
+        scale, shift = build.statistics.affine_fit(normal, "output")
         power = build.add(build.mean(build.mul(x, x), [1]), epsilon)
         y = build.op("Div", [x, build.op("Sqrt", [power])])
         y = build.mul(y, build.parameter("scale", scale.reshape(1, -1, 1, 1)))

@@ -6,14 +6,11 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
-from graphopt import Contract, Pass, pattern
-from graphopt.idioms.catalogue import spatial_of
-from graphopt.ir.patterns import Term
+from graphopt import Contract, Pass, Term, pattern
+from graphopt.idioms import spatial_of
 
 if TYPE_CHECKING:
-    from graphopt.ir.build import Build
-    from graphopt.ir.sites import Site
-    from graphopt.ir.view import GraphView
+    from graphopt import Build, GraphView, Site
 
 
 @pattern

@@ -1,4 +1,4 @@
-"""slices-to-split: slices that share out a tensor become one Split, as gates are recognised. Exact."""
+"""slices-to-split: slices that share out a tensor become one Split. Exact."""
 
 from __future__ import annotations
 
@@ -7,20 +7,19 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from graphopt import Contract, Pass, Stage
+from graphopt import Contract, Pass, Site, Stage
+from graphopt.idioms import range_of_slice
 
 if TYPE_CHECKING:
-    from graphopt.ir.build import Build
-    from graphopt.ir.sites import Site
-    from graphopt.ir.view import GraphView
+    from graphopt import Build, GraphView
 
 
 @dataclass(frozen=True)
 class SlicesToSplit(Pass):
     """x[:, :a], x[:, a:b], ..., x[:, z:]  ->  Split(x, [a, b - a, ...]), along any one axis.
 
-    torch's older exporter writes `chunk` and indexing so. It acts before the search, since the patterns of gates look
-    for a Split: list it before `bounded-gate`. Slices that overlap, leave a gap or take steps stay.
+    torch's older exporter writes `chunk` and indexing so; one op in place of several is cheaper to run. It acts before
+    the search: list it before `bounded-gate`. Slices that overlap, leave a gap or take steps stay.
     """
 
     name: ClassVar[str] = "slices-to-split"
@@ -28,12 +27,10 @@ class SlicesToSplit(Pass):
     stage: ClassVar[Stage] = Stage.PREPARE
 
     def sites(self, graph: GraphView) -> Iterator[Site]:
-        from graphopt.ir.sites import Site
-
         outputs = {tensor.name for tensor in graph.graph.outputs}
         parts: dict[tuple[str, int], list[tuple[int, int, Any]]] = defaultdict(list)
         for node in graph.nodes.values():
-            found = _range_of(node) if node.op == "Slice" else None
+            found = range_of_slice(node) if node.op == "Slice" else None
             if found is not None and node.outputs[0].name not in outputs:
                 axis, start, end = found
                 parts[node.inputs[0].name, axis].append((start, end, node))
@@ -57,17 +54,3 @@ class SlicesToSplit(Pass):
         axis = next(i for i, size in enumerate(before) if after[0][i] != size)
         parts = build.split(build.input("x"), [shape[axis] for shape in after], axis)
         return dict(zip(site.outputs, parts, strict=True))
-
-
-def _range_of(node: Any) -> tuple[int, int, int] | None:
-    """axis, start, end of a slice along one axis in steps of 1; None for any other."""
-    operands: list[Any] = [getattr(tensor, "values", None) for tensor in node.inputs[1:]]
-    if len(operands) < 3 or any(values is None or values.size != 1 for values in operands):
-        return None
-    start, end, axis, step = ([int(values.reshape(-1)[0]) for values in operands] + [1])[:4]
-    shape = node.inputs[0].shape
-    if step != 1 or shape is None:
-        return None
-    axis %= len(shape)
-    start, end, _ = slice(start, end).indices(shape[axis])
-    return (axis, start, end) if 0 < end - start < shape[axis] else None

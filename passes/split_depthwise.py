@@ -6,16 +6,11 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from graphopt import Contract, Pass, pattern
-from graphopt.idioms.catalogue import conv_of
-from graphopt.idioms.convolutions import depthwise
-from graphopt.ir.factors import rank_one
-from graphopt.ir.patterns import Term
+from graphopt import Contract, Pass, Term, pattern
+from graphopt.idioms import conv_of, depthwise, rank_one
 
 if TYPE_CHECKING:
-    from graphopt.ir.build import Build
-    from graphopt.ir.sites import Site
-    from graphopt.ir.view import GraphView
+    from graphopt import Build, GraphView, Site
 
 
 def square(kernel: tuple[int, ...]) -> bool:

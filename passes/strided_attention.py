@@ -7,12 +7,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
 from graphopt import Contract, Pass
-from graphopt.idioms.catalogue import channel_attention
+from graphopt.idioms import channel_attention
 
 if TYPE_CHECKING:
-    from graphopt.ir.build import Build
-    from graphopt.ir.sites import Site
-    from graphopt.ir.view import GraphView
+    from graphopt import Build, GraphView, Site
 
 
 @dataclass(frozen=True)

@@ -6,15 +6,11 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
-from graphopt import Contract, Pass, pattern
-from graphopt.idioms.catalogue import pooled
-from graphopt.ir.patterns import Term
+from graphopt import Contract, Pass, Term, pattern
+from graphopt.idioms import pooled
 
 if TYPE_CHECKING:
-    from graphopt.ir.build import Build
-    from graphopt.ir.matcher import Match
-    from graphopt.ir.sites import Site
-    from graphopt.ir.view import GraphView
+    from graphopt import Build, GraphView, Match, Site
 
 
 @pattern

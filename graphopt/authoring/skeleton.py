@@ -47,9 +47,7 @@ from pathlib import Path
 
 from onnx import parser
 
-from graphopt.ir.canonical import canonical, to_graph
-from graphopt.ir.registry import load_pass
-from graphopt.authoring.passcheck import check_pass, random_images
+from graphopt import canonical_graph, check_pass, load_pass, random_images
 
 NETWORK = """
 <ir_version: 10, opset_import: ["": 20]>
@@ -66,8 +64,7 @@ network (float[1, 2, 16, 16] image) => (float[1, 2, 16, 16] result)
 
 def checked(text):
     rule = load_pass("$file", {}, Path(__file__).parent)
-    graph = to_graph(canonical(parser.parse_model(text), None, "the test"))
-    return check_pass(rule, graph, random_images((1, 2, 16, 16)))
+    return check_pass(rule, canonical_graph(parser.parse_model(text)), random_images((1, 2, 16, 16)))
 
 
 def test_the_site_is_found_and_the_contract_kept():

@@ -1,11 +1,19 @@
-"""Conditions on convolutions that several passes share: each gives the reason why a match is no site, or None."""
+"""Convolutions, and conditions on them: each gives the reason why a match is no site, or None."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from graphopt.ir.patterns import Term, const, either, op
+
 if TYPE_CHECKING:
     from graphopt.ir.matcher import Match
+
+
+def conv_of(x: Term, suffix: str = "", **attributes: object) -> Term:
+    """A convolution with or without bias; its constants are `weight` and `bias`, with `suffix`."""
+    with_bias = op.Conv(x, const(f"weight{suffix}"), const(f"bias{suffix}"), **attributes)
+    return either(with_bias, op.Conv(x, const(f"weight{suffix}"), None, **attributes))
 
 
 def keeps_size(match: Match) -> str | None:

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from graphopt.idioms.channels import response_to
-from graphopt.ir.factors import low_rank, rank_one, second_moment
+from graphopt.idioms.factors import low_rank, rank_one, second_moment
 
 if TYPE_CHECKING:
     from graphopt.ir.build import Build

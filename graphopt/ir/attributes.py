@@ -35,8 +35,10 @@ def from_zero(node: gs.Node, name: str, value: Any) -> Any:
         rank = _rank(node)
         return value % rank if rank else value
     if name == "axes" and value is not None and not callable(value):
-        rank = _rank(node)
         axes = (value,) if isinstance(value, int) else value
+        rank = _rank(node)
+        if rank and node.op == "Unsqueeze":  # it counts the axes of its result
+            rank += len(axes)
         return tuple(sorted(axis % rank for axis in axes)) if rank else tuple(axes)
     return tuple(value) if isinstance(value, list) else value
 

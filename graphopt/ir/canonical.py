@@ -33,9 +33,14 @@ def read_onnx(path: Path) -> onnx.ModelProto:
     except FileNotFoundError as error:
         raise GraphoptError(f"ONNX file {path} does not exist") from error
     except (DecodeError, onnx.checker.ValidationError, ValueError, OSError) as error:
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        raise GraphoptError(f"{path} is not a valid ONNX file: {reason}") from error
+        raise GraphoptError(f"{path} is not a valid ONNX file: {_in_one_line(error)}; export it again") from error
     return model
+
+
+def _in_one_line(error: Exception) -> str:
+    """What went wrong, and at which node: onnx's checker says that in lines of its own."""
+    words = str(error).replace("==> Context:", "-").split()
+    return " ".join(words).rstrip(".") or type(error).__name__
 
 
 def canonical(model: onnx.ModelProto, resolution: tuple[int, int] | None, where: str) -> onnx.ModelProto:
@@ -168,7 +173,10 @@ def check_same(model: onnx.ModelProto, original: onnx.ModelProto, where: str, to
     try:
         expected, found = OnnxSession(original).run(image), OnnxSession(model).run(image)
     except GraphoptError as error:
-        raise GraphoptError(f"{where}, with an input of {'x'.join(map(str, shape))}: {error}") from error
+        said = _as_the_file_names_it(original, image, error)
+        raise GraphoptError(f"{where}, with an input of {'x'.join(map(str, shape))}: {said}") from error
+    if not np.isfinite(expected).all():
+        raise GraphoptError(f"{where}: its output has values that are not finite on a random image; check its weights")
     difference = float(np.abs(found - expected).max() / max(float(np.abs(expected).max()), 1e-12))
     if not difference <= tolerance:
         raise GraphoptError(
@@ -177,11 +185,30 @@ def check_same(model: onnx.ModelProto, original: onnx.ModelProto, where: str, to
     return difference
 
 
+def _as_the_file_names_it(model: onnx.ModelProto, image: NDArray[np.float32], error: GraphoptError) -> GraphoptError:
+    """The error with the node's own name, where onnxruntime gave it another one to run it faster."""
+    try:
+        OnnxSession(model, optimise=False).run(image)
+    except GraphoptError as plain:
+        return plain
+    return error
+
+
 def input_shape(model: onnx.ModelProto) -> tuple[int, ...]:
     """The shape of the first input that is not an initialiser."""
     initialisers = {tensor.name for tensor in model.graph.initializer}
     value = next(value for value in model.graph.input if value.name not in initialisers)
     return tuple(dim.dim_value for dim in value.type.tensor_type.shape.dim)
+
+
+def canonical_graph(
+    model: onnx.ModelProto, resolution: tuple[int, int] | None = None, where: str = "the model"
+) -> gs.Graph:
+    """A model as the graph that passes see: `canonical`, with `graph.nodes` and `graph.tensors()` to look at.
+
+    `resolution` (height, width) is needed where the model's is dynamic; `where` names the model in errors.
+    """
+    return to_graph(canonical(model, resolution, where))
 
 
 def to_graph(model: onnx.ModelProto) -> gs.Graph:

@@ -1,10 +1,10 @@
-"""What a pass promises of its rewrite; the runner checks it."""
+"""The contracts between passes and the runner."""
 
 from enum import StrEnum
 
 
 class Contract(StrEnum):
-    """The strength of the promise."""
+    """What a pass promises of its rewrite; the runner checks it."""
 
     EXACT = "exact"  # the same function, up to rounding
     APPROXIMATE = "approximate"  # within the tolerance that the pass states

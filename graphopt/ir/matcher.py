@@ -35,22 +35,22 @@ class Match:
 
 
 class Matcher:
-    """An index of a graph by kind of node. Make a new one after the graph has changed."""
+    """An index of a graph's nodes, or some of them, by kind. Make a new one after the graph has changed."""
 
-    def __init__(self, graph: gs.Graph):
-        self._order = {id(node): position for position, node in enumerate(graph.nodes)}
+    def __init__(self, nodes: Sequence[gs.Node]):
+        self._order = {id(node): position for position, node in enumerate(nodes)}
         self._by_kind: dict[str, list[gs.Node]] = defaultdict(list)
-        for node in graph.nodes:
+        for node in nodes:
             self._by_kind[node.op].append(node)
 
     def anchors(self, pattern: Pattern) -> list[gs.Node]:
-        """Nodes at which the pattern could end, in the graph's order."""
+        """Nodes at which the pattern could end, in their order."""
         found = [node for kind in pattern.anchors() for node in self._by_kind[kind]]
         return sorted(found, key=lambda node: self._order[id(node)])
 
     def match(self, pattern: Pattern, anchor: gs.Node) -> Match | None:
-        """The first match that ends at `anchor`."""
-        if not any(form.kind == anchor.op and any(_orders(form, anchor.inputs)) for form in pattern.forms):
+        """The first match that ends at `anchor`; None, too, where it reaches beyond the matcher's nodes."""
+        if not any(any(_orders(form, anchor.inputs)) for form in pattern.forms_by_kind.get(anchor.op, ())):
             return None  # most anchors, at a glance
         attempt = _Attempt(anchor)
         tensor = attempt.at_an_output(pattern)
@@ -63,7 +63,9 @@ class Matcher:
             raise ValueError(f"{pattern.name} matches at {anchor.name}")
         return in_words(anchor, *attempt.furthest) if attempt.furthest else NearMiss(anchor)
 
-    def _as_match(self, pattern: Pattern, anchor: gs.Node, output: gs.Tensor, bound: dict[Term, gs.Tensor]) -> Match:
+    def _as_match(
+        self, pattern: Pattern, anchor: gs.Node, output: gs.Tensor, bound: dict[Term, gs.Tensor]
+    ) -> Match | None:
         nodes: dict[int, gs.Node] = {}
         inputs: dict[str, gs.Tensor] = {}
         constants: dict[str, gs.Constant] = {}
@@ -71,7 +73,10 @@ class Matcher:
         for term, tensor in bound.items():
             if isinstance(term, Op):
                 node = tensor.inputs[0]
-                nodes[self._order[id(node)]] = node
+                position = self._order.get(id(node))
+                if position is None:
+                    return None
+                nodes[position] = node
             elif isinstance(term, Variable):
                 inputs[term.name] = tensor
             elif isinstance(term, NAMED) and term.name is not None:
@@ -135,6 +140,10 @@ class _Attempt:
                 return False
             if isinstance(term, Op):
                 ways = self._ways_of_op(term, tensor, reader, position)
+            elif isinstance(term, Either) and not self.thorough and len(only := term.that_take(_head(tensor))) == 1:
+                bound[term] = tensor
+                goals = (only[0], tensor, reader, position), goals
+                continue
             else:
                 ways = self._ways(term, tensor, reader, position)
             if not ways:
@@ -152,7 +161,7 @@ class _Attempt:
     def _ways(self, term: Term, tensor: gs.Tensor, reader: gs.Node, position: int) -> Sequence[Way]:
         """Each way in which `term` can be `tensor`, as the goals that it leaves. Empty where there is none."""
         if isinstance(term, Either):
-            plausible = term.alternatives if self.thorough else term.by_head.get(_head(tensor), term.by_head[COMPUTED])
+            plausible = term.alternatives if self.thorough else term.that_take(_head(tensor))
             return [((o, tensor, reader, position),) for o in plausible] or self._missed(reader, position, term, tensor)
         if isinstance(term, Constant):
             if isinstance(tensor, gs.Constant) and (term.condition is None or term.condition(tensor.values)):
@@ -177,6 +186,8 @@ class _Attempt:
             expected = from_zero(node, name, wanted)
             if value != expected:
                 return self._missed(node, f"attribute {name}", expected, value)
+        if term.where is not None and not term.where(node):
+            return self._missed(node, "shapes", term.where, _shapes(node))
         self.matched += 1
         operands, count = node.inputs, len(term.operands)
         if len(operands) != count:
@@ -205,6 +216,11 @@ class _Attempt:
         if self.matched > (self.furthest[0] if self.furthest else 0):
             self.furthest = self.matched, reader, part, expected, found
         return ()
+
+
+def _shapes(node: gs.Node) -> str:
+    read, made = ([tensor.shape for tensor in tensors[:1]] for tensors in (node.inputs, node.outputs))
+    return f"{node.op} of {read[0] if read else 'nothing'} to {made[0]}"
 
 
 def _before(way: Way, goals: Goals) -> Goals:

@@ -14,7 +14,7 @@ from graphopt.ir.patterns import Capture, Constant, Either, Op, Term, Variable
 class NearMiss:
     """The furthest that matching came at one anchor, and the first thing that did not fit there.
 
-    `node` reads what did not fit as its `part` (`operand 1`, `attribute axes`).
+    `node` reads what did not fit as its `part` (`operand 1`, `attribute axes`, `shapes`).
     """
 
     anchor: gs.Node
@@ -26,7 +26,7 @@ class NearMiss:
 
     @property
     def reason(self) -> str:
-        where = f"{self.node}: {self.part}: " if self.part.startswith("attribute") else ""
+        where = f"{self.node}: {self.part}: " if self.part.startswith(("attribute", "shapes")) else ""
         return f"{where}expected {self.expected}, found {self.found}"
 
 

@@ -10,9 +10,8 @@ from typing import TYPE_CHECKING, ClassVar
 from graphopt.ir.contract import Contract
 
 if TYPE_CHECKING:
-    from graphopt.ir.build import Build
+    from graphopt.ir.build import Build, TrainingBuild
     from graphopt.ir.sites import Site
-    from graphopt.ir.training_build import TrainingBuild
     from graphopt.ir.view import GraphView
 
 

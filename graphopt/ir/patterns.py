@@ -1,9 +1,9 @@
 """Patterns: a small Python function describes a subgraph, and reads like the mathematics that it matches.
 
     @pattern
-    def channel_attention(x):
-        attention = op.Conv(op.ReduceMean(x, axes=(2, 3)), const("weight"), const("bias"))
-        return op.Mul(x, capture("attention", attention), commutative=True)
+    def scaled_by_its_mean(x):
+        scale = op.Conv(op.ReduceMean(x, axes=(2, 3)), const("weight"), const("bias"))
+        return op.Mul(x, capture("scale", scale))
 
 Parameters of the function match any tensor; a name used twice must be the same tensor both times, and so must a
 subexpression that is used twice. The idea of patterns as functions is onnxscript's; see also tinygrad's rules.
@@ -36,7 +36,7 @@ class Term:
 
     @cached_property
     def ops(self) -> frozenset[Term]:
-        """The ops of the term's largest form."""
+        """The ops of the form that is named first: of what is optional, all of it."""
         return frozenset()
 
     def takes(self, head: str) -> bool:
@@ -77,6 +77,7 @@ class Op(Term):
     attributes: Mapping[str, Any] = field(default_factory=dict)
     output: int = 0
     commutative: bool = False
+    where: Callable[[Any], bool] | None = None  # of the node; its docstring says in words what it asks for
 
     @cached_property
     def heads(self) -> frozenset[str]:
@@ -97,15 +98,19 @@ class Either(Term):
     def heads(self) -> frozenset[str]:
         return frozenset().union(*(alternative.heads for alternative in self.alternatives))
 
+    def that_take(self, head: str) -> tuple[Term, ...]:
+        """The alternatives that can be a tensor of this head."""
+        by_head = self._by_head
+        return by_head[head] if head in by_head else by_head[COMPUTED]
+
     @cached_property
-    def by_head(self) -> Mapping[str, tuple[Term, ...]]:
-        """The alternatives that take a tensor, by its head; those for a head that is not there take COMPUTED."""
+    def _by_head(self) -> Mapping[str, tuple[Term, ...]]:
         heads = self.heads | {CONSTANT, COMPUTED}
         return {head: tuple(term for term in self.alternatives if term.takes(head)) for head in heads}
 
     @cached_property
     def ops(self) -> frozenset[Term]:
-        return max((alternative.ops for alternative in self.alternatives), key=len)
+        return self.alternatives[0].ops
 
 
 @dataclass(frozen=True, eq=False)
@@ -125,12 +130,22 @@ class Capture(Term):
 
 
 class _Ops:
-    """`op.Conv(x, const("w"), group=1)`: operands in ONNX's order; trailing operands may be left out."""
+    """`op.Conv(x, const("w"), group=1)`: operands in ONNX's order; trailing operands may be left out.
+
+    `output=1` is the second output. `where=function` asks something of the node and its shapes:
+    `function(node)` is True or False, and its docstring says for refusals what was expected.
+    """
 
     def __getattr__(self, kind: str) -> Callable[..., Op]:
-        def make(*operands: Any, output: int = 0, commutative: bool | None = None, **attributes: Any) -> Op:
+        def make(
+            *operands: Any,
+            output: int = 0,
+            commutative: bool | None = None,
+            where: Callable[[Any], bool] | None = None,
+            **attributes: Any,
+        ) -> Op:
             order_is_free = kind in COMMUTATIVE if commutative is None else commutative
-            return Op(kind, tuple(_term(o) for o in operands), attributes, output, order_is_free)
+            return Op(kind, tuple(_term(o) for o in operands), attributes, output, order_is_free, where)
 
         return make
 
@@ -173,6 +188,7 @@ def scalar(name: str, condition: Condition | None = None, what: str = "a constan
 
 
 def either(*alternatives: Term) -> Either:
+    """The first of the alternatives that fits. The usual one comes first: near-misses are counted by its nodes."""
     return Either(alternatives)
 
 
@@ -182,6 +198,7 @@ def optional(wrap: Callable[[Term], Term], inner: Term) -> Either:
 
 
 def capture(name: str, term: Term) -> Capture:
+    """The same as `term`; passes ask for the statistics of its tensor by `name`: `build.statistics.mean(name)`."""
     return Capture(name, term)
 
 
@@ -210,12 +227,17 @@ class Pattern:
         return frozenset(found)
 
     @cached_property
+    def forms_by_kind(self) -> Mapping[str, tuple[Op, ...]]:
+        """The forms by the kind of node that ends them."""
+        return {kind: tuple(form for form in self.forms if form.kind == kind) for kind in self.anchors()}
+
+    @cached_property
     def size(self) -> int:
-        """The number of ops in the largest form of the pattern, each shared one counted once."""
+        """The number of ops in the form that is named first, each shared one counted once."""
         return len(self.root.ops)
 
 
 def pattern(function: Callable[..., Term]) -> Pattern:
-    """Makes a pattern of a function whose parameters are the site's inputs."""
+    """Makes a pattern, for `graph.find`, of a function that returns what its parameters, the inputs, become."""
     names = tuple(inspect.signature(function).parameters)
     return Pattern(function.__name__, function(*(Variable(name) for name in names)), names)

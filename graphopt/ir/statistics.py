@@ -11,7 +11,6 @@ from numpy.typing import NDArray
 
 from graphopt.errors import GraphoptError
 from graphopt.ir.canonical import to_model
-from graphopt.ir.factors import fit_affine
 from graphopt.ir.session import OnnxSession
 from graphopt.ir.sites import Site
 
@@ -58,9 +57,13 @@ class SiteStatistics:
         found = np.quantile(self.samples(role), [low, high], axis=0).astype(np.float32)
         return found[0], found[1]
 
-    def affine_fit(self, source: str, result: str) -> tuple[Array, Array]:
-        """scale, shift of the least-squares fit result = scale * source + shift, for each channel."""
-        return fit_affine(self.samples(source), self.samples(result))
+    def affine_fit(self, source: str | Array, result: str | Array) -> tuple[Array, Array]:
+        """scale, shift of the least-squares fit result = scale * source + shift, for each channel.
+
+        Each is a name, or samples (n, C) that were computed from those of one.
+        """
+        x, y = (self.samples(a) if isinstance(a, str) else a for a in (source, result))
+        return _line_through(x.astype(np.float64), y.astype(np.float64))
 
 
 def collect(graph: gs.Graph, sites: Iterable[Site], images: Sequence[Array], threads: int = 0) -> Statistics:
@@ -87,3 +90,11 @@ def _sample(value: Array) -> Array:
     if len(rows) <= POSITIONS:
         return np.ascontiguousarray(rows)
     return rows[np.random.default_rng(len(rows)).choice(len(rows), POSITIONS, replace=False)]
+
+
+def _line_through(x: NDArray[np.float64], y: NDArray[np.float64]) -> tuple[Array, Array]:
+    centred = x - x.mean(axis=0)
+    variance = (centred**2).mean(axis=0)
+    scale = (centred * y).mean(axis=0) / np.maximum(variance, 1e-12)
+    shift = y.mean(axis=0) - scale * x.mean(axis=0)
+    return scale.astype(np.float32), shift.astype(np.float32)

@@ -10,13 +10,13 @@ import numpy as np
 import onnx_graphsurgeon as gs
 
 from graphopt.errors import GraphoptError
+from graphopt.ir.build import TrainingBuild
 from graphopt.ir.canonical import copy_graph, to_graph, to_model
 from graphopt.ir.fragments import Fragment
 from graphopt.ir.passes import Pass, Stage
 from graphopt.ir.rewriting import Splicer, apply_selection, build_fragment, proposed_sites
 from graphopt.ir.sites import Site
 from graphopt.ir.space import KEEP, Selection, Space
-from graphopt.ir.training_build import TrainingBuild
 from graphopt.ir.verification import check_contract
 from graphopt.ir.view import GraphView
 

@@ -20,14 +20,17 @@ Condition = Callable[[Match], str | None]
 
 
 class GraphView:
-    """Read-only, for one pass after the other. Remembers where patterns did not fit, for those who ask why."""
+    """What `sites` gets: `find(pattern)` turns matches into sites, `nodes` and `tensors` hold the graph by name.
+
+    Read-only, for one pass after the other. Remembers where patterns did not fit, for those who ask why.
+    """
 
     def __init__(self, graph: gs.Graph):
         self.graph = graph
         self.regions = Regions(graph)
         self._refused: list[tuple[str, str]] = []
         self._failed: list[tuple[Pattern, gs.Node]] = []
-        self._matcher = Matcher(graph)
+        self._matcher = Matcher(graph.nodes)
         self._graph_outputs = {tensor.name for tensor in graph.outputs}
         self._sorted_names = sorted([node.name for node in graph.nodes])
 

@@ -103,7 +103,7 @@ def _node_step(node: gs.Node, position: int, opset: int) -> NodeStep:
 
 
 def _fused_step(group: Fused, position: Mapping[str, int]) -> NodeStep:
-    last = group.nodes[-1]
+    last = group.output.inputs[0]
     inputs = tuple(tensor.name for tensor in group.inputs)
     return NodeStep(
         f"the channel norm at '{last.name}'", group.function, inputs, (group.output.name,), position[last.name]

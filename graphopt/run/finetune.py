@@ -22,7 +22,7 @@ def _work(run: Run, say: Progress) -> None:
 
     from graphopt.ir.training_forms import training_graph
     from graphopt.nn.module import GraphModule
-    from graphopt.nn.training_forms import TrainingModule, collapse
+    from graphopt.nn.training_module import TrainingModule, collapse
     from graphopt.train.data import PatchSampler
     from graphopt.train.features import shared_features
     from graphopt.train.finetune import finetune, frozen

@@ -18,7 +18,7 @@ def _reads(run: Run) -> list[Any]:
 
 def _work(run: Run, say: Progress) -> None:
     from graphopt.ir.space_building import build_space, prepare
-    from graphopt.nn.training_forms import check_forms
+    from graphopt.nn.training_module import check_forms
 
     images, exclude = run.calibration(), run.config.exclude
     say(0.0, "measures activations on calibration images")

@@ -8,7 +8,7 @@ import pytest
 from graphs import NORM_CONSTANTS, layer_norm, network, norm_weights
 
 from graphopt import capture, const, either, equal_to, op, optional, pattern, per_channel, scalar
-from graphopt.idioms.catalogue import channel_attention, channel_layer_norm, gate
+from graphopt.idioms import channel_attention, channel_layer_norm, gate
 from graphopt.ir.matcher import Match, Matcher, attribute
 from graphopt.ir.patterns import Pattern
 
@@ -17,7 +17,7 @@ X_TO_Y = f"({IMAGE} x) => ({IMAGE} y)"
 
 
 def match_last(graph: gs.Graph, rule: Pattern) -> Match | None:
-    return Matcher(graph).match(rule, graph.nodes[-1])
+    return Matcher(graph.nodes).match(rule, graph.nodes[-1])
 
 
 def fits(graph: gs.Graph, rule: Pattern) -> bool:
@@ -26,7 +26,7 @@ def fits(graph: gs.Graph, rule: Pattern) -> bool:
 
 def reason(graph: gs.Graph, rule: Pattern) -> str:
     assert not fits(graph, rule)
-    return Matcher(graph).near_miss(rule, graph.nodes[-1]).reason
+    return Matcher(graph.nodes).near_miss(rule, graph.nodes[-1]).reason
 
 
 @pytest.mark.parametrize(("kind", "either_way"), [("Add", True), ("Mul", True), ("Sub", False), ("Div", False)])
@@ -133,6 +133,14 @@ def test_negative_axis_of_split() -> None:
     assert fits(network(text), gate)
 
 
+@pytest.mark.parametrize("axis", [3, -1])
+def test_axes_of_unsqueeze_are_those_of_its_result(axis: int) -> None:
+    text = "(float[1, 4, 8] x) => (float[1, 4, 8, 1] y) { y = Unsqueeze(x, axes) }"
+    node = network(text, {"axes": np.array([axis])}).nodes[0]
+    assert attribute(node, "axes") == (3,)
+    assert fits(network(text, {"axes": np.array([axis])}), pattern(lambda x: op.Unsqueeze(x, axes=(-1,))))
+
+
 def test_attributes_that_onnx_leaves_out() -> None:
     text = f"{X_TO_Y} {{ y = Conv(x, w) }}"
     node = network(text, {"w": (4, 4, 1, 1)}).nodes[0]
@@ -155,6 +163,32 @@ def test_attribute_conditions_say_what_was_expected() -> None:
     rule = pattern(lambda x: op.Relu(op.Conv(x, const(), kernel_shape=small)))
     graph.nodes.append(gs.Node("Relu", "relu", {}, [graph.outputs[0]], [gs.Variable("z")]))
     assert reason(graph, rule) == "conv: attribute kernel_shape: expected a kernel of 1x1, found (3, 3)"
+
+
+def test_conditions_on_a_node_see_its_shapes() -> None:
+    def halved(node):
+        """half of the channels"""
+        return node.outputs[0].shape[1] * 2 == node.inputs[0].shape[1]
+
+    rule = pattern(lambda x: op.Relu(op.Conv(x, const(), where=halved)))
+    text = "(float[1, 4, 8, 8] x) => (float[1, {0}, 8, 8] y) {{ a = Conv(x, w) y = Relu(a) }}"
+    assert fits(network(text.format(2), {"w": (2, 4, 1, 1)}), rule)
+    found = reason(network(text.format(3), {"w": (3, 4, 1, 1)}), rule)
+    assert found == "conv: shapes: expected half of the channels, found Conv of [1, 4, 8, 8] to [1, 3, 8, 8]"
+
+
+def test_a_match_stays_within_the_matchers_nodes() -> None:
+    rule = pattern(lambda x: op.Relu(op.Sqrt(x)))
+    nodes = network(f"{X_TO_Y} {{ a = Sqrt(x) y = Relu(a) }}").nodes
+    assert isinstance(Matcher(nodes).match(rule, nodes[1]), Match)
+    assert Matcher(nodes[1:]).match(rule, nodes[1]) is None
+
+
+def test_the_size_of_a_pattern_is_that_of_its_first_form() -> None:
+    rule = pattern(lambda x: either(op.Relu(x), op.Relu(op.Sqrt(op.Exp(x)))))
+    assert rule.size == 1
+    assert pattern(lambda x: optional(lambda t: op.Add(t, const()), op.Sqrt(x))).size == 2
+    assert channel_layer_norm.size == 9
 
 
 @pytest.mark.parametrize(
@@ -240,7 +274,7 @@ def test_captures_and_nodes_come_in_the_graphs_order() -> None:
 
 
 def test_anchors_are_in_the_graphs_order_and_of_the_right_kind(nafnet_graph: gs.Graph) -> None:
-    anchors = Matcher(nafnet_graph).anchors(channel_layer_norm)
+    anchors = Matcher(nafnet_graph.nodes).anchors(channel_layer_norm)
     positions = [nafnet_graph.nodes.index(node) for node in anchors]
     assert positions == sorted(positions)
     assert {node.op for node in anchors} == {"Add", "Mul", "Div", "Transpose"} & {n.op for n in nafnet_graph.nodes}
@@ -249,7 +283,7 @@ def test_anchors_are_in_the_graphs_order_and_of_the_right_kind(nafnet_graph: gs.
 def test_two_searches_find_the_same(nafnet_graph: gs.Graph) -> None:
     found = []
     for graph in (nafnet_graph, nafnet_graph.copy()):
-        matcher = Matcher(graph)
+        matcher = Matcher(graph.nodes)
         matches = (matcher.match(channel_layer_norm, anchor) for anchor in matcher.anchors(channel_layer_norm))
         found.append([[n.name for n in m.nodes] for m in matches if isinstance(m, Match)])
     assert found[0] == found[1]
@@ -291,14 +325,14 @@ def test_a_near_miss_names_the_deepest_node_and_its_first_misfit(
         return op.Mul(op.Sub(first, op.Sqrt(first)), const("k"))
 
     graph = network(f"{X_TO_Y} {{ {text} }}", {"k": (1, 4, 1, 1)})
-    miss = Matcher(graph).near_miss(pattern(rule), graph.nodes[-1])
+    miss = Matcher(graph.nodes).near_miss(pattern(rule), graph.nodes[-1])
     assert (miss.matched, miss.node, miss.part, miss.expected, miss.found) == (matched, node, part, expected, found)
 
 
 def test_a_match_is_no_near_miss() -> None:
     graph = network(f"{X_TO_Y} {{ y = Relu(x) }}")
     with pytest.raises(ValueError, match="matches at relu"):
-        Matcher(graph).near_miss(pattern(lambda x: op.Relu(x)), graph.nodes[-1])
+        Matcher(graph.nodes).near_miss(pattern(lambda x: op.Relu(x)), graph.nodes[-1])
 
 
 @pytest.mark.parametrize(
@@ -334,7 +368,7 @@ def test_group_norm_of_one_group_is_no_layer_norm(spelling: str) -> None:
         shapes = {"flat": np.array([1, 1, -1]), "back": np.array([1, 4, 8, 8])}
         affine = {"one": np.ones(1), "zero": np.zeros(1), "s": (1, 4, 1, 1), "t": (1, 4, 1, 1)}
         graph = network(text, {**shapes, **affine})
-    matcher = Matcher(graph)
+    matcher = Matcher(graph.nodes)
     assert not any(isinstance(matcher.match(channel_layer_norm, a), Match) for a in matcher.anchors(channel_layer_norm))
 
 

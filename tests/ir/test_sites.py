@@ -15,7 +15,7 @@ from graphopt.passes.skip_feed_forward import SkipFeedForward, feed_forward
 from graphs import difference, network, random_image, run
 
 from graphopt import Contract, GraphoptError, Pass, const, op, pattern
-from graphopt.idioms.catalogue import channel_attention, channel_layer_norm, gate
+from graphopt.idioms import channel_attention, channel_layer_norm, gate
 from graphopt.ir.build import Build
 from graphopt.ir.naming import common_prefix
 from graphopt.ir.regions import Regions, region_graph

@@ -24,7 +24,7 @@ from graphopt.ir.rewriting import apply_selection
 from graphopt.ir.space_building import build_space
 from graphopt.ir.training_forms import TrainingGraph, training_graph
 from graphopt.nn.module import GraphModule
-from graphopt.nn.training_forms import TrainingModule, check_forms, collapse
+from graphopt.nn.training_module import TrainingModule, check_forms, collapse
 from graphopt.train.finetune import finetune
 
 BLEND = load_pass("affine-norm", {"blend": 0.5}, Path())

@@ -16,7 +16,7 @@ from graphopt.passes.transposed_upsample import TransposedUpsample
 from graphs import difference, network, random_image, run
 
 from graphopt import Contract, GraphoptError, Pass, Stage, op, pattern, per_channel
-from graphopt.idioms.catalogue import channel_attention
+from graphopt.idioms import channel_attention
 from graphopt.ir.build import Build
 from graphopt.ir.canonical import to_model
 from graphopt.ir.exactness import check_in_double, check_sites

@@ -11,7 +11,7 @@ from graphopt.passes.two_step_pool import TwoStepPool
 from graphs import difference, kinds, network, random_image, refused, rewritten, run
 
 from graphopt import Contract
-from graphopt.ir.factors import low_rank, rank_one, second_moment
+from graphopt.idioms import low_rank, rank_one, second_moment
 from graphopt.ir.space_building import build_space
 
 IMAGES = [random_image(1, 8, 12, 10, seed=seed) + np.float32(0.3 * seed) for seed in range(3)]

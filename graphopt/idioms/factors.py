@@ -1,4 +1,4 @@
-"""Least-squares fits in closed form: a line through samples, and a weight as a product of smaller ones."""
+"""Weights as products of smaller ones, fitted in closed form by least squares."""
 
 from __future__ import annotations
 
@@ -6,16 +6,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 Array = NDArray[np.float32]
-
-
-def fit_affine(source: Array, result: Array) -> tuple[Array, Array]:
-    """scale, shift (C,) of the least-squares fit result = scale * source + shift of samples (n, C)."""
-    x, y = source.astype(np.float64), result.astype(np.float64)
-    centred = x - x.mean(axis=0)
-    variance = (centred**2).mean(axis=0)
-    scale = (centred * y).mean(axis=0) / np.maximum(variance, 1e-12)
-    shift = y.mean(axis=0) - scale * x.mean(axis=0)
-    return scale.astype(np.float32), shift.astype(np.float32)
 
 
 def second_moment(samples: Array) -> Array:
