@@ -30,7 +30,7 @@ def foretold(run: Path) -> dict[str, Any]:
     def read(name: str) -> Any:
         return json.loads((run / name).read_text())
 
-    space, table = load_space(run / "space"), CostTable.from_dict(read("cost/table.json"))
+    space, table = load_space(run / "cost" / "space"), CostTable.from_dict(read("cost/table.json"))
     seen = [
         Whole(row["selection"], {name: Cost.from_dict(cost) for name, cost in row["costs"].items()})
         for row in read("search/wholes.json")

@@ -33,6 +33,7 @@ from graphopt.train.data import calibration, noise_of, open_photographs, photogr
 from graphopt.tuning.databases import tuning_state
 
 if TYPE_CHECKING:
+    import onnx_graphsurgeon as gs
     from lightning_fabric import Fabric
 
     from graphopt.run.training import TrainingStages
@@ -183,26 +184,32 @@ class Pipeline:
     def _cost(self, say: Progress, place: Path) -> None:
         from graphopt.backends.pricing import network_cost
         from graphopt.cost.cache import CostCache
+        from graphopt.cost.settling import settle
         from graphopt.cost.table import build_table
-        from graphopt.ir.canonical import to_model
-        from graphopt.ir.rewriting import apply_selection, rewrite_everywhere
-        from graphopt.ir.space_files import load_space
+        from graphopt.ir.canonical import copy_graph, to_model
+        from graphopt.ir.rewriting import rewrite_everywhere
+        from graphopt.ir.space_files import load_space, save_space
 
         space = load_space(self.folder / "space")
-        kept = apply_selection(space, {})
-        rewrite_everywhere(kept, self.cleanups)  # they are applied to whatever is chosen
         original = onnx.load(self.folder / "source" / "canonical.onnx")
         cache = CostCache(self.cache / "costs")
-        original_costs, base = {}, {}
-        for name, target in self.targets.items():
-            say(0.0, f"{name}: the whole network")
+        searched = [target for name, target in self.targets.items() if self.weights[name] > 0]
+
+        def whole(model: onnx.ModelProto, target: Target) -> Cost:
+            say(0.0, f"{target.name}: the whole network")
             trials = self.config.trials if target.kind == "llvm" else 0
             heard = say if target.kind == "llvm" else None
-            original_costs[name] = network_cost(original, target, cache, trials=trials, progress=heard)
-            if self.weights[name] > 0:
-                base[name] = network_cost(to_model(kept), target, cache, trials=trials, progress=heard)
-        searched = [target for name, target in self.targets.items() if self.weights[name] > 0]
-        table = build_table(space, base, searched, self.cleanups, cache, say)
+            return network_cost(model, target, cache, trials=trials, progress=heard)
+
+        def wholes(graph: gs.Graph) -> dict[str, Cost]:
+            kept = copy_graph(graph)
+            rewrite_everywhere(kept, self.cleanups)  # they are applied to whatever is chosen
+            return {target.name: whole(to_model(kept), target) for target in searched}
+
+        original_costs = {name: whole(original, target) for name, target in self.targets.items()}
+        table = build_table(space, wholes(space.graph), searched, self.cleanups, cache, say)
+        space, table = settle(space, table, self.weights, wholes)
+        save_space(space, place / "space")
         write_json(place / "table.json", table.to_dict())
         write_json(place / "original.json", {name: _cost_of(cost) for name, cost in original_costs.items()})
 

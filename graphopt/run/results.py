@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -194,7 +195,9 @@ def _block(site: str) -> str:
 def _exact(run: Run) -> list[str]:
     edits = _read(run, "deploy/edits.json")
     prepared, forms = _read(run, "space/prepared.json"), _read(run, "finetune/forms.json")
+    settled = Counter(_read(run, "cost/table.json")["settled"].values())
     lines = [f"{name}: {count} sites, before the search" for name, count in prepared.items()]
+    lines += [f"{name}: {count} sites, cheaper than what stood there" for name, count in settled.items()]
     lines += [
         f"{name}: {count} sites in their training form while fine-tuned; collapsed, the output differs by "
         f"{forms['difference']:.1e} relative (measured, in fp64)"

@@ -52,10 +52,10 @@ class TrainingStages:
         self._set_threads()
         data, config = self.config.data, self.config.search
         whole = [target for name, target in self.targets.items() if target.kind == "qnn" and self.weights[name] > 0]
-        space, cache = load_space(self.folder / "space"), CostCache(self.cache / "costs")
+        space, cache = load_space(self.folder / "cost" / "space"), CostCache(self.cache / "costs")
         stage = SearchStage(
             config,
-            self.folder / "space",
+            self.folder / "cost" / "space",
             CostTable.from_dict(read_json(self.folder / "cost" / "table.json")),
             read_json(self.folder / "cost" / "original.json"),
             self.weights,

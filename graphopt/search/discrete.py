@@ -24,7 +24,7 @@ class DiscreteSearch:
         self.history: list[Record] = []
 
     def run(self, report: Progress) -> SearchResult:
-        """The chosen options have probability 1; an exact candidate's counts as that of `keep`."""
+        """The chosen options have probability 1."""
         saved = self._saved()
         if saved is None:
             found = self.choose(self.problem, lambda share, words: report(share / 2, words))

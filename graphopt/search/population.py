@@ -88,9 +88,8 @@ def _drawn(problem: Problem, random: np.random.Generator) -> dict[str, str]:
     rate = random.random()
     selection = {}
     for name, choice in problem.space.choices.items():
-        others = [o for o in choice.candidates if o not in problem.hardware.table.exact[name]]
-        changed = others and random.random() < rate
-        selection[name] = str(random.choice(others)) if changed else KEEP
+        changed = random.random() < rate
+        selection[name] = str(random.choice(list(choice.candidates))) if changed else KEEP
     return _repaired(problem, random, selection)
 
 
@@ -98,8 +97,7 @@ def _mutated(problem: Problem, random: np.random.Generator, selection: Selection
     found = dict(selection)
     for name, choice in problem.space.choices.items():
         if random.random() < MUTATED:
-            exact = problem.hardware.table.exact[name]
-            found[name] = str(random.choice([o for o in choice.options if o not in exact]))
+            found[name] = str(random.choice(choice.options))
     return found
 
 
@@ -112,9 +110,7 @@ def _repaired(problem: Problem, random: np.random.Generator, selection: Selectio
         if not over:
             return found
         name = names[index]
-        exact = hardware.table.exact[name]
-        others = [o for o in problem.space.choices[name].options if o not in exact and o != found[name]]
-        for option in random.permutation(others) if others else ():
+        for option in random.permutation([o for o in problem.space.choices[name].options if o != found[name]]):
             trial = hardware.excess({**found, name: str(option)})
             if sum(trial[term] for term in over) < sum(over.values()) - 1e-9:
                 found[name] = str(option)

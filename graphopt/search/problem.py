@@ -70,7 +70,7 @@ class SearchResult:
 
 
 def one_hot(space: Space, selection: Selection) -> dict[str, list[float]]:
-    """Probabilities of 1 for what is selected. An exact candidate's counts as that of `keep`."""
+    """Probabilities of 1 for what is selected."""
     return {
         name: [float(option == selection.get(name, KEEP)) for option in choice.options]
         for name, choice in space.choices.items()

@@ -103,7 +103,7 @@ class SiteSearch(SupernetSearch):
         p = self.supernet.probabilities(tau)
         total = self.problem.hardware.penalty(p)
         if self.method.entropy:
-            total = total + entropy_weight(progress, self.config.entropy) * normalised_entropy(p, self.ways)
+            total = total + entropy_weight(progress, self.config.entropy) * normalised_entropy(p)
         if self.method.sensitivity:
             total = total + self.config.sensitivity * self.sensitivity(p)
         return total

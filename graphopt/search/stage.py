@@ -30,7 +30,6 @@ from graphopt.search.methods import CHOOSERS, search_by
 from graphopt.search.milp import reachable
 from graphopt.search.objective import normalised_entropy
 from graphopt.search.problem import Problem, Rounding, SearchResult, save_state
-from graphopt.search.selection import with_exact
 from graphopt.search.sensitivity import Sensitivity, measure
 from graphopt.search.wholes import Aim, Price, Whole
 from graphopt.train.data import PatchSampler
@@ -175,8 +174,7 @@ class SearchStage:
     def _search(self, method: str, problem: Problem, say: Progress) -> dict[str, Any]:
         """One search, its decision, and what it is worth."""
         result: SearchResult = search_by(method, problem).run(say)
-        hardware, table, space = problem.hardware, self.table, problem.space
-        selection = with_exact(space, table, result.selection, hardware.weights, hardware.goals.latency_ms)
+        hardware, selection = problem.hardware, result.selection
         problem.aim.look(selection)
         psnr = problem.psnr(problem.judged, selection=selection)
         rounding = result.rounding or Rounding(psnr, psnr)
@@ -191,7 +189,7 @@ class SearchStage:
             "psnr_soft": rounding.soft,
             "psnr_rounded": rounding.chosen,
             "psnr": psnr,
-            **_decision(result, hardware),
+            **_decision(result),
             "history": [asdict(record) for record in result.history],
         }
 
@@ -217,19 +215,12 @@ class SearchStage:
 _SUMMARY = ("sum_of_parts_ms", "missed", "psnr_soft", "psnr_rounded", "psnr", "entropy", "decided")
 
 
-def _decision(result: SearchResult, hardware: Hardware) -> dict[str, float]:
+def _decision(result: SearchResult) -> dict[str, float]:
     """The entropy when it was decided, and the share of the choices whose largest probability exceeds 0.9."""
-    exact = hardware.table.exact
-    largest = []
-    for name, choice in hardware.space.choices.items():
-        row = dict(zip(choice.options, result.probabilities[name], strict=True))
-        row["keep"] += sum(row.pop(option) for option in exact[name])
-        if len(row) > 1:
-            largest.append(max(row.values()))
-    ways = {name: len(choice.options) - len(exact[name]) for name, choice in hardware.space.choices.items()}
     p = {name: torch.tensor(values) for name, values in result.probabilities.items()}
-    entropy = float(normalised_entropy(p, ways))
-    return {"entropy": entropy, "decided": sum(p > 0.9 for p in largest) / max(1, len(largest))}
+    largest = [max(values) for values in result.probabilities.values()]
+    decided = sum(share > 0.9 for share in largest) / max(1, len(largest))
+    return {"entropy": float(normalised_entropy(p)), "decided": decided}
 
 
 def _check_reachable(hardware: Hardware, share: float) -> None:

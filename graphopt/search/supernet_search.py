@@ -37,8 +37,6 @@ class SupernetSearch(ABC):
         self.way, self.steps = problem.config.forward or way, steps
         self.warm_up = warm_up
         self.weights = WeightTraining(problem, steps)
-        exact = problem.hardware.table.exact
-        self.ways = {n: len(c.options) - len(exact[n]) for n, c in problem.space.choices.items()}
         self.step = 0
         self.history: list[Record] = []
         self.result: SearchResult | None = None
@@ -117,7 +115,7 @@ class SupernetSearch(ABC):
         if expected is None:
             expected = {target: float(latency(p)) for target, latency in self.problem.hardware.latency.items()}
         rounded = {name: np.round(values.numpy(), 4).tolist() for name, values in p.items()}
-        entropy = float(normalised_entropy(p, self.ways))
+        entropy = float(normalised_entropy(p))
         self.history.append(Record(self.step, phase, loss, entropy, tau, dict(expected), rounded))
         self._save()
 

@@ -7,7 +7,7 @@ import onnx
 import onnx_graphsurgeon as gs
 import pytest
 import torch
-from search_toys import TARGET, Drop, DropPair, Same, cost, hardware_of, table_of, toy_space
+from search_toys import TARGET, Drop, DropPair, cost, hardware_of, table_of, toy_space
 
 from graphopt.config.search import SearchConfig
 from graphopt.cost.live import LiveBytes, live_bytes
@@ -115,13 +115,6 @@ def test_the_smooth_peak_pulls_at_all_sites_that_reach_it() -> None:
     assert abs(pulls["third"]) < 0.01
 
 
-def test_an_exact_candidate_holds_what_keep_holds() -> None:
-    space = toy_space(Drop(), Same())
-    held = {name: {KEEP: 5000, "drop": 10, "same": 90000} for name in space.choices}
-    peak = ExpectedPeak(space, table_of(space, exact={"same": 0.0}), LiveBytes(0, held))
-    assert peak.kept_bytes == 5400
-
-
 def test_a_memory_goal_turns_every_site_at_the_peak_and_no_other() -> None:
     space = toy_space(Drop())
     held = {name: {KEEP: 2000 if name.startswith("third") else 5000, "drop": 2000} for name in space.choices}
@@ -149,7 +142,7 @@ def test_parameters_are_a_term_of_their_own() -> None:
 def test_several_targets_are_mixed_or_the_worst_counts(mode: str, expected: float) -> None:
     space = toy_space(Drop())
     deltas = {n: {o: {t: Delta(0.0, 0, 0) for t in "abc"} for o in c.options} for n, c in space.choices.items()}
-    table = CostTable({t: cost(3.0) for t in "abc"}, deltas, {name: [] for name in space.choices})
+    table = CostTable({t: cost(3.0) for t in "abc"}, deltas)
     config = SearchConfig(method="entropy-sites", objective={"targets": mode}, latency_weight=1.0)
     goals = Goals({"a": 2.0, "b": 3 / 1.1, "c": 5.0})
     hardware = Hardware(space, table, None, goals, {"a": 0.25, "b": 0.75, "c": 0.0}, config)

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from search_toys import Drop, DropPair, Same, cost, hardware_of, problem_of, search_of, table_of, toy_space
+from search_toys import Drop, DropPair, cost, hardware_of, problem_of, search_of, table_of, toy_space
 
 from graphopt.config.search import METHODS, ONLY_OF, SearchConfig
 from graphopt.cost.live import LiveBytes
@@ -125,12 +125,12 @@ def loss_of(space, selection, losses) -> float:
 @pytest.mark.parametrize("seed", range(6))
 def test_the_integer_programme_is_as_good_as_trying_everything(seed: int) -> None:
     random = np.random.default_rng(seed)
-    space = toy_space(Drop(), DropPair(), Same())
+    space = toy_space(Drop(), DropPair())
     losses = {
-        name: {o: 0.0 if o in (KEEP, "same") else float(random.uniform(0, 2)) for o in choice.options}
+        name: {o: 0.0 if o == KEEP else float(random.uniform(0, 2)) for o in choice.options}
         for name, choice in space.choices.items()
     }
-    table = table_of(space, saving=float(random.uniform(0.5, 1.5)), exact={"same": 0.0})
+    table = table_of(space, saving=float(random.uniform(0.5, 1.5)))
     goals = [{}, {"parameters": 95.0}, {"memory_bytes": {"phone": 800.0}}][seed % 3]
     held = {
         name: {o: int(random.integers(3000, 6000)) if o == KEEP else 2000 for o in choice.options}
@@ -167,7 +167,7 @@ def test_turning_ends_where_targets_want_the_opposite() -> None:
         name: {o: {t: Delta(ms, 0, 0) for t, ms in zip("ab", price[o], strict=True)} for o in choice.options}
         for name, choice in space.choices.items()
     }
-    table = CostTable({t: cost(4.0) for t in "ab"}, deltas, {name: [] for name in space.choices})
+    table = CostTable({t: cost(4.0) for t in "ab"}, deltas)
     hardware = Hardware(space, table, None, Goals({"a": 2.5, "b": 4.0}), {"a": 0.5, "b": 0.5}, SearchConfig())
     scores = {name: [1.0, 0.0] for name in space.choices}
     met, turned = meet_goal(space, hardware, dict.fromkeys(space.choices, KEEP), scores)

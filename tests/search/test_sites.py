@@ -12,8 +12,6 @@ from search_toys import (
     TARGET,
     Drop,
     DropPair,
-    Same,
-    cost,
     hardware_of,
     killed_and_whole,
     search_of,
@@ -22,11 +20,10 @@ from search_toys import (
 )
 
 from graphopt import GraphoptError
-from graphopt.cost.table import CostTable, Delta
 from graphopt.nn.supernet import Supernet
 from graphopt.search.additive import Additive, latency_of
 from graphopt.search.objective import entropy_weight, normalised_entropy, temperature
-from graphopt.search.selection import decide, meet_goal, with_exact
+from graphopt.search.selection import decide, meet_goal
 from graphopt.search.sensitivity import MOST, measure
 from graphopt.train.data import PatchSampler
 from graphopt.train.processes import start_fabric
@@ -47,44 +44,15 @@ def test_expected_latency_of_disjoint_and_nested_choices() -> None:
 
 def test_normalised_entropy_and_schedules() -> None:
     p = {"two": torch.tensor([0.5, 0.5]), "three": torch.tensor([1.0, 0.0, 0.0])}
-    assert normalised_entropy(p, {"two": 2, "three": 3}).item() == pytest.approx(0.5, abs=1e-6)
+    assert normalised_entropy(p).item() == pytest.approx(0.5, abs=1e-6)
     quarter = {"a": torch.tensor([0.25, 0.75])}
     expected = -(0.25 * math.log(0.25) + 0.75 * math.log(0.75)) / math.log(2)
-    assert normalised_entropy(quarter, {"a": 2}).item() == pytest.approx(expected, abs=1e-6)
-    exact_beside_keep = {**quarter, "b": torch.tensor([1.0, 0.0])}
-    assert normalised_entropy(exact_beside_keep, {"a": 2, "b": 1}).item() == pytest.approx(expected, abs=1e-6)
+    assert normalised_entropy(quarter).item() == pytest.approx(expected, abs=1e-6)
     weights = [entropy_weight(t / 100, 0.2) for t in range(101)]
     assert weights[0] == pytest.approx(-0.2)
     assert weights[-1] == pytest.approx(0.2)
     assert sum(a < 0 <= b for a, b in zip(weights, weights[1:], strict=False)) == 1
     assert temperature(0.5, 1.0, 0.25) == pytest.approx(0.5)
-
-
-def test_keep_counts_at_the_price_of_the_cheapest_exact_candidate() -> None:
-    space = toy_space(Drop(), Same())
-    table = table_of(space, exact={"same": -0.25})
-    p = {name: torch.tensor([1.0, 0.0, 0.0]) for name in space.choices}
-    assert latency_of(space, table, TARGET)(p).item() == pytest.approx(4 - 3 * 0.25)
-    keep = dict.fromkeys(space.choices, "keep")
-    assert set(with_exact(space, table, keep, {TARGET: 1.0}, {TARGET: 4.0}).values()) == {"same"}
-    dearer = table_of(space, exact={"same": 0.25})
-    assert set(with_exact(space, dearer, keep, {TARGET: 1.0}, {TARGET: 4.0}).values()) == {"keep"}
-    assert set(decide(space, dict.fromkeys(space.choices, [0.3, 0.4, 0.3])).values()) == {"keep"}
-
-
-def test_an_exact_candidate_does_not_break_the_goal_of_another_target() -> None:
-    """Cheaper on the mix of both, dearer on the second, which has room for one of the three."""
-    space = toy_space(Same())
-    prices = {"keep": (0.0, 0.0), "same": (-0.5, 0.25)}
-    deltas = {
-        name: {o: {"a": Delta(prices[o][0], 0, 0), "b": Delta(prices[o][1], 0, 0)} for o in choice.options}
-        for name, choice in space.choices.items()
-    }
-    table = CostTable({"a": cost(4.0), "b": cost(4.0)}, deltas, dict.fromkeys(space.choices, ["same"]))
-    keep = dict.fromkeys(space.choices, "keep")
-    found = with_exact(space, table, keep, {"a": 0.5, "b": 0.5}, {"a": 4.0, "b": 4.3})
-    assert sorted(found.values()) == ["keep", "keep", "same"]
-    assert table.expected_ms(space, found, "b") == pytest.approx(4.25)
 
 
 def test_goal_is_met_by_the_least_improbable_choices() -> None:
@@ -102,7 +70,7 @@ def test_goal_is_met_by_the_least_improbable_choices() -> None:
 
 def test_sensitivity_is_the_quality_that_a_candidate_alone_loses() -> None:
     """Where s = 0.5 goes, the output doubles: from the noise's error to that of x + noise."""
-    space = toy_space(Drop(), Same())
+    space = toy_space(Drop())
     images = [np.random.default_rng(0).integers(0, 255, (32, 32, 3), dtype=np.uint8)]
     lost = measure(
         space, Supernet(space), PatchSampler(images, 5.0, np.random.default_rng(1)), (2, 16),
@@ -112,7 +80,7 @@ def test_sensitivity_is_the_quality_that_a_candidate_alone_loses() -> None:
     expected = 10 * math.log10(((2 * noisy - clean) ** 2).mean() / ((noisy - clean) ** 2).mean())
     by_name = {name.split("/")[0]: losses for name, losses in lost.items()}
     assert by_name["second"]["drop"] == pytest.approx(min(expected, MOST), rel=1e-4)
-    assert by_name["first"] == {"keep": 0.0, "drop": pytest.approx(0.0, abs=1e-6), "same": 0.0}
+    assert by_name["first"] == {"keep": 0.0, "drop": pytest.approx(0.0, abs=1e-6)}
 
 
 def test_sensitivity_alone_decides_where_the_network_says_nothing(tmp_path: Path) -> None:

@@ -40,17 +40,16 @@ def test_whole_networks_correct_a_model_to_what_they_were_worth() -> None:
         for options in itertools.product((KEEP, "drop"), repeat=3)
         for selection in [dict(zip(space.choices, options, strict=True))]
     ]
-    exact = {name: [] for name in space.choices}
     doubt = Doubt(base=10.0, own=10.0, noise=1e-3)
-    found = corrected(model, exact, seen, doubt, near=5.0)
+    found = corrected(model, seen, doubt, near=5.0)
     assert found.base == pytest.approx(7.0, abs=1e-4)
     assert [found.values[name] for name in space.choices] == [
         [0.0, pytest.approx(-value, abs=1e-4)] for value in truth.values()
     ]
-    one = corrected(model, exact, seen[-1:], Doubt(base=0.0, own=1.0, noise=1.0), near=3.5)
+    one = corrected(model, seen[-1:], Doubt(base=0.0, own=1.0, noise=1.0), near=3.5)
     # worth 3.5 where 1 was said: of 2.5 too much, each of three options takes 1 / (3 + 1)
     assert one.values[next(iter(space.choices))][1] == pytest.approx(-1.0 + 2.5 / 4)
-    family = corrected(model, exact, seen[4:5], Doubt(base=0.0, own=0.0, of_pass=1.0, noise=0.0, far=1e-6), near=5.0)
+    family = corrected(model, seen[4:5], Doubt(base=0.0, own=0.0, of_pass=1.0, noise=0.0, far=1e-6), near=5.0)
     # 5 where 3 was said, for one option of a pass: all of it are worth as much more
     assert [row[1] for row in family.values.values()] == pytest.approx([1.0, 1.0, 1.0])
 
@@ -60,8 +59,8 @@ def test_what_is_far_from_the_goal_counts_less() -> None:
     model = Additive(space, 4.0, {name: [0.0, -1.0] for name in space.choices})
     kept = dict.fromkeys(space.choices, KEEP)
     doubt = Doubt(base=1.0, own=0.0, noise=0.1, far=1.0)
-    near = corrected(model, dict.fromkeys(space.choices, []), [(kept, 6.0)], doubt, near=6.0)
-    far = corrected(model, dict.fromkeys(space.choices, []), [(kept, 6.0)], doubt, near=2.0)
+    near = corrected(model, [(kept, 6.0)], doubt, near=6.0)
+    far = corrected(model, [(kept, 6.0)], doubt, near=2.0)
     assert near.base == pytest.approx(4 + 2 / 1.01)
     assert far.base == pytest.approx(4 + 2 / (1 + 0.01 + 16))
 

@@ -5,19 +5,23 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 import onnx
+import onnx_graphsurgeon as gs
 import pytest
 import torch
 
 from graphopt import Contract, Pass, op, pattern, per_channel
 from graphopt.config.search import SearchConfig
+from graphopt.cost.cache import CostCache
 from graphopt.cost.live import LiveBytes
-from graphopt.cost.record import Cost
-from graphopt.cost.table import CostTable, Delta
-from graphopt.ir.canonical import canonical, to_graph
+from graphopt.cost.record import Cost, NetworkCost
+from graphopt.cost.settling import settle
+from graphopt.cost.table import CostTable, Delta, build_table
+from graphopt.cost.target import Target, load_target
+from graphopt.ir.canonical import canonical, to_graph, to_model
 from graphopt.ir.space import Space
 from graphopt.ir.space_building import build_space
 from graphopt.nn.supernet import Supernet
@@ -110,23 +114,44 @@ def cost(ms: float) -> Cost:
     return Cost(ms, ms, ms, "estimated", 0, 100, 1000)
 
 
-def table_of(space: Space, saving: float = 1.0, exact: dict[str, float] | None = None) -> CostTable:
-    prices = exact or {}
+def table_of(space: Space, saving: float = 1.0) -> CostTable:
+    """A space without exact candidates, each of whose candidates saves as much; `settled_toy` prices others."""
     deltas = {
-        name: {
-            o: {
-                TARGET: Delta(
-                    0.0 if o == "keep" else prices.get(o, -saving), 0, 0 if o == "keep" or o in prices else -3
-                )
-            }
-            for o in choice.options
-        }
+        name: {o: {TARGET: Delta(0.0, 0, 0) if o == "keep" else Delta(-saving, 0, -3)} for o in choice.options}
         for name, choice in space.choices.items()
     }
-    known = {
-        n: [c.name for c in choice.candidates.values() if c.contract == "exact"] for n, choice in space.choices.items()
-    }
-    return CostTable({TARGET: cost(4.0)}, deltas, known)
+    return CostTable({TARGET: cost(4.0)}, deltas)
+
+
+def toy_price(model: onnx.ModelProto, target: Target, cache: CostCache) -> NetworkCost:
+    """The sum of what ops cost on a target, by the description in its title: "Mul: 1.0, first: 0.5".
+
+    `first` is a product whose first operand is a weight, as `Same` makes it. Parameters are counted.
+    """
+    ms = {name: float(value) for name, value in (part.split(": ") for part in target.title.split(", "))}
+    weights = {tensor.name: onnx.numpy_helper.to_array(tensor).size for tensor in model.graph.initializer}
+    kinds = ["first" if node.input[0] in weights else node.op_type for node in model.graph.node]
+    total = sum(ms.get(kind, 0.0) for kind in kinds)
+    return NetworkCost(total, total, total, "estimated", 0, sum(weights.values()), 1000)
+
+
+def settled_toy(
+    monkeypatch: pytest.MonkeyPatch, targets: dict[str, str], weights: dict[str, float], *passes: Pass
+) -> tuple[Space, CostTable]:
+    """The toy space after the stage `cost`: priced by `build_table`, exact candidates settled.
+
+    `targets` has a description of prices by name, for `toy_price`.
+    """
+    monkeypatch.setattr("graphopt.cost.table.network_cost", toy_price)
+    space = toy_space(*passes)
+    priced = [load_target("sm8650-adreno750").model_copy(update={"name": n, "title": t}) for n, t in targets.items()]
+    cache: Any = None
+
+    def whole(graph: gs.Graph) -> dict[str, Cost]:
+        return {target.name: toy_price(to_model(graph), target, cache) for target in priced}
+
+    table = build_table(space, whole(space.graph), priced, [], cache, lambda share, words: None)
+    return settle(space, table, weights, whole)
 
 
 def hardware_of(
