@@ -23,7 +23,7 @@ from graphopt.nn.module import GraphModule
 from graphopt.nn.training_forms import TrainingModule, collapse
 from graphopt.progress import Progress
 from graphopt.run.stages import read_json
-from graphopt.search.problem import teacher_of
+from graphopt.search.problem import Given, teacher_of
 from graphopt.search.stage import SearchStage
 from graphopt.train.data import PatchSampler
 from graphopt.train.features import shared_features
@@ -53,9 +53,9 @@ class TrainingStages:
         data, config = self.config.data, self.config.search
         whole = [target for name, target in self.targets.items() if target.kind == "qnn" and self.weights[name] > 0]
         space, cache = load_space(self.folder / "cost" / "space"), CostCache(self.cache / "costs")
-        stage = SearchStage(
+        given = Given(
             config,
-            self.folder / "cost" / "space",
+            space,
             CostTable.from_dict(read_json(self.folder / "cost" / "table.json")),
             read_json(self.folder / "cost" / "original.json"),
             self.weights,
@@ -65,7 +65,7 @@ class TrainingStages:
             [target.name for target in whole],
             lambda selection: whole_costs(space, selection, whole, self.cleanups, cache),
         )
-        stage.run(place, say)
+        SearchStage(given, place).run(say)
 
     def finetune(self, say: Progress, place: Path) -> None:
         """Trains the chosen network, and brings its training forms back to what is deployed."""

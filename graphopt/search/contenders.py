@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from graphopt.errors import GraphoptError
-from graphopt.search.milp import solve
+from graphopt.search.programme import solve
 from graphopt.search.sensitivity import Sensitivity, varied
 from graphopt.search.wholes import Aim
 

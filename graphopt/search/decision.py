@@ -7,10 +7,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from graphopt.errors import GraphoptError
-from graphopt.ir.space import KEEP
+from graphopt.ir.space import KEEP, Space
 from graphopt.search.hardware import Hardware
-from graphopt.search.milp import solve
-from graphopt.search.selection import decide
+from graphopt.search.programme import solve
 from graphopt.search.sensitivity import Sensitivity
 from graphopt.search.wholes import Aim
 
@@ -78,6 +77,15 @@ def decide_as_whole(
         return decision
     wanted = decide(aim.hardware.space, probabilities)
     return Decision(best, [n for n in aim.hardware.space.in_effect(best) if best[n] != wanted[n]], [])
+
+
+def decide(space: Space, probabilities: Mapping[str, Sequence[float]]) -> dict[str, str]:
+    """The most probable option of each choice."""
+    selection = {}
+    for name, choice in space.choices.items():
+        shares = dict(zip(choice.options, probabilities[name], strict=True))
+        selection[name] = max(shares, key=lambda option: shares[option])
+    return selection
 
 
 def unlikeliness(hardware: Hardware, probabilities: Mapping[str, Sequence[float]]) -> dict[str, dict[str, float]]:

@@ -17,8 +17,8 @@ from graphopt.errors import GraphoptError
 from graphopt.ir.space import Selection
 from graphopt.progress import Progress
 from graphopt.search.additive import Additive, Doubt, corrected, latency_of
-from graphopt.search.hardware import Hardware, Wholes
-from graphopt.search.milp import reachable, solve
+from graphopt.search.hardware import Hardware, Learnt, missed
+from graphopt.search.programme import reachable, solve
 from graphopt.search.sensitivity import Sensitivity, varied
 
 Price = Callable[[Selection], Mapping[str, Cost]]
@@ -94,7 +94,7 @@ class Aim:
             excess[f"latency on {target}"] = cost.latency_ms / goals.latency_ms[target] - 1
             if target in goals.memory_bytes:
                 excess[f"memory on {target}"] = cost.peak_memory_bytes / goals.memory_bytes[target] - 1
-        return {term: value for term, value in excess.items() if value > 1e-6}
+        return missed(excess)
 
     def all_met(self, losses: Sensitivity) -> list[dict[str, str]]:
         """All that was looked at and meets the goals, what loses least first."""
@@ -113,7 +113,7 @@ class Aim:
             return reachable(self.hardware)[0]
 
     def _learnt(self) -> Hardware:
-        first, wholes = self.first, {}
+        first, learnt = self.first, {}
         for target, original in self.original.items():
             ms, held = original.latency_ms, original.peak_memory_bytes
             goal = first.goals.latency_ms[target]
@@ -126,8 +126,8 @@ class Aim:
                 peaks = [(whole.selection, float(whole.costs[target].peak_memory_bytes)) for whole in self.seen]
                 latency = corrected(latency, times, _times(LATENCY, ms), goal)
                 memory = corrected(memory, peaks, _times(MEMORY, held), allowed)
-            wholes[target] = Wholes(latency, memory)
-        return Hardware(first.space, first.table, first.live, first.goals, first.weights, first.config, wholes)
+            learnt[target] = Learnt(latency, memory)
+        return Hardware(first.space, first.table, first.live, first.goals, learnt)
 
 
 def lost(hardware: Hardware, losses: Sensitivity, selection: Selection) -> float:

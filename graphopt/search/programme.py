@@ -71,8 +71,8 @@ class Programme:
             self._below(self.hardware.parameters, goals.parameters)
         planned = {}
         for target, goal in goals.memory_bytes.items():
-            if target in self.hardware.wholes:
-                self._below(self.hardware.wholes[target].memory_bytes, goal)
+            if target in self.hardware.learnt:
+                self._below(self.hardware.learnt[target].memory_bytes, goal)
             else:
                 planned[target] = goal / table.base[target].peak_memory_bytes
         if planned:

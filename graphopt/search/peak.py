@@ -1,4 +1,4 @@
-"""The expected peak of memory, normalised entropy, and the schedules of the search (docs/search.md)."""
+"""The peak of memory of a selection, and the expected one of probabilities (docs/search.md)."""
 
 from __future__ import annotations
 
@@ -78,19 +78,3 @@ def _largest(values: Sequence[float], smooth: bool) -> float:
         return largest
     scale = max(largest, 1.0) / SHARPNESS
     return largest + scale * math.log(sum(math.exp((value - largest) / scale) for value in values))
-
-
-def normalised_entropy(probabilities: Probabilities) -> Tensor:
-    """(1/N) sum_i H(p_i) / ln K_i, with K_i options: 1 where nothing is decided, 0 where everything is."""
-    terms = [-(p * p.clamp_min(1e-12).log()).sum() / math.log(len(p)) for p in probabilities.values()]
-    return torch.stack(terms).mean() if terms else torch.zeros(())
-
-
-def entropy_weight(progress: float, strength: float) -> float:
-    """-strength at the start (explore), +strength at the end (decide), half a cosine between; the sign flips once."""
-    return -strength * math.cos(math.pi * progress)
-
-
-def temperature(progress: float, start: float, end: float) -> float:
-    """Geometric from `start` to `end`."""
-    return start * (end / start) ** progress
