@@ -47,7 +47,7 @@ def cheapest_exact(space: Space, table: CostTable, weights: Mapping[str, float])
 
     settled: dict[str, str] = {}
     for name, choice in reversed(space.choices.items()):  # inner before outer
-        inside = [inner for inner in space.choices if name in space.ancestors(inner)]
+        inside = space.inside(name)
         exact = [option for option, c in choice.candidates.items() if c.contract is Contract.EXACT]
         if not exact or any(_is_open(space, inner) for inner in inside):
             continue
@@ -66,8 +66,5 @@ def _is_open(space: Space, name: str) -> bool:
 
 def _settled_at(space: Space, table: CostTable, settled: Mapping[str, str], name: str, target: str) -> Delta:
     """What is settled at a site and inside it changes there, against the site as the passes found it."""
-    found = NOTHING
-    for inner, option in settled.items():
-        if inner == name or name in space.ancestors(inner):
-            found += table.deltas[inner][option][target]
-    return found
+    changes = (table.deltas[at][settled[at]][target] for at in (name, *space.inside(name)) if at in settled)
+    return sum(changes, NOTHING)

@@ -31,21 +31,17 @@ def settled_space(space: Space, settled: Selection) -> Space:
         for node in space.choices[name].site.nodes
     }
     order = {node.name: position for position, node in enumerate(graph.nodes)}
-    inside = {name for outer in settled for name in _descendants(space, outer)}
+    gone = {inner for outer in settled for inner in space.inside(outer)}
     open_choices = {}
     for name, choice in space.choices.items():
         candidates = {o: c for o, c in choice.candidates.items() if c.contract is not Contract.EXACT}
-        if candidates and name not in inside:
+        if candidates and name not in gone:
             open_choices[name] = Choice(_moved(choice.site, placed, order, graph), candidates)
     for name, choice in open_choices.items():
         choice.parent = next((outer for outer in space.ancestors(name) if outer in open_choices), None)
     found = Space(graph, open_choices, space.refusals)
     _check(found)
     return found
-
-
-def _descendants(space: Space, name: str) -> list[str]:
-    return [inner for inner in space.choices if name in space.ancestors(inner)]
 
 
 def _with_names(choice: Choice, option: str | None) -> Choice:

@@ -56,6 +56,10 @@ class Space:
             yield parent
             parent = self.choices[parent].parent
 
+    def inside(self, name: str) -> list[str]:
+        """The choices that `name` holds, at any depth."""
+        return [inner for inner in self.choices if name in self.ancestors(inner)]
+
     def in_effect(self, selection: Selection) -> dict[str, str]:
         """The selected option of every choice that lies in no replaced site; what is not named is kept."""
         return {
