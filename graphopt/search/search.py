@@ -90,7 +90,8 @@ class Search:
     def _save(self) -> None:
         result = None if self.result is None else asdict(self.result)
         history = [asdict(record) for record in self.history]
-        self._trainer.save(method=self.method.state(), history=history, result=result)
+        wholes = [whole.selection for whole in self.problem.aim.seen]
+        self._trainer.save(method=self.method.state(), history=history, result=result, wholes=wholes)
 
     def _resume(self, say: Progress) -> None:
         saved = self._trainer.resume()
@@ -98,6 +99,8 @@ class Search:
             return
         self.history = [Record(**record) for record in saved["history"]]
         self.method.restore(saved["method"])
+        for selection in saved["wholes"]:  # what they taught is part of the problem; their prices are cached
+            self.problem.aim.look(selection)
         if (result := saved["result"]) is not None:
             rounding = result["rounding"] and Rounding(**result["rounding"])
             self.result = SearchResult(**{**result, "rounding": rounding})

@@ -68,6 +68,8 @@ class SearchStage:
         if self.given.fabric.is_global_zero:  # in the end: every search starts from the calibrated weights
             problems[0].supernet.write_back(self.given.space)
             save_space(self.given.space, self.place / files.SPACE)
+        if aims[config.latency].original:
+            self._write(self.place / files.WHOLES, [whole.to_dict() for whole in aims[config.latency].seen])
         self._write(self.place / files.FRONT, front)
 
     def _hardware(self, live: LiveBytes | None, share: float) -> Hardware:
@@ -93,8 +95,6 @@ class SearchStage:
                 aims[share].search(sensitivity, given.config.wholes, part)
                 if aims[share].best(sensitivity) is None:
                     _check_reachable(aims[share].hardware, share)
-        if original:
-            self._write(self.place / files.WHOLES, [whole.to_dict() for whole in seen])
         return aims
 
     def _sensitivity(self, say: Progress) -> Sensitivity:
