@@ -34,7 +34,8 @@ from graphopt.passes.static_attention import StaticAttention
 
 from graphopt.backends.registry import open_backend
 from graphopt.backends.targets import load_target
-from graphopt.config.search import METHODS, ONLY_OF, SearchConfig
+from graphopt.config.methods import METHODS, readers
+from graphopt.config.search import SearchConfig
 from graphopt.config.training import FinetuneConfig
 from graphopt.cost.cache import CostCache
 from graphopt.cost.table import CostTable, build_table
@@ -44,7 +45,8 @@ from graphopt.ir.space_building import build_space, prepare
 from graphopt.ir.space_files import load_space, save_space
 from graphopt.models.source import find_model, load_source
 from graphopt.nn.module import GraphModule
-from graphopt.search.problem import teacher_of
+from graphopt.search.files import FRONT, SELECTION, SENSITIVITY, SPACE
+from graphopt.search.problem import Given, teacher_of
 from graphopt.search.stage import SearchStage
 from graphopt.train.data import PatchSampler, add_noise, list_images, read_image, to_planes
 from graphopt.train.finetune import finetune
@@ -77,7 +79,7 @@ def prepare_space(folder: Path) -> tuple[CostTable, dict[str, Any], Any]:
     ]  # fmt: skip
     prepared = prepare(to_graph(model), [BoundedGate()], images)
     space = build_space(prepared.graph, passes, images, [], lambda share, words: None)
-    save_space(space, folder / "space")
+    save_space(space, folder / SPACE)
     backend = open_backend(load_target(TARGET), CostCache(cache / "costs"))
     original = backend.price(model)
     base = {TARGET: backend.price(to_model(space.graph))}
@@ -87,8 +89,8 @@ def prepare_space(folder: Path) -> tuple[CostTable, dict[str, Any], Any]:
 
 def chosen_network(place: Path) -> GraphModule:
     """With the weights that the search has trained."""
-    selection = json.loads((place / "selection.json").read_text())["selection"]
-    graph = apply_selection(load_space(place / "space"), selection)
+    selection = json.loads((place / SELECTION).read_text())["selection"]
+    graph = apply_selection(load_space(place / SPACE), selection)
     return GraphModule(graph).to(memory_format=torch.channels_last)  # type: ignore[call-overload, no-any-return]
 
 
@@ -107,22 +109,22 @@ def measure(methods: list[str], seeds: int, settings: dict[str, Any], finetuning
     table, original, graph = prepare_space(folder)
     teacher, rows = teacher_of(graph), []
     for method in methods:
-        own = {name: value for name, value in settings.items() if method in ONLY_OF.get(name, METHODS)}
+        own = {name: value for name, value in settings.items() if method in readers(name)}
         for seed in range(seeds):
             place = folder / f"{method}-{seed}"
             place.mkdir()
-            for name in ("matched.pt", "matching.json", "sensitivity.json"):  # the same for every method of a seed
-                if (first := folder / f"{methods[0]}-{seed}" / name).exists():
-                    shutil.copy(first, place)
-            stage = SearchStage(
-                SearchConfig(method=method, seed=seed, **own), folder / "space", table, original, {TARGET: 1.0},
-                teacher, lambda s, varied: PatchSampler.of_folders([IMAGES / "train"], SIGMA, s, varied),
+            if (first := folder / f"{methods[0]}-{seed}" / SENSITIVITY).exists():  # the same for every method of a seed
+                shutil.copy(first, place)
+            given = Given(
+                SearchConfig(method=method, seed=seed, **own), load_space(folder / SPACE), table, original,
+                {TARGET: 1.0}, teacher,
+                lambda s, varied: PatchSampler.of_folders([IMAGES / "train"], SIGMA, s, varied),
                 start_fabric("auto", "fp32"),
             )  # fmt: skip
             started = time.perf_counter()
-            stage.run(place, lambda share, words: None)
+            SearchStage(given, place).run(lambda share, words: None)
             seconds = time.perf_counter() - started
-            (found,) = json.loads((place / "front.json").read_text())
+            (found,) = json.loads((place / FRONT).read_text())
             network = chosen_network(place)
             rows.append({
                 "method": method, "seed": seed, "latency_ms": found["sum_of_parts_ms"][TARGET],
@@ -143,7 +145,7 @@ def measure(methods: list[str], seeds: int, settings: dict[str, Any], finetuning
     return {
         "goal_ms": settings["latency"] * original[TARGET]["latency_ms"],
         "original_ms": original[TARGET]["latency_ms"],
-        "budget_steps": SearchConfig(**settings).budget,
+        "budget_steps": settings["steps"],
         "choices": len(table.deltas),
         "mean": means,
         "runs": rows,
@@ -161,8 +163,8 @@ def rounded(value: Any) -> Any:
 def main() -> None:
     parser = argparse.ArgumentParser(description="Compares the methods of search on the shipped NAFNet of width 8.")
     parser.add_argument("--json", action="store_true", help="print JSON, not a table")
-    parser.add_argument("--steps", type=int, default=80, help="steps of the search; the budget is 2 steps + warm-up")
-    parser.add_argument("--warm-up", type=int, default=10)
+    parser.add_argument("--steps", type=int, default=170, help="the budget of every method, in training steps")
+    parser.add_argument("--warm-up", type=int, default=10, help="of these, for the methods that have a warm-up")
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--latency", type=float, default=0.55, help="goal, as a share of the original's")
     parser.add_argument("--patches", type=int, nargs=2, default=(8, 64), metavar=("BATCH", "SIZE"))

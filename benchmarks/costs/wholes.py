@@ -14,7 +14,6 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from graphopt.config.search import SearchConfig
 from graphopt.cost.record import Cost
 from graphopt.cost.table import CostTable
 from graphopt.ir.space_files import load_space
@@ -30,20 +29,20 @@ def foretold(run: Path) -> dict[str, Any]:
     def read(name: str) -> Any:
         return json.loads((run / name).read_text())
 
-    space, table = load_space(run / "space"), CostTable.from_dict(read("cost/table.json"))
+    space, table = load_space(run / "cost" / "space"), CostTable.from_dict(read("cost/table.json"))
     seen = [
         Whole(row["selection"], {name: Cost.from_dict(cost) for name, cost in row["costs"].items()})
         for row in read("search/wholes.json")
     ]
     original = {name: Cost.from_dict(read("cost/original.json")[name]) for name in seen[0].costs}
     goals = Goals(read("search/selection.json")["goals_ms"])
-    hardware = Hardware(space, table, None, goals, dict.fromkeys(goals.latency_ms, 1.0), SearchConfig())
+    hardware = Hardware(space, table, None, goals)
     found = {}
     for target in original:
         errors: dict[str, list[float]] = {"sum_of_parts": [], "corrected": [], "memory_corrected": []}
         for number in range(FIRST, len(seen)):
             selection, cost = seen[number].selection, seen[number].costs[target]
-            learnt = Aim(hardware, None, original, seen[:number]).hardware.wholes[target]
+            learnt = Aim(hardware, None, original, seen[:number]).hardware.learnt[target]
             parts = table.expected_ms(space, selection, target)
             errors["sum_of_parts"].append(abs(parts / cost.latency_ms - 1))
             errors["corrected"].append(abs(learnt.latency_ms.of(selection) / cost.latency_ms - 1))

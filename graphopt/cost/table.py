@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from graphopt.cost.contexts import candidate_contexts
 from graphopt.cost.pricing import Pricer
 from graphopt.cost.record import Cost, NetworkCost
-from graphopt.ir.contract import Contract
 from graphopt.ir.passes import Pass
 from graphopt.ir.space import KEEP, Selection, Space
 from graphopt.progress import Progress
@@ -23,35 +22,28 @@ class Delta:
     macs: int
     parameters: int
 
+    def __add__(self, other: Delta) -> Delta:
+        return Delta(self.latency_ms + other.latency_ms, self.macs + other.macs, self.parameters + other.parameters)
+
+    def __sub__(self, other: Delta) -> Delta:
+        return Delta(self.latency_ms - other.latency_ms, self.macs - other.macs, self.parameters - other.parameters)
+
 
 @dataclass(frozen=True)
 class CostTable:
     """`base[target]` prices the whole network, compiled; `deltas[choice][option][target]` what an option changes.
 
-    `keep` is priced at the cheapest of itself and the exact candidates beside it: which of them, for a mix of
-    targets, is what `cheapest_exact` says.
+    `settled` names the exact candidates that stand in the network already (`graphopt.cost.settling`).
     """
 
     base: dict[str, Cost]
     deltas: dict[str, dict[str, dict[str, Delta]]]
-    exact: dict[str, list[str]]
+    settled: dict[str, str] = field(default_factory=dict)
 
     def expected_ms(self, space: Space, selection: Selection, target: str) -> float:
         """The sum of parts: base and the deltas of a selection; choices inside a replaced site count nothing."""
-        total = self.base[target].latency_ms
-        for name, option in selection.items():
-            if not any(selection.get(outer, KEEP) != KEEP for outer in space.ancestors(name)):
-                total += self.deltas[name][option][target].latency_ms
-        return total
-
-    def cheapest_exact(self, choice: str, weights: Mapping[str, float]) -> str:
-        """`keep`, or the exact candidate that costs less in relative latency over the weighted targets."""
-
-        def price(option: str) -> float:
-            deltas = self.deltas[choice][option]
-            return sum(w * deltas[t].latency_ms / max(self.base[t].latency_ms, 1e-9) for t, w in weights.items())
-
-        return min([KEEP, *self.exact[choice]], key=price)
+        parts = (self.deltas[name][option][target].latency_ms for name, option in space.in_effect(selection).items())
+        return self.base[target].latency_ms + sum(parts)
 
     def to_dict(self) -> dict[str, Any]:
         return asdict(self)
@@ -63,7 +55,7 @@ class CostTable:
             choice: {o: {t: Delta(**d) for t, d in targets.items()} for o, targets in options.items()}
             for choice, options in content["deltas"].items()
         }
-        return cls(base, deltas, {choice: list(names) for choice, names in content["exact"].items()})
+        return cls(base, deltas, dict(content["settled"]))
 
 
 def build_table(
@@ -73,7 +65,7 @@ def build_table(
     cleanups: Sequence[Pass],
     report: Progress,
 ) -> CostTable:
-    """Prices every candidate on every target; `pricers` are what prices models there, by the target's name.
+    """Prices every candidate on every target, exact ones among them; `pricers` price models there, by target.
 
     A candidate is priced in its context: the site and all that folds or fuses with it, with exact clean-ups applied
     before and after, so that an affine that vanishes into a convolution costs nothing. Contexts of one shape are
@@ -90,11 +82,7 @@ def build_table(
         kept = costs if context.option == KEEP else kept
         found = {name: _difference(costs[name], kept[name], base[name], pricers[name]) for name in pricers}
         deltas.setdefault(context.choice, {})[context.option] = found
-    exact = {
-        choice.name: [c.name for c in choice.candidates.values() if c.contract is Contract.EXACT]
-        for choice in space.choices.values()
-    }
-    return CostTable(dict(base), deltas, exact)
+    return CostTable(dict(base), deltas)
 
 
 def _difference(cost: NetworkCost, kept: NetworkCost, whole: NetworkCost, pricer: Pricer) -> Delta:

@@ -187,11 +187,10 @@ def apply_selection(space: Space, selection: Selection) -> gs.Graph:
         if option not in options:
             raise GraphoptError(f"selection: '{name}' has no candidate '{option}'; {did_you_mean(option, options)}")
     splicer = Splicer(copy_graph(space.graph))
-    for name, option in selection.items():
-        if option == KEEP or any(selection.get(outer, KEEP) != KEEP for outer in space.ancestors(name)):
-            continue
-        choice = space.choices[name]
-        splicer.splice(choice.site, choice.candidates[option].fragment.copy())
+    for name, option in space.in_effect(selection).items():
+        if option != KEEP:
+            choice = space.choices[name]
+            splicer.splice(choice.site, choice.candidates[option].fragment.copy())
     return splicer.finish()
 
 

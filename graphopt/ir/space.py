@@ -56,6 +56,18 @@ class Space:
             yield parent
             parent = self.choices[parent].parent
 
+    def inside(self, name: str) -> list[str]:
+        """The choices that `name` holds, at any depth."""
+        return [inner for inner in self.choices if name in self.ancestors(inner)]
+
+    def in_effect(self, selection: Selection) -> dict[str, str]:
+        """The selected option of every choice that lies in no replaced site; what is not named is kept."""
+        return {
+            name: selection.get(name, KEEP)
+            for name in self.choices
+            if all(selection.get(outer, KEEP) == KEEP for outer in self.ancestors(name))
+        }
+
     def children(self, name: str | None) -> list[str]:
         return [choice.name for choice in self.choices.values() if choice.parent == name]
 

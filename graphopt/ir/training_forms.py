@@ -16,7 +16,7 @@ from graphopt.ir.fragments import Fragment
 from graphopt.ir.passes import Pass, Stage
 from graphopt.ir.rewriting import Splicer, apply_selection, build_fragment, proposed_sites
 from graphopt.ir.sites import Site
-from graphopt.ir.space import KEEP, Selection, Space
+from graphopt.ir.space import Selection, Space
 from graphopt.ir.verification import check_contract
 from graphopt.ir.view import GraphView
 
@@ -172,8 +172,8 @@ def training_graph(
     rules = {rule.name: rule for rule in passes if has_form(rule)}
     forms: dict[str, Fragment] = {}
     view = GraphView(space.graph)
-    for name, option in selection.items():
-        if option not in rules or any(selection.get(outer, KEEP) != KEEP for outer in space.ancestors(name)):
+    for name, option in space.in_effect(selection).items():
+        if option not in rules:
             continue
         choice = space.choices[name]
         form = form_of(rules[option], choice.site, view, choice.candidates[option].fragment)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -16,22 +16,18 @@ from graphopt.nn.operands import Op, where
 from graphopt.nn.ops import build
 
 Environment = dict[str, Tensor]  # every live tensor by its name in the graph
-# choice, positions of the options that run as this branch, its outputs, those of the selected branch
-Observer = Callable[[str, tuple[int, ...], list[Tensor], list[Tensor]], None]
 
 
 @dataclass(frozen=True)
 class Routing:
     """Which branch of each choice runs: the selected one, else all of them, weighted by probability.
 
-    `sampled` names the positions of the options of a choice that run, where not all do. `observe` is called with each
-    branch of a choice that is not the selected one, with gradients, whatever the mode around it.
+    `sampled` names the positions of the options of a choice that run, where not all do.
     """
 
     probabilities: Mapping[str, Tensor] = field(default_factory=dict)
     selection: Mapping[str, str] = field(default_factory=dict)
     sampled: Mapping[str, Collection[int]] = field(default_factory=dict)
-    observe: Observer | None = None
 
 
 class Step(Protocol):

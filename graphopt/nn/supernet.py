@@ -16,7 +16,7 @@ from graphopt.ir.space import KEEP, Choice, Space
 from graphopt.nn.initialisers import Initialisers, attribute_name, is_trained
 from graphopt.nn.mixing import mix
 from graphopt.nn.module import Result, base_initialisers, collect, feed, graph_inputs
-from graphopt.nn.program import Environment, Observer, Program, Routing, Step, node_steps
+from graphopt.nn.program import Environment, Program, Routing, Step, node_steps
 
 
 @dataclass(frozen=True)
@@ -66,13 +66,7 @@ class ChoiceStep:
         if selected is not None:
             option = self.options.index(selected)
             branch = next(branch for branch in self.branches if option in branch.options)
-            expected = branch.run(environment, routing)
-            if routing.observe is not None:
-                with torch.enable_grad():
-                    for other in self.branches:
-                        if other is not branch:
-                            routing.observe(self.name, other.options, other.run(environment, routing), expected)
-            environment.update(zip(self.writes, expected, strict=True))
+            environment.update(zip(self.writes, branch.run(environment, routing), strict=True))
             return
         if self.name not in routing.probabilities:
             raise GraphoptError(
@@ -134,15 +128,13 @@ class Supernet(nn.Module):
         probabilities: Mapping[str, Tensor] | None = None,
         selection: Mapping[str, str] | None = None,
         sampled: Mapping[str, Collection[int]] | None = None,
-        observe: Observer | None = None,
     ) -> Result:
         """The outputs of the graph, in its order.
 
         A choice that `selection` names runs only its selected branch; the others are mixed by `probabilities`, one
         vector (K,) a choice in the order of its options. Without both, p is `self.probabilities()`. With a selection
         alone, it must name every choice that runs (those inside a dropped site do not). Of a choice that `sampled`
-        names, only the branches of the options at these positions are mixed. `observe` is shown what the branches that
-        are not selected would give.
+        names, only the branches of the options at these positions are mixed.
         """
         self._check(probabilities or {}, selection or {})
         if probabilities is None:
@@ -150,7 +142,7 @@ class Supernet(nn.Module):
         environment = feed(self._inputs, tuple(value.to(self.device) for value in inputs), self.base)
         environment.update(self.fragments.tensors())
         with self.autocast():
-            self._program.run(environment, Routing(probabilities, selection or {}, sampled or {}, observe))
+            self._program.run(environment, Routing(probabilities, selection or {}, sampled or {}))
         for name in self._outputs:
             value = environment[name]
             environment[name] = value.to(inputs[0]) if value.is_floating_point() else value.to(inputs[0].device)

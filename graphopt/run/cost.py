@@ -1,38 +1,52 @@
-"""Stage `cost`: space and targets -> the prices of the original, and the cost table of all candidates."""
+"""Stage `cost`: space and targets -> prices of the original, the cost table, and the space that a search sees.
+
+Exact candidates are settled here by price, for all targets together.
+"""
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from graphopt.ir.passes import Stage
 from graphopt.progress import Progress
 from graphopt.run.run import Run
 from graphopt.run.stage import RunStage, pass_keys, price_keys
 
+if TYPE_CHECKING:
+    import onnx
+    import onnx_graphsurgeon as gs
+
+    from graphopt.cost.record import NetworkCost
+
 
 def _reads(run: Run) -> list[Any]:
-    return [price_keys(run), pass_keys(run, Stage.CLEANUP)]
+    return [price_keys(run), run.weights, pass_keys(run, Stage.CLEANUP)]
 
 
 def _work(run: Run, say: Progress) -> None:
+    from graphopt.cost.settling import settle
     from graphopt.cost.table import build_table
-    from graphopt.ir.canonical import to_model
-    from graphopt.ir.rewriting import apply_selection, rewrite_everywhere
+    from graphopt.ir.canonical import copy_graph, to_model
+    from graphopt.ir.rewriting import rewrite_everywhere
 
-    space, trials = run.folder.space.read(), run.config.trials
-    graph = apply_selection(space, {})
-    rewrite_everywhere(graph, run.cleanups)  # they are applied to whatever is chosen
-    original, kept = run.folder.original.read(), to_model(graph)
     backends = run.backends()
     searched = run.searched(backends)
-    before, base = {}, {}
-    for name, backend in backends.items():
+
+    def whole(model: onnx.ModelProto, name: str) -> NetworkCost:
         say(0.0, f"{name}: the whole network")
-        before[name] = backend.price(original, trials, say).total
-        if name in searched:
-            base[name] = backend.price(kept, trials, say)
-    run.folder.table.write(build_table(space, base, searched, run.cleanups, say))
-    run.folder.original_costs.write(before)
+        return backends[name].price(model, run.config.trials, say)
+
+    def wholes(graph: gs.Graph) -> dict[str, NetworkCost]:
+        kept = copy_graph(graph)
+        rewrite_everywhere(kept, run.cleanups)  # they are applied to whatever is chosen
+        return {name: whole(to_model(kept), name) for name in searched}
+
+    original, space = run.folder.original.read(), run.folder.space.read()
+    run.folder.original_costs.write({name: whole(original, name).total for name in backends})
+    table = build_table(space, wholes(space.graph), searched, run.cleanups, say)
+    space, table = settle(space, table, run.weights, wholes)
+    run.folder.settled.write(space)
+    run.folder.table.write(table)
 
 
 STAGE = RunStage("cost", ("space",), _reads, _work)

@@ -11,6 +11,7 @@ from pydantic import TypeAdapter
 
 from graphopt.atomic import replacing
 from graphopt.cost.record import Cost
+from graphopt.search import files
 
 if TYPE_CHECKING:
     import onnx
@@ -111,6 +112,11 @@ class RunFolder:
         return File(path, lambda: CostTable.from_dict(content.read()), lambda table: content.write(table.to_dict()))
 
     @property
+    def settled(self) -> File[Space]:
+        """The space that a search sees: exact candidates stand in its graph where they are cheaper."""
+        return _space(self.stage("cost") / "space")
+
+    @property
     def original_costs(self) -> File[dict[str, Cost]]:
         """By target."""
         return _json(self.stage("cost") / "original.json", dict[str, Cost])
@@ -118,21 +124,21 @@ class RunFolder:
     @property
     def selection(self) -> File[dict[str, Any]]:
         """The selection, its probabilities, its goals, and what it is worth."""
-        return _json(self.stage("search") / "selection.json", dict[str, Any])
+        return _json(self.stage("search") / files.SELECTION, dict[str, Any])
 
     @property
     def search_history(self) -> File[list[dict[str, Any]]]:
-        return _json(self.stage("search") / "history.json", list[dict[str, Any]])
+        return _json(self.stage("search") / files.HISTORY, list[dict[str, Any]])
 
     @property
     def front(self) -> File[list[dict[str, Any]]]:
         """One row for each goal and method that was searched."""
-        return _json(self.stage("search") / "front.json", list[dict[str, Any]])
+        return _json(self.stage("search") / files.FRONT, list[dict[str, Any]])
 
     @property
     def searched(self) -> File[Space]:
         """The space with the weights that the search has trained."""
-        return _space(self.stage("search") / "space")
+        return _space(self.stage("search") / files.SPACE)
 
     @property
     def rewritten(self) -> File[gs.Graph]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -117,7 +118,9 @@ def _comparison(run: Run, before: Costs, after: Costs, scores: Mapping[str, Qual
 def _exact(run: Run) -> list[str]:
     """What was done that changes nothing, and by how much it differs all the same."""
     prepared, forms, edits = run.folder.prepared.read(), run.folder.forms.read(), run.folder.edits.read()
+    settled = Counter(run.folder.table.read().settled.values())
     lines = [f"{name}: {count} sites, before the search" for name, count in prepared.items()]
+    lines += [f"{name}: {count} sites, cheaper than what stood there" for name, count in settled.items()]
     lines += [
         f"{name}: {count} sites in their training form while fine-tuned; collapsed, the output differs by "
         f"{forms.difference:.1e} relative (measured, in fp64)"

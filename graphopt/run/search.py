@@ -15,18 +15,17 @@ def _reads(run: Run) -> list[Any]:
 
 def _work(run: Run, say: Progress) -> None:
     from graphopt.cost.pricing import whole_costs
-    from graphopt.search.problem import teacher_of
+    from graphopt.search.problem import Given, teacher_of
     from graphopt.search.stage import SearchStage
     from graphopt.train.data import PatchSampler
     from graphopt.train.processes import start_fabric
 
     run.set_threads()
-    config, data, space = run.config.search, run.config.data, run.folder.space.read()
+    config, data, space = run.config.search, run.config.data, run.folder.settled.read()
     as_wholes = {name: backend for name, backend in run.searched(run.backends()).items() if not backend.additive}
-
-    SearchStage(
+    given = Given(
         config,
-        run.folder.space.path,
+        space,
         run.folder.table.read(),
         {name: cost.to_dict() for name, cost in run.folder.original_costs.read().items()},
         run.weights,
@@ -35,7 +34,8 @@ def _work(run: Run, say: Progress) -> None:
         run.fabric or start_fabric(config.device, config.precision),
         list(as_wholes),
         lambda selection: whole_costs(space, selection, as_wholes, run.cleanups),
-    ).run(run.folder.stage("search"), say)
+    )
+    SearchStage(given, run.folder.stage("search")).run(say)
 
 
 STAGE = RunStage("search", ("cost",), _reads, _work, shared=True)

@@ -13,8 +13,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from graphopt.cost.table import CostTable, Delta
-from graphopt.ir.space import KEEP, Selection, Space
+from graphopt.cost.table import CostTable
+from graphopt.ir.space import Selection, Space
 
 Probabilities = Mapping[str, Tensor]
 Values = Mapping[str, Sequence[float]]  # by choice, in the order of its options
@@ -41,18 +41,9 @@ class Additive:
 
     def of(self, selection: Selection) -> float:
         return self.base + sum(
-            self.values[name][options.index(selection.get(name, KEEP))]
-            for name, options in running(self.space, selection).items()
+            self.values[name][self.space.choices[name].options.index(option)]
+            for name, option in self.space.in_effect(selection).items()
         )
-
-
-def running(space: Space, selection: Selection) -> dict[str, tuple[str, ...]]:
-    """The choices that lie in no replaced site, and their options."""
-    return {
-        name: choice.options
-        for name, choice in space.choices.items()
-        if all(selection.get(outer, KEEP) == KEEP for outer in space.ancestors(name))
-    }
 
 
 def latency_of(space: Space, table: CostTable, target: str) -> Additive:
@@ -67,17 +58,11 @@ def parameters_of(space: Space, table: CostTable) -> Additive:
 
 
 def option_deltas(space: Space, table: CostTable, target: str, figure: str) -> dict[str, list[float]]:
-    """`latency_ms` or `parameters` of every option against `keep`, in the order of the options.
-
-    `keep` counts at the price of the exact candidate beside it whose latency is least: they compute the same.
-    """
-    deltas = {}
-    for name, choice in space.choices.items():
-        as_keep = (KEEP, *table.exact[name])
-        rows: dict[str, Delta] = {option: row[target] for option, row in table.deltas[name].items()}
-        cheapest = min((rows[option] for option in as_keep), key=lambda delta: delta.latency_ms)
-        deltas[name] = [float(getattr(cheapest if o in as_keep else rows[o], figure)) for o in choice.options]
-    return deltas
+    """`latency_ms` or `parameters` of every option against `keep`, in the order of the options."""
+    return {
+        name: [float(getattr(table.deltas[name][option][target], figure)) for option in choice.options]
+        for name, choice in space.choices.items()
+    }
 
 
 @dataclass(frozen=True)
@@ -100,29 +85,22 @@ class Doubt:
     far: float = 0.0
 
 
-def corrected(
-    model: Additive, exact: Mapping[str, Sequence[str]], seen: Observations, doubt: Doubt, near: float
-) -> Additive:
+def corrected(model: Additive, seen: Observations, doubt: Doubt, near: float) -> Additive:
     """The most probable additive model after `seen`: selections and what they were worth as a whole.
 
     Bayesian linear regression (Rasmussen and Williams, Gaussian Processes for Machine Learning, 2006, 2.1):
-    v = v0 + C X' (X C X' + N)^-1 (y - b0 - X v0). `near` is the figure around which the model is to hold. `keep` and
-    `exact` options keep their values.
+    v = v0 + C X' (X C X' + N)^-1 (y - b0 - X v0). `near` is the figure around which the model is to hold. `keep`
+    keeps its value.
     """
-    options = [
-        (name, option)
-        for name, choice in model.space.choices.items()
-        for option in choice.options
-        if option != KEEP and option not in exact[name]
-    ]
+    options = [(name, option) for name, choice in model.space.choices.items() for option in choice.candidates]
     at = {option: i for i, option in enumerate(options)}
     place = {(n, o): model.space.choices[n].options.index(o) for n, o in options}
     first = np.array([model.values[name][place[name, option]] for name, option in options])
     x = np.zeros((len(seen), len(options)))
     for row, (selection, _) in enumerate(seen):
-        for name in running(model.space, selection):
-            if (name, selection[name]) in at:
-                x[row, at[name, selection[name]]] = 1
+        for chosen in model.space.in_effect(selection).items():
+            if chosen in at:
+                x[row, at[chosen]] = 1
     y = np.array([worth for _, worth in seen])
     covariance = _covariance(first, [option for _, option in options], doubt)
     spread = covariance @ x.T

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from graphopt.errors import GraphoptError
-from graphopt.search.milp import solve
+from graphopt.search.programme import solve
 from graphopt.search.sensitivity import Sensitivity, varied
 from graphopt.search.wholes import Aim
 
@@ -21,7 +21,6 @@ def contenders(aim: Aim, sensitivity: Sensitivity, count: int, spread: float, se
     """
     random = np.random.default_rng([seed, 11])
     found = aim.all_met(sensitivity)[: max(1, count // 2)]
-    known = [aim.as_priced(selection) for selection in found]
     first = None
     for number in range(TRIES * count):
         if len(found) >= count:
@@ -32,9 +31,8 @@ def contenders(aim: Aim, sensitivity: Sensitivity, count: int, spread: float, se
             break
         first = first or selection
         aim.look(selection)
-        if aim.met(selection) and aim.as_priced(selection) not in known:
+        if aim.met(selection) and selection not in found:
             found.append(selection)
-            known.append(aim.as_priced(selection))
     if found:
         return found
     if first is None:

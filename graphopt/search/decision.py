@@ -7,11 +7,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from graphopt.errors import GraphoptError
-from graphopt.ir.space import KEEP
-from graphopt.search.additive import running
+from graphopt.ir.space import KEEP, Space
 from graphopt.search.hardware import Hardware
-from graphopt.search.milp import solve
-from graphopt.search.selection import decide
+from graphopt.search.programme import solve
 from graphopt.search.sensitivity import Sensitivity
 from graphopt.search.wholes import Aim
 
@@ -39,19 +37,19 @@ def decide_within(
     What it leaves of the goals is spent where `sensitivity` is given: of the chosen candidates and `keep`, those with
     the least sum of sensitivities. Raises GraphoptError where no selection meets the goals.
     """
-    space, exact = hardware.space, hardware.table.exact
+    space = hardware.space
     wanted = decide(space, probabilities)
     likely = solve(hardware, unlikeliness(hardware, probabilities))
-    turned = [name for name in running(space, likely) if likely[name] != wanted[name]]
+    turned = [name for name in space.in_effect(likely) if likely[name] != wanted[name]]
     if sensitivity is None:
         return Decision(likely, turned, [])
-    allowed = {name: {likely[name], KEEP, *exact[name]} for name in space.choices}
+    allowed = {name: {likely[name], KEEP} for name in space.choices}
     losses = {
         name: {o: sensitivity[name][o] if o in allowed[name] else BARRED for o in choice.options}
         for name, choice in space.choices.items()
     }
     chosen = solve(hardware, losses)
-    return Decision(chosen, turned, [name for name in running(space, chosen) if chosen[name] != likely[name]])
+    return Decision(chosen, turned, [name for name in space.in_effect(chosen) if chosen[name] != likely[name]])
 
 
 def decide_as_whole(
@@ -78,7 +76,16 @@ def decide_as_whole(
         assert decision is not None
         return decision
     wanted = decide(aim.hardware.space, probabilities)
-    return Decision(best, [n for n in running(aim.hardware.space, best) if best[n] != wanted[n]], [])
+    return Decision(best, [n for n in aim.hardware.space.in_effect(best) if best[n] != wanted[n]], [])
+
+
+def decide(space: Space, probabilities: Mapping[str, Sequence[float]]) -> dict[str, str]:
+    """The most probable option of each choice."""
+    selection = {}
+    for name, choice in space.choices.items():
+        shares = dict(zip(choice.options, probabilities[name], strict=True))
+        selection[name] = max(shares, key=lambda option: shares[option])
+    return selection
 
 
 def unlikeliness(hardware: Hardware, probabilities: Mapping[str, Sequence[float]]) -> dict[str, dict[str, float]]:

@@ -2,60 +2,61 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar
 
 import torch
 
 from graphopt.progress import Progress
 from graphopt.search.contenders import contenders
-from graphopt.search.problem import Problem, SearchResult, one_hot
-from graphopt.search.supernet_search import SupernetSearch
-from graphopt.search.tempering import COOLING, Plan, Rule, Tempering
+from graphopt.search.method import Method, SearchResult, one_hot
+from graphopt.search.problem import Problem
+from graphopt.search.search import Search
+from graphopt.search.tempering import Plan, Tempering, tempered
 
 SHARE = 1 / 3  # of the budget, for the choice
-JUDGED = 2  # batches that judge a selection
+BATCHES = 2  # that judge a selection; a batch forward counts a third of a training step
 
 
-class EntropySearch(SupernetSearch):
-    """Trains and judges selections side by side (`tempering`), then trains the one that is left."""
+class Entropy(Method):
+    """Trains and judges selections side by side (`tempering`), and leaves one."""
 
-    def __init__(self, problem: Problem, rule: Rule = COOLING):
-        config = problem.config
-        warm_up = config.warm_up_steps if problem.warm is not None else 0  # what several goals begin with
-        left = config.budget - warm_up
-        # a batch forward counts a third of a training step
-        self.plan = Plan.within(config.contenders, rule.wide, min(left, round(SHARE * config.budget)), JUDGED / 3)
-        super().__init__(problem, "soft", warm_up, warm_up + self.plan.updates + left - self.plan.cost)
-        self.new_shares = rule.new_shares
+    wide: ClassVar[int] = 2  # a round judges as many times what the entropy leaves; with 1, what it misjudged was lost
+
+    def __init__(self, problem: Problem):
+        super().__init__(problem)
+        budget = self.config.steps
+        self.plan = Plan.within(self.config.contenders, self.wide, round(SHARE * budget), BATCHES / 3)
+        self.steps = self.plan.updates + budget - self.plan.cost
         self.tempering: Tempering | None = None
-        self.start_from_sensitivities()
 
-    def choose(self, report: Progress) -> SearchResult:
-        """The selection that is left."""
+    def choose(self, search: Search, say: Progress) -> SearchResult:
         problem, plan = self.problem, self.plan
         if self.tempering is None:
-            report(self.step / self.steps, "draws selections that meet the goals")
+            say(0.0, "draws selections that meet the goals")
             drawn = contenders(problem.aim, problem.sensitivity, plan.count, self.config.spread, self.config.seed)
             found = problem.fabric.broadcast(drawn)
             self.tempering = Tempering.of(plan, self.config.seed, self.new_shares, found)
-        tempering, judged = self.tempering, problem.fixed_patches(JUDGED)
-        while len(tempering.selections) > 1 and (number := self.step - self.warm_up) < plan.updates:
-            loss = self.weights.update(self.step, selection=tempering.turn(number))
+        tempering, judged = self.tempering, problem.held_out(BATCHES)
+        while len(tempering.selections) > 1 and (number := search.step) < plan.updates:
+            loss = search.update(selection=tempering.turn(number))
             tempering.judge(number, lambda selection: -problem.psnr(judged, selection=selection))
             p = {name: torch.tensor(row) for name, row in tempering.probabilities(problem.space).items()}
             expected = tempering.expected(problem.hardware.costs)
-            self.record("choice", loss, p, number == plan.updates - 1, expected=expected)
-            self.step += 1
-            words = f"choice of {len(tempering.selections)}, step {self.step}/{self.steps}, {-loss:.2f} dB"
-            report(self.step / self.steps, words)
+            search.record("choice", loss, p, number == plan.updates - 1, expected=expected)
+            words = f"choice of {len(tempering.selections)}, step {search.step}/{self.steps}, {-loss:.2f} dB"
+            say(search.share, words)
         return SearchResult(one_hot(problem.space, tempering.best), tempering.best)
 
-    def own_state(self) -> dict[str, Any]:
-        if self.tempering is None:
-            return {"tempering": None}
-        return {"tempering": {name: getattr(self.tempering, name) for name in ("drawn", "selections", "shares")}}
+    def new_shares(self, losses: Sequence[float], entropy: float) -> list[float]:
+        """Those of the judged selections, of a given entropy (nats)."""
+        return tempered(losses, entropy)
 
-    def take_own_state(self, saved: Mapping[str, Any]) -> None:
-        if saved["tempering"] is not None:
-            self.tempering = Tempering(self.plan, self.config.seed, self.new_shares, **saved["tempering"])
+    def state(self) -> dict[str, Any]:
+        if self.tempering is None:
+            return {}
+        return {name: getattr(self.tempering, name) for name in ("drawn", "selections", "shares")}
+
+    def restore(self, saved: Mapping[str, Any]) -> None:
+        if saved:
+            self.tempering = Tempering(self.plan, self.config.seed, self.new_shares, **saved)

@@ -9,7 +9,6 @@ import numpy as np
 import torch
 from lightning_fabric import Fabric
 
-from graphopt.ir.contract import Contract
 from graphopt.ir.space import KEEP, Space
 from graphopt.nn.supernet import Supernet
 from graphopt.progress import Progress
@@ -24,7 +23,7 @@ MOST = 10.0  # dB; a candidate that breaks the network alone counts as this
 def measure(
     space: Space, supernet: Supernet, sampler: PatchSampler, patches: tuple[int, int], fabric: Fabric, report: Progress
 ) -> dict[str, dict[str, float]]:
-    """PSNR (dB) lost on one batch by each candidate alone, as in LANA (Molchanov et al. 2022). Exact ones lose 0.
+    """PSNR (dB) lost on one batch by each candidate alone, as in LANA (Molchanov et al. 2022).
 
     The processes of `fabric` share the batch.
     """
@@ -42,12 +41,9 @@ def measure(
     for done, (name, choice) in enumerate(space.choices.items()):
         report(done / len(space.choices), f"sensitivity of {name}")
         lost[name] = {KEEP: 0.0}
-        for option, candidate in choice.candidates.items():
-            if candidate.contract is Contract.EXACT:
-                lost[name][option] = 0.0
-            else:
-                found = torch.tensor(error({**everything_kept, name: option}) / best)
-                lost[name][option] = float((10 * found.log10()).nan_to_num(MOST, MOST).clamp(max=MOST))
+        for option in choice.candidates:
+            found = torch.tensor(error({**everything_kept, name: option}) / best)
+            lost[name][option] = float((10 * found.log10()).nan_to_num(MOST, MOST).clamp(max=MOST))
     return lost
 
 

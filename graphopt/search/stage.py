@@ -1,235 +1,145 @@
-"""The search stage: fair starts, sensitivities, the search for the goal, and a front of further goals and methods."""
+"""The search stage: sensitivities, the search for the goal, and a front of further goals and methods."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
-from lightning_fabric import Fabric
-from torch import Tensor, nn
 
 from graphopt.atomic import write_json
-from graphopt.config.search import SearchConfig
 from graphopt.cost.live import LiveBytes, live_bytes
 from graphopt.cost.record import Cost
-from graphopt.cost.table import CostTable
 from graphopt.errors import GraphoptError
-from graphopt.ir.space import Selection, Space
-from graphopt.ir.space_files import load_space, save_space
-from graphopt.nn.supernet import Supernet
+from graphopt.ir.space import Selection
+from graphopt.ir.space_files import save_space
 from graphopt.progress import Progress
-from graphopt.search.disjoint import disjoint
+from graphopt.search import files
 from graphopt.search.hardware import Goals, Hardware
-from graphopt.search.matching import match
-from graphopt.search.methods import CHOOSERS, search_by
-from graphopt.search.milp import reachable
-from graphopt.search.objective import normalised_entropy
-from graphopt.search.problem import Problem, Rounding, SearchResult, save_state
-from graphopt.search.selection import with_exact
+from graphopt.search.method import Rounding, SearchResult, method_of, normalised_entropy
+from graphopt.search.problem import Given, Problem
+from graphopt.search.programme import reachable
+from graphopt.search.search import Search
 from graphopt.search.sensitivity import Sensitivity, measure
-from graphopt.search.wholes import Aim, Price, Whole
-from graphopt.train.data import PatchSampler
+from graphopt.search.wholes import Aim, Whole
 from graphopt.train.processes import by_first
 
 SENSITIVITY_PATCHES = (8, 64)
-JUDGED = (16, 64)  # patches that every network of a front is judged on
-JUDGE = 4242  # the seed of these patches: the same for every method and seed of a search
 
 
 @dataclass(frozen=True)
 class SearchStage:
-    """What the stage reads. `original` holds the price of the original on each target, `weights` those of targets."""
+    """Searches what is `given`, and writes the files of `graphopt.search.files` into `place`."""
 
-    config: SearchConfig
-    space: Path
-    table: CostTable
-    original: Mapping[str, Mapping[str, Any]]
-    weights: Mapping[str, float]
-    teacher: nn.Module
-    samplers: Callable[[int, bool], PatchSampler]  # seed, varied or as they are
-    fabric: Fabric  # its processes share the work, and the first one writes
-    whole_targets: Sequence[str] = ()  # those whose parts do not add up
-    price_whole: Price | None = None  # of a selection on these
+    given: Given
+    place: Path
 
-    def run(self, place: Path, say: Progress) -> None:
-        """Writes `selection.json`, `history.json`, `front.json` and the trained space into `place`."""
-        config = self.config
+    def run(self, say: Progress) -> None:
+        """The first search is that of the goal and method of the configuration; its weights go into the space."""
+        config = self.given.config
         wanted = [(config.method, config.latency)]
         wanted += [(config.method, share) for share in sorted(set(config.pareto) - {config.latency})]
         wanted += [(name, share) for name in config.baselines for share in sorted({config.latency, *config.pareto})]
         wanted = list(dict.fromkeys(wanted))
-        space = load_space(self.space)
-        live = live_bytes(space) if config.objective.memory is not None else None
-        hardware = {share: self._hardware(space, live, share) for _, share in wanted}
-        if not (self.whole_targets and config.wholes):  # else sums say little of what can be reached
+        live = live_bytes(self.given.space) if config.objective.memory is not None else None
+        hardware = {share: self._hardware(live, share) for _, share in wanted}
+        if not (self.given.whole_targets and config.wholes):  # else sums say little of what can be reached
             for share, each in hardware.items():
                 _check_reachable(each, share)
-        sensitivity = self._prepare(space, place, lambda share, words: say(share / 10, words))
-        aims = self._aims(hardware, sensitivity, place, lambda share, words: say(0.1 + share / 10, words))
-        front = []
+        sensitivity = self._sensitivity(_part(say, 0.0, 0.1))
+        aims = self._aims(hardware, sensitivity, _part(say, 0.1, 0.2))
+        front, problems = [], []
         for number, (method, share) in enumerate(wanted):
+            head = f"{method} at {share:g}: " if len(wanted) > 1 else ""
+            part = _part(say, 0.2 + 0.8 * number / len(wanted), 0.2 + 0.8 * (number + 1) / len(wanted), head)
+            label = f"{share:g}" if method == config.method else f"{method}.{share:g}"
+            problem = Problem(self.given, aims[share], sensitivity, files.checkpoint_of(self.place, label))
+            result = Search(problem, method_of(method, problem)).run(part)
+            found = _summary(problem, result)
+            front.append({"method": method, "goal": share, **{key: found[key] for key in _IN_SHORT}})
+            self._write(files.selection_of(self.place, label) if number else self.place / files.SELECTION, found)
+            if not number:
+                self._write(self.place / files.HISTORY, [asdict(record) for record in result.history])
+                problems.append(problem)
+        if self.given.fabric.is_global_zero:  # in the end: every search starts from the calibrated weights
+            problems[0].supernet.write_back(self.given.space)
+            save_space(self.given.space, self.place / files.SPACE)
+        if aims[config.latency].original:
+            self._write(self.place / files.WHOLES, [whole.to_dict() for whole in aims[config.latency].seen])
+        self._write(self.place / files.FRONT, front)
 
-            def inside(done: float, words: str, number: int = number, head: str = f"{method} at {share:g}: ") -> None:
-                say(0.2 + 0.8 * (number + done) / len(wanted), (head if len(wanted) > 1 else "") + words)
-
-            main = number == 0
-            problem = self._problem(space, aims[share], sensitivity, place, method, share)
-            found = self._search(method, problem, inside)
-            front.append({"method": method, "goal": share, **{k: found[k] for k in _SUMMARY}})
-            name = "selection.json" if main else f"selection.{_label(config, method, share)}.json"
-            self._write(place / name, {key: value for key, value in found.items() if key != "history"})
-            if main:
-                self._write(place / "history.json", found["history"])
-                if self.fabric.is_global_zero:
-                    problem.supernet.write_back(space)
-                    save_space(space, place / "space")
-                space = load_space(self.space)  # the next search starts from the calibrated weights, too
-        self._write(place / "front.json", front)
-
-    def _hardware(self, space: Space, live: LiveBytes | None, share: float) -> Hardware:
-        searched = {name: weight for name, weight in self.weights.items() if weight > 0}
-        weights = {name: weight / sum(searched.values()) for name, weight in searched.items()}
-        objective, original = self.config.objective, self.original
+    def _hardware(self, live: LiveBytes | None, share: float) -> Hardware:
+        given, objective, targets = self.given, self.given.config.objective, self.given.searched
         memory, parameters = objective.memory, objective.parameters
         goals = Goals(
-            {name: share * original[name]["latency_ms"] for name in weights},
-            {} if memory is None else {name: memory * original[name]["peak_memory_bytes"] for name in weights},
-            None if parameters is None else parameters * original[next(iter(weights))]["parameters"],
+            {name: share * given.original[name]["latency_ms"] for name in targets},
+            {} if memory is None else {name: memory * given.original[name]["peak_memory_bytes"] for name in targets},
+            None if parameters is None else parameters * given.original[next(iter(targets))]["parameters"],
         )
-        return Hardware(space, self.table, live, goals, weights, self.config)
+        return Hardware(given.space, given.table, live, goals)
 
-    def _aims(
-        self, hardware: Mapping[float, Hardware], sensitivity: Sensitivity, place: Path, say: Progress
-    ) -> dict[float, Aim]:
+    def _aims(self, hardware: Mapping[float, Hardware], sensitivity: Sensitivity, say: Progress) -> dict[float, Aim]:
         """By share. What was seen for one goal is known for all of them."""
-        seen: list[Whole] = []
-        names = self.whole_targets if self.config.wholes else ()
-        original = {name: Cost.from_dict(self.original[name]) for name in names}
+        given, seen = self.given, list[Whole]()
+        names = given.whole_targets if given.config.wholes else ()
+        original = {name: Cost.from_dict(given.original[name]) for name in names}
         aims = {}
         for number, (share, each) in enumerate(hardware.items()):
-
-            def inside(done: float, words: str, number: int = number) -> None:
-                say((number + done) / len(hardware), words)
-
             aims[share] = Aim(each, self._price, original, seen)
             if original:
-                aims[share].search(sensitivity, self.config.wholes, inside)
+                part = _part(say, number / len(hardware), (number + 1) / len(hardware))
+                aims[share].search(sensitivity, given.config.wholes, part)
                 if aims[share].best(sensitivity) is None:
                     _check_reachable(aims[share].hardware, share)
-        if original:
-            self._write(place / "wholes.json", [whole.to_dict() for whole in seen])
         return aims
 
-    def _prepare(self, space: Space, place: Path, say: Progress) -> Sensitivity:
-        """Matched candidates in `matched.pt`, and what each of them loses alone in `sensitivity.json`."""
-        config, seed = self.config, self.config.seed
-        matched, lost = place / "matched.pt", place / "sensitivity.json"
-        if not self.fabric.broadcast(lost.exists()):
-            supernet = self._supernet(space)
-            errors = match(
-                space, supernet, disjoint(self.samplers(seed, True), config.held_out, seed)[0], config.patches,
-                config.matching_steps, config.matching_rate, self.fabric,
-                lambda share, words: say(share / 2, words),
-            )  # fmt: skip
-            self._write(place / "matching.json", errors)
-            save_state(self.fabric, matched, supernet.state_dict())
-            plain = self.samplers(seed, False)
-            found = measure(
-                space, supernet, plain, SENSITIVITY_PATCHES, self.fabric,
-                lambda share, words: say((1 + share) / 2, words),
-            )  # fmt: skip
-            self._write(lost, found)
-            self.fabric.barrier()
-        content: Sensitivity = json.loads(lost.read_text())
+    def _sensitivity(self, say: Progress) -> Sensitivity:
+        given, path = self.given, self.place / files.SENSITIVITY
+        if not given.fabric.broadcast(path.exists()):
+            sampler = given.samplers(given.config.seed, False)
+            self._write(path, measure(given.space, given.supernet(), sampler, SENSITIVITY_PATCHES, given.fabric, say))
+            given.fabric.barrier()
+        content: Sensitivity = json.loads(path.read_text())
         return content
 
-    def _problem(
-        self, space: Space, aim: Aim, sensitivity: Sensitivity, place: Path, method: str, share: float
-    ) -> Problem:
-        config = self.config
-        supernet = self._supernet(space)
-        supernet.load_state_dict(torch.load(place / "matched.pt", "cpu", weights_only=True))
-        for_weights, for_choices = disjoint(self.samplers(config.seed, True), config.held_out, config.seed)
-        warm = place / "warm.pt" if method == config.method and method not in CHOOSERS and config.pareto else None
-        state = place / f"checkpoint.{_label(config, method, share)}.pt"
-        return Problem(
-            space,
-            aim,
-            config,
-            supernet,
-            sensitivity,
-            self.teacher.to(supernet.device),
-            for_weights,
-            for_choices,
-            self._judged(),
-            self.fabric,
-            state,
-            warm,
-        )
-
-    def _search(self, method: str, problem: Problem, say: Progress) -> dict[str, Any]:
-        """One search, its decision, and what it is worth."""
-        result: SearchResult = search_by(method, problem).run(say)
-        hardware, table, space = problem.hardware, self.table, problem.space
-        selection = with_exact(space, table, result.selection, hardware.weights, hardware.goals.latency_ms)
-        problem.aim.look(selection)
-        psnr = problem.psnr(problem.judged, selection=selection)
-        rounding = result.rounding or Rounding(psnr, psnr)
-        return {
-            "selection": selection,
-            "probabilities": result.probabilities,
-            "goals_ms": dict(hardware.goals.latency_ms),
-            "missed": sorted(problem.aim.missed(selection)),
-            "turned": result.turned,
-            "restored": result.restored,
-            "sum_of_parts_ms": hardware.costs(selection),
-            "psnr_soft": rounding.soft,
-            "psnr_rounded": rounding.chosen,
-            "psnr": psnr,
-            **_decision(result, hardware),
-            "history": [asdict(record) for record in result.history],
-        }
-
-    def _supernet(self, space: Space) -> Supernet:
-        supernet: Supernet = Supernet(space).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-        return supernet.place(self.fabric.device, self.config.precision == "bf16")
-
     def _price(self, selection: Selection) -> Mapping[str, Cost]:
-        assert self.price_whole is not None
-        price = partial(self.price_whole, selection)
-        return by_first(self.fabric, price)
+        assert self.given.price_whole is not None
+        return by_first(self.given.fabric, partial(self.given.price_whole, selection))
 
     def _write(self, path: Path, content: Any) -> None:
-        if self.fabric.is_global_zero:
+        if self.given.fabric.is_global_zero:
             write_json(path, content)
 
-    def _judged(self) -> tuple[Tensor, Tensor]:
-        """Noisy and clean: fixed patches of the part of the photographs that weights never see."""
-        noisy, clean = disjoint(self.samplers(JUDGE, False), self.config.held_out, JUDGE)[1].batch(*JUDGED)
-        return torch.from_numpy(noisy), torch.from_numpy(clean)
+
+_IN_SHORT = ("sum_of_parts_ms", "missed", "psnr_soft", "psnr_rounded", "psnr", "entropy", "decided")
 
 
-_SUMMARY = ("sum_of_parts_ms", "missed", "psnr_soft", "psnr_rounded", "psnr", "entropy", "decided")
-
-
-def _decision(result: SearchResult, hardware: Hardware) -> dict[str, float]:
-    """The entropy when it was decided, and the share of the choices whose largest probability exceeds 0.9."""
-    exact = hardware.table.exact
-    largest = []
-    for name, choice in hardware.space.choices.items():
-        row = dict(zip(choice.options, result.probabilities[name], strict=True))
-        row["keep"] += sum(row.pop(option) for option in exact[name])
-        if len(row) > 1:
-            largest.append(max(row.values()))
-    ways = {name: len(choice.options) - len(exact[name]) for name, choice in hardware.space.choices.items()}
+def _summary(problem: Problem, result: SearchResult) -> dict[str, Any]:
+    """What a search has found, and what it is worth."""
+    selection, hardware = result.selection, problem.hardware
+    problem.aim.look(selection)
+    psnr = problem.psnr(problem.judged, selection=selection)
+    rounding = result.rounding or Rounding(psnr, psnr)
+    largest = [max(values) for values in result.probabilities.values()]
     p = {name: torch.tensor(values) for name, values in result.probabilities.items()}
-    entropy = float(normalised_entropy(p, ways))
-    return {"entropy": entropy, "decided": sum(p > 0.9 for p in largest) / max(1, len(largest))}
+    return {
+        "selection": selection,
+        "probabilities": result.probabilities,
+        "goals_ms": dict(hardware.goals.latency_ms),
+        "missed": sorted(problem.aim.missed(selection)),
+        "turned": result.turned,
+        "restored": result.restored,
+        "sum_of_parts_ms": problem.hardware.costs(selection),
+        "psnr_soft": rounding.soft,
+        "psnr_rounded": rounding.chosen,
+        "psnr": psnr,
+        "entropy": float(normalised_entropy(p)),  # when it was decided
+        "decided": sum(share > 0.9 for share in largest) / max(1, len(largest)),  # share of the choices
+    }
 
 
 def _check_reachable(hardware: Hardware, share: float) -> None:
@@ -246,5 +156,6 @@ def _check_reachable(hardware: Hardware, share: float) -> None:
     )
 
 
-def _label(config: SearchConfig, method: str, share: float) -> str:
-    return f"{share:g}" if method == config.method else f"{method}.{share:g}"
+def _part(say: Progress, start: float, end: float, head: str = "") -> Progress:
+    """Says how far a part of the work has come."""
+    return lambda share, words: say(min(1.0, start + (end - start) * share), head + words)

@@ -4,8 +4,7 @@
 
 with T the multiplier of the constraint (Jaynes, Information Theory and Statistical Mechanics, 1957). M selections share
 the weights of the supernet, each trains as often as q says, and h falls from 1 to 0 as they are judged again and again:
-exp(H) counts those that are left, half as many after each round. `HALVING` in place of `COOLING` makes it successive
-halving (Jamieson and Talwalkar, arXiv 1502.07943): the better half, at equal shares.
+exp(H) counts those that are left, half as many after each round.
 """
 
 from __future__ import annotations
@@ -21,9 +20,7 @@ from scipy.optimize import brentq
 from graphopt.ir.space import Selection, Space
 
 DECADES = 9  # T lies within so many powers of ten around the spread of the losses
-
-
-NewShares = Callable[[Sequence[float], float], list[float]]
+NewShares = Callable[[Sequence[float], float], list[float]]  # from losses and an entropy (nats)
 
 
 @dataclass(frozen=True)
@@ -137,15 +134,6 @@ def tempered(losses: Sequence[float], entropy: float) -> list[float]:
     return [float(share) for share in _gibbs(found, spread * 10 ** float(coldest))]
 
 
-def halved(losses: Sequence[float], entropy: float) -> list[float]:
-    """Equal shares for the exp(`entropy`) best."""
-    left = max(1, round(math.exp(entropy)))
-    found = [0.0] * len(losses)
-    for place in np.argsort(np.nan_to_num(losses, nan=np.inf, posinf=np.inf), kind="stable")[:left]:
-        found[place] = 1 / min(left, len(losses))
-    return found
-
-
 def _gibbs(losses: NDArray[np.float64], temperature: float) -> NDArray[np.float64]:
     weights = np.exp(-losses / temperature)
     found: NDArray[np.float64] = weights / weights.sum()
@@ -156,15 +144,3 @@ def _judged(count: int, wide: int) -> tuple[int, ...]:
     """In each round, as many rounds as halve `count` to one: `wide` times what exp(H) is before it."""
     rounds = math.ceil(math.log2(count)) if count > 1 else 0
     return tuple(min(count, round(wide * count ** (1 - number / rounds))) for number in range(rounds))
-
-
-@dataclass(frozen=True)
-class Rule:
-    """How shares follow from losses, and how many get another chance."""
-
-    new_shares: NewShares
-    wide: int
-
-
-COOLING = Rule(tempered, 2)  # with 1, what a round misjudged was lost
-HALVING = Rule(halved, 1)

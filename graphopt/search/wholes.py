@@ -16,10 +16,9 @@ from graphopt.cost.record import Cost
 from graphopt.errors import GraphoptError
 from graphopt.ir.space import Selection
 from graphopt.progress import Progress
-from graphopt.search.additive import Additive, Doubt, corrected, latency_of, running
-from graphopt.search.hardware import Hardware, Wholes
-from graphopt.search.milp import reachable, solve
-from graphopt.search.selection import with_exact
+from graphopt.search.additive import Additive, Doubt, corrected, latency_of
+from graphopt.search.hardware import Hardware, Learnt, missed
+from graphopt.search.programme import reachable, solve
 from graphopt.search.sensitivity import Sensitivity, varied
 
 Price = Callable[[Selection], Mapping[str, Cost]]
@@ -67,7 +66,7 @@ class Aim:
 
     def look(self, selection: Selection) -> bool:
         """Prices a selection as a whole; False where that is known already, or not asked for."""
-        selection = self.as_priced(selection)
+        selection = dict(selection)
         known = [*(whole.selection for whole in self.seen), *self.refused]
         if self.price is None or not self.original or selection in known:
             return False
@@ -84,19 +83,18 @@ class Aim:
 
     def met(self, selection: Selection) -> bool:
         """Whether a selection meets every goal, and can be compiled."""
-        return self.as_priced(selection) not in self.refused and not self.missed(selection)
+        return dict(selection) not in self.refused and not self.missed(selection)
 
     def missed(self, selection: Selection) -> dict[str, float]:
         """By term, the excess of the goals that a selection misses: as a whole where targets are priced so."""
-        selection = self.as_priced(selection)
-        costs = next((whole.costs for whole in self.seen if whole.selection == selection), {})
+        costs = next((whole.costs for whole in self.seen if whole.selection == dict(selection)), {})
         excess = self.first.excess(selection)
         goals = self.first.goals
         for target, cost in costs.items():
             excess[f"latency on {target}"] = cost.latency_ms / goals.latency_ms[target] - 1
             if target in goals.memory_bytes:
                 excess[f"memory on {target}"] = cost.peak_memory_bytes / goals.memory_bytes[target] - 1
-        return {term: value for term, value in excess.items() if value > 1e-6}
+        return missed(excess)
 
     def all_met(self, losses: Sensitivity) -> list[dict[str, str]]:
         """All that was looked at and meets the goals, what loses least first."""
@@ -114,12 +112,8 @@ class Aim:
         except GraphoptError:
             return reachable(self.hardware)[0]
 
-    def as_priced(self, selection: Selection) -> dict[str, str]:
-        first = self.first
-        return with_exact(first.space, first.table, selection, first.weights, first.goals.latency_ms)
-
     def _learnt(self) -> Hardware:
-        first, wholes = self.first, {}
+        first, learnt = self.first, {}
         for target, original in self.original.items():
             ms, held = original.latency_ms, original.peak_memory_bytes
             goal = first.goals.latency_ms[target]
@@ -128,18 +122,17 @@ class Aim:
             latency = latency_of(first.space, first.table, target)
             memory = Additive(first.space, allowed, unknown)
             if self.seen:
-                exact = first.table.exact
                 times = [(whole.selection, whole.costs[target].latency_ms) for whole in self.seen]
                 peaks = [(whole.selection, float(whole.costs[target].peak_memory_bytes)) for whole in self.seen]
-                latency = corrected(latency, exact, times, _times(LATENCY, ms), goal)
-                memory = corrected(memory, exact, peaks, _times(MEMORY, held), allowed)
-            wholes[target] = Wholes(latency, memory)
-        return Hardware(first.space, first.table, first.live, first.goals, first.weights, first.config, wholes)
+                latency = corrected(latency, times, _times(LATENCY, ms), goal)
+                memory = corrected(memory, peaks, _times(MEMORY, held), allowed)
+            learnt[target] = Learnt(latency, memory)
+        return Hardware(first.space, first.table, first.live, first.goals, learnt)
 
 
 def lost(hardware: Hardware, losses: Sensitivity, selection: Selection) -> float:
     """The sum of what a selection loses."""
-    return sum(losses[name][selection[name]] for name in running(hardware.space, selection))
+    return sum(losses[name][option] for name, option in hardware.space.in_effect(selection).items())
 
 
 def _times(doubt: Doubt, unit: float) -> Doubt:

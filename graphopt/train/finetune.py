@@ -85,14 +85,13 @@ def distilled(trainer: Trainer, teacher: nn.Module, config: FinetuneConfig) -> O
 
     def objective(noisy: Tensor, clean: Tensor) -> tuple[Tensor, Tensor]:
         if by_features:
-            with trainer.fabric.autocast():
-                restored, features = trainer.module.watched(noisy)
-                with torch.no_grad():
-                    expected, wanted = teacher.watched(noisy)  # type: ignore[operator]
+            restored, features = trainer.run(trainer.network.watched, noisy)
+            with torch.no_grad():
+                expected, wanted = trainer.run(teacher.watched, noisy)  # type: ignore[arg-type]
         else:
-            restored = trainer.module(noisy)
-            with torch.no_grad(), trainer.fabric.autocast():
-                expected = teacher(noisy) if by_teacher else None
+            restored = trainer.run(trainer.module, noisy)
+            with torch.no_grad():
+                expected = trainer.run(teacher, noisy) if by_teacher else None
         loss = by_truth * truth(restored, clean)
         if by_teacher:
             loss = loss + by_teacher * truth(restored, expected)

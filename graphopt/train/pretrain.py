@@ -32,7 +32,7 @@ def pretrain(network: nn.Module, config: PretrainConfig, state: Path, report: Pr
     truth = weighted(config.losses)
 
     def objective(noisy: Tensor, clean: Tensor) -> tuple[Tensor, Tensor]:
-        found = trainer.module(noisy)
+        found = trainer.run(trainer.module, noisy)
         restored, *others = found if isinstance(found, tuple) else (found,)  # others: a super-network's
         loss = truth(restored, clean)
         for other in others:

@@ -55,7 +55,7 @@ def train_selector(selector: NoiseSelector, config: PretrainConfig, state: Path,
     bounds, first, recent = config.edges[1:-1], trainer.step, 0.0
 
     def objective(noisy: Tensor, sigma: Tensor) -> tuple[Tensor, Tensor]:
-        scores, wanted = trainer.module(noisy), range_of(sigma, bounds)
+        scores, wanted = trainer.run(trainer.module, noisy), range_of(sigma, bounds)
         return F.cross_entropy(scores, wanted), (scores.detach().argmax(1) == wanted).float().mean()
 
     while trainer.step < config.selector_steps:

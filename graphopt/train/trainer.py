@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
 import torch
+from lightning_fabric import Fabric
+from lightning_utilities.core.apply_func import apply_to_collection
 from torch import Tensor, nn
 
 from graphopt.atomic import replacing
@@ -16,7 +18,7 @@ from graphopt.config.training import TrainingKeys
 from graphopt.errors import GraphoptError
 from graphopt.models.checkpoints import differences
 from graphopt.train.loader import Batches, Sampler, Share
-from graphopt.train.processes import start_fabric
+from graphopt.train.processes import mean_gradients, start_fabric
 
 Objective = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]  # noisy, clean -> loss, PSNR in dB; means over images
 
@@ -25,19 +27,24 @@ class Trainer:
     """The state of a training: a network, the mean of its weights, AdamW (betas 0.9, 0.9), and the step.
 
     A step is `gradients`, perhaps `save`, then `update`: what is saved has just proved to be finite. A training that
-    goes on from `state` computes the same as one that was never stopped.
+    goes on from `state` computes the same as one that was never stopped. The processes of `fabric` share each batch,
+    and have the mean of its gradients.
     """
 
-    def __init__(self, network: nn.Module, sampler: Sampler, keys: TrainingKeys, state: Path, stage: str, advice: str):
-        """`stage` begins the error messages, `advice` ends that of a loss that is not finite."""
+    def __init__(
+        self, network: nn.Module, sampler: Sampler, keys: TrainingKeys, state: Path, stage: str, advice: str,
+        fabric: Fabric | None = None,
+    ):  # fmt: skip
+        """`stage` begins the error messages, `advice` ends that of a loss that is not finite.
+
+        Without a `fabric`, one is started as `keys` say.
+        """
         torch.manual_seed(keys.seed)
-        self.fabric = start_fabric(keys.device, keys.precision)
+        self.fabric = fabric or start_fabric(keys.device, keys.precision)
         self.network = network.to(self.fabric.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-        forward = torch.compile(network) if keys.compile else network
-        self.module = self.fabric.setup_module(forward)  # type: ignore[arg-type]
-        if hasattr(network, "watched"):
-            self.module.mark_forward_method("watched")  # its gradients are shared, too
-        self.average = copy.deepcopy(network).requires_grad_(False)
+        self.module: Callable[[Tensor], Any] = torch.compile(network) if keys.compile else network
+        # with `ema` 0 the mean is the network itself
+        self.average = copy.deepcopy(network).requires_grad_(False) if keys.ema else network
         self.trained = [p for p in network.parameters() if p.requires_grad]
         self.optimiser = torch.optim.AdamW(self.trained, keys.learning_rate, (0.9, 0.9), weight_decay=0, fused=True)
         share = Share(keys.accumulate, self.fabric.global_rank, self.fabric.world_size)
@@ -86,6 +93,11 @@ class Trainer:
             self.fabric.save(place, {**content, "step": self.step, **more})
         self.fabric.barrier()
 
+    def run(self, network: Callable[[Tensor], Any], noisy: Tensor) -> Any:
+        """What `module`, or another network, gives: computed in the precision of the training, in fp32."""
+        with self.fabric.autocast():
+            return apply_to_collection(network(noisy), Tensor, Tensor.float)
+
     def gradients(self, patches: tuple[int, int], rate: float, objective: Objective) -> tuple[float, float]:
         """Leaves the gradients of a batch at the learning rate `rate`. Returns its loss and PSNR (dB)."""
         for group in self.optimiser.param_groups:
@@ -93,11 +105,12 @@ class Trainer:
         self.optimiser.zero_grad()
         parts = self.batches.of(self.step, patches)
         found = torch.zeros(2, device=self.fabric.device)
-        for position, (noisy, clean) in enumerate(parts):
-            with self._unsynced(position < len(parts) - 1):
-                loss, psnr = objective(noisy, clean)
-                self.fabric.backward(loss / len(parts) if len(parts) > 1 else loss)
+        for noisy, clean in parts:
+            loss, psnr = objective(noisy, clean)
+            if loss.requires_grad:  # a path of a supernet may have no weights
+                (loss / len(parts) if len(parts) > 1 else loss).backward()
             found += torch.stack([loss.detach(), psnr.detach()]) / len(parts)
+        mean_gradients(self.fabric, self.trained)
         found = self.fabric.all_reduce(found, reduce_op="mean")  # type: ignore[assignment]
         length = nn.utils.clip_grad_norm_(self.trained, self.keys.clip_gradient)
         loss_value, psnr_value, length_value = torch.cat([found, length[None]]).tolist()  # one wait for the device
@@ -113,12 +126,10 @@ class Trainer:
     def update(self) -> None:
         """One step of the optimiser; the mean of the weights follows, at first faster."""
         self.optimiser.step()
-        decay = min(self.keys.ema, self.step / (self.step + 10))
-        torch._foreach_lerp_(list(self.average.parameters()), list(self.network.parameters()), 1 - decay)
+        if self.average is not self.network:
+            decay = min(self.keys.ema, self.step / (self.step + 10))
+            torch._foreach_lerp_(list(self.average.parameters()), list(self.network.parameters()), 1 - decay)
         self.step += 1
-
-    def _unsynced(self, more_parts_follow: bool) -> AbstractContextManager[Any]:
-        return self.fabric.no_backward_sync(self.module, enabled=more_parts_follow)
 
 
 def _is_finite(value: float) -> bool:

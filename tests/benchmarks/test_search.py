@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import importlib.util
+import json
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import pytest
 import torch
@@ -43,7 +45,24 @@ def test_the_ratio_is_that_of_neighbouring_runs() -> None:
     assert [len(found) for found in times.values()] == [2, 2]
 
 
-def test_the_search_compares_every_method_by_default() -> None:
+def test_the_search_compares_every_method_by_default(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    module = load("search")
+    asked: list[tuple[Any, ...]] = []
+    monkeypatch.setattr(module, "measure", lambda *given: asked.append(given) or {"mean": {}})
+    monkeypatch.setattr("sys.argv", ["search.py", "--json"])
+    module.main()
+    ((methods, seeds, settings, finetuning, _),) = asked
+    assert methods == [
+        "entropy", "entropy-sites", "halving", "darts", "gumbel", "proxyless", "milp", "greedy", "evolution", "random",
+    ]  # fmt: skip
+    assert (seeds, finetuning) == (3, 0)
+    assert (settings["latency"], settings["steps"], settings["warm_up_steps"]) == (0.55, 170, 10)
+    assert json.loads(capsys.readouterr().out) == {"mean": {}}
+
+
+def test_the_photographs_of_the_search_are_noisy_middles() -> None:
     module = load("search")
     assert module.rounded({"a": [1.23456, 2], "b": "x"}) == {"a": [1.2346, 2], "b": "x"}
     noisy, clean = module.crops(module.IMAGES / "test")[0]

@@ -102,7 +102,23 @@ def test_passes_in_their_short_forms(tmp_path: Path) -> None:
             {"search": {"method": "darts", "baselines": ["milp"], "contenders": 8}},
             "key 'search': 'contenders' is an option of the methods entropy, halving; leave it out, or set 'method' to",
         ),
-        ({"search": {"forward": "gumble"}}, "key 'search.forward': 'gumble' is not known; did you mean 'gumbel'?"),
+        (
+            {"search": {"objective": {"targets": "worst"}}},
+            "key 'search': 'objective.targets' is an option of the methods entropy-sites, darts, gumbel, proxyless; leave",
+        ),
+        (
+            {"search": {"method": "darts", "objective": {"memory_weight": 3}}},
+            "key 'search.objective': 'memory_weight' is the weight of a goal that is not asked for; give 'memory', too",
+        ),
+        (
+            {"search": {"pareto": [0.5], "warm_up_steps": 3}},
+            "key 'search': 'warm_up_steps' is an option of the methods entropy-sites, darts, gumbel, proxyless, evolution",
+        ),
+        ({"search": {"method": "darts", "sensitivity": 3}}, "'sensitivity' is an option of the methods entropy-sites;"),
+        (
+            {"search": {"baselines": ["random"], "steps": 20}},
+            "key 'search': 'warm_up_steps' (20) leaves nothing of 'steps' (20) for the choice by random",
+        ),
         (
             {"search": {"objective": {"target": "mix"}}},
             "unknown key 'search.objective.target'; did you mean 'targets'?",

@@ -18,8 +18,8 @@ from graphopt.run.pipeline import open_pipeline
 CHANGES: dict[str, Any] = {
     "passes": ["bounded-gate", "affine-norm", "static-attention", "skip-feed-forward", "fold-affine"],
     "targets": {"sm8650-adreno750": 1},
-    "search": {"latency": 0.8, "warm_up_steps": 2, "steps": 6, "patches": [4, 32], "record_every": 2, "pareto": [0.9],
-               "baselines": ["entropy-sites", "proxyless", "evolution"], "evaluations": 6, "matching_steps": 2},
+    "search": {"latency": 0.8, "warm_up_steps": 2, "steps": 14, "patches": [4, 32], "record_every": 2, "pareto": [0.9],
+               "baselines": ["entropy-sites", "proxyless", "evolution"], "evaluations": 6},
     "finetune": {"steps": 4, "patches": [4, 32], "record_every": 2, "losses": {"psnr": 1, "features": 0.5}},
 }  # fmt: skip
 

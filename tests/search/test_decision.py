@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 
 import pytest
-from search_toys import Drop, DropPair, Same, hardware_of, table_of, toy_space
+from search_toys import Drop, DropPair, hardware_of, toy_space
 
 from graphopt.errors import GraphoptError
 from graphopt.ir.space import KEEP, Space
@@ -54,14 +54,6 @@ def test_only_what_the_search_chose_or_keep_is_spent_on() -> None:
     decision = decide_within(hardware_of(space, 3.0), p, sensitivity)
     assert decision.selection[outer] == KEEP
     assert list(decision.selection.values()).count("drop") == 1
-
-
-def test_exact_candidates_count_as_keep() -> None:
-    space = toy_space(Drop(), Same())
-    p = {name: [0.5, 0.5, 0.0] for name in space.choices}
-    table = table_of(space, exact={"same": -0.5})
-    decision = decide_within(hardware_of(space, 2.5, table), p, None)
-    assert set(decision.selection.values()) == {KEEP}
 
 
 def test_a_certain_choice_can_be_turned_and_a_goal_out_of_reach_is_an_error() -> None:

@@ -1,58 +1,29 @@
-"""The search: formulas against figures worked out by hand, and a toy space whose right answer is known."""
+"""ERN-Net's search: formulas against figures worked out by hand, and a toy space whose right answer is known."""
 
 from __future__ import annotations
 
 import math
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
-from search_toys import (
-    TARGET,
-    Drop,
-    DropPair,
-    Same,
-    cost,
-    hardware_of,
-    killed_and_whole,
-    search_of,
-    table_of,
-    toy_space,
-)
+from search_toys import TARGET, Drop, DropPair, cost, hardware_of, search_of, toy_space
 
-from graphopt import GraphoptError
+from graphopt.config.search import SearchConfig
 from graphopt.cost.table import CostTable, Delta
-from graphopt.nn.supernet import Supernet
-from graphopt.search.additive import Additive, latency_of
-from graphopt.search.objective import entropy_weight, normalised_entropy, temperature
-from graphopt.search.selection import decide, meet_goal, with_exact
-from graphopt.search.sensitivity import MOST, measure
-from graphopt.train.data import PatchSampler
-from graphopt.train.processes import start_fabric
-
-
-def test_expected_latency_of_disjoint_and_nested_choices() -> None:
-    space = toy_space(Drop(), DropPair())
-    outer = next(name for name, choice in space.choices.items() if "drop-pair" in choice.candidates)
-    inner = space.children(outer)
-    assert len(inner) == 2
-    alone = next(name for name in space.choices if name not in (outer, *inner))
-    p = {name: torch.tensor([0.25, 0.75]) for name in space.choices}
-    found = latency_of(space, table_of(space), TARGET)(p)
-    # base, the outer and the free choice in full, and two inner ones where the outer site is kept (1 in 4)
-    assert found.item() == pytest.approx(4 - 0.75 - 0.75 - 2 * 0.25 * 0.75, abs=1e-6)
-    assert table_of(space).expected_ms(space, {outer: "drop-pair", inner[0]: "drop", alone: "keep"}, TARGET) == 3.0
+from graphopt.ir.space import KEEP
+from graphopt.search.decision import decide
+from graphopt.search.hardware import Goals, Hardware
+from graphopt.search.method import normalised_entropy
+from graphopt.search.sites import entropy_weight, penalty, temperature
 
 
 def test_normalised_entropy_and_schedules() -> None:
     p = {"two": torch.tensor([0.5, 0.5]), "three": torch.tensor([1.0, 0.0, 0.0])}
-    assert normalised_entropy(p, {"two": 2, "three": 3}).item() == pytest.approx(0.5, abs=1e-6)
+    assert normalised_entropy(p).item() == pytest.approx(0.5, abs=1e-6)
     quarter = {"a": torch.tensor([0.25, 0.75])}
     expected = -(0.25 * math.log(0.25) + 0.75 * math.log(0.75)) / math.log(2)
-    assert normalised_entropy(quarter, {"a": 2}).item() == pytest.approx(expected, abs=1e-6)
-    exact_beside_keep = {**quarter, "b": torch.tensor([1.0, 0.0])}
-    assert normalised_entropy(exact_beside_keep, {"a": 2, "b": 1}).item() == pytest.approx(expected, abs=1e-6)
+    assert normalised_entropy(quarter).item() == pytest.approx(expected, abs=1e-6)
     weights = [entropy_weight(t / 100, 0.2) for t in range(101)]
     assert weights[0] == pytest.approx(-0.2)
     assert weights[-1] == pytest.approx(0.2)
@@ -60,59 +31,30 @@ def test_normalised_entropy_and_schedules() -> None:
     assert temperature(0.5, 1.0, 0.25) == pytest.approx(0.5)
 
 
-def test_keep_counts_at_the_price_of_the_cheapest_exact_candidate() -> None:
-    space = toy_space(Drop(), Same())
-    table = table_of(space, exact={"same": -0.25})
-    p = {name: torch.tensor([1.0, 0.0, 0.0]) for name in space.choices}
-    assert latency_of(space, table, TARGET)(p).item() == pytest.approx(4 - 3 * 0.25)
-    keep = dict.fromkeys(space.choices, "keep")
-    assert set(with_exact(space, table, keep, {TARGET: 1.0}, {TARGET: 4.0}).values()) == {"same"}
-    dearer = table_of(space, exact={"same": 0.25})
-    assert set(with_exact(space, dearer, keep, {TARGET: 1.0}, {TARGET: 4.0}).values()) == {"keep"}
-    assert set(decide(space, dict.fromkeys(space.choices, [0.3, 0.4, 0.3])).values()) == {"keep"}
+def test_parameters_are_a_term_of_their_own() -> None:
+    space = toy_space(Drop(), DropPair())
+    hardware = hardware_of(space, 4.0, parameters=92.0)
+    kept = dict.fromkeys(space.choices, KEEP)
+    assert hardware.missed(kept) == {"parameters": pytest.approx(100 / 92 - 1)}
+    p = {name: torch.tensor([0.5, 0.5]) for name in space.choices}
+    # 100 - 3 (outer) / 2 - 3 (free) / 2 - two inner ones at 3 / 4
+    expected = (100 - 1.5 - 1.5 - 1.5) / 92 - 1
+    found = penalty(hardware, {TARGET: 1.0}, SearchConfig(method="entropy-sites"), p)
+    assert float(found) == pytest.approx(40 * expected, rel=1e-4)
 
 
-def test_an_exact_candidate_does_not_break_the_goal_of_another_target() -> None:
-    """Cheaper on the mix of both, dearer on the second, which has room for one of the three."""
-    space = toy_space(Same())
-    prices = {"keep": (0.0, 0.0), "same": (-0.5, 0.25)}
-    deltas = {
-        name: {o: {"a": Delta(prices[o][0], 0, 0), "b": Delta(prices[o][1], 0, 0)} for o in choice.options}
-        for name, choice in space.choices.items()
-    }
-    table = CostTable({"a": cost(4.0), "b": cost(4.0)}, deltas, dict.fromkeys(space.choices, ["same"]))
-    keep = dict.fromkeys(space.choices, "keep")
-    found = with_exact(space, table, keep, {"a": 0.5, "b": 0.5}, {"a": 4.0, "b": 4.3})
-    assert sorted(found.values()) == ["keep", "keep", "same"]
-    assert table.expected_ms(space, found, "b") == pytest.approx(4.25)
-
-
-def test_goal_is_met_by_the_least_improbable_choices() -> None:
+@pytest.mark.parametrize(("mode", "expected"), [("mix", 0.25 * 0.5 + 0.75 * 0.1), ("worst", 0.5)])
+def test_several_targets_are_mixed_or_the_worst_counts(mode: str, expected: float) -> None:
     space = toy_space(Drop())
-    probabilities = {"first": [0.9, 0.1], "second": [0.99, 0.01], "third": [0.6, 0.4]}
-    by_choice = {name: probabilities[name.split("/")[0]] for name in space.choices}
-    decided = decide(space, by_choice)
-    assert set(decided.values()) == {"keep"}
-    met, turned = meet_goal(space, hardware_of(space, 2.0), decided, by_choice)
-    assert [name.split("/")[0] for name in turned] == ["third", "first"]
-    assert table_of(space).expected_ms(space, met, TARGET) == 2.0
-    nothing_left, _ = meet_goal(space, hardware_of(space, 0.1), decided, by_choice)
-    assert set(nothing_left.values()) == {"drop"}
-
-
-def test_sensitivity_is_the_quality_that_a_candidate_alone_loses() -> None:
-    """Where s = 0.5 goes, the output doubles: from the noise's error to that of x + noise."""
-    space = toy_space(Drop(), Same())
-    images = [np.random.default_rng(0).integers(0, 255, (32, 32, 3), dtype=np.uint8)]
-    lost = measure(
-        space, Supernet(space), PatchSampler(images, 5.0, np.random.default_rng(1)), (2, 16),
-        start_fabric("cpu", "fp32"), lambda share, words: None,
-    )  # fmt: skip
-    noisy, clean = PatchSampler(images, 5.0, np.random.default_rng(1)).batch(2, 16)
-    expected = 10 * math.log10(((2 * noisy - clean) ** 2).mean() / ((noisy - clean) ** 2).mean())
-    by_name = {name.split("/")[0]: losses for name, losses in lost.items()}
-    assert by_name["second"]["drop"] == pytest.approx(min(expected, MOST), rel=1e-4)
-    assert by_name["first"] == {"keep": 0.0, "drop": pytest.approx(0.0, abs=1e-6), "same": 0.0}
+    deltas = {n: {o: {t: Delta(0.0, 0, 0) for t in "abc"} for o in c.options} for n, c in space.choices.items()}
+    table = CostTable({t: cost(3.0) for t in "abc"}, deltas)
+    config = SearchConfig(method="entropy-sites", objective={"targets": mode}, latency_weight=1.0)
+    goals = Goals({"a": 2.0, "b": 3 / 1.1, "c": 5.0})
+    hardware = Hardware(space, table, None, goals)
+    p = {name: torch.tensor([0.5, 0.5]) for name in space.choices}
+    found = penalty(hardware, {"a": 0.25, "b": 0.75, "c": 0.0}, config, p)
+    assert float(found) == pytest.approx(expected, rel=1e-5)
+    assert hardware.missed(dict.fromkeys(space.choices, KEEP)).keys() == {"latency on a", "latency on b"}
 
 
 def test_sensitivity_alone_decides_where_the_network_says_nothing(tmp_path: Path) -> None:
@@ -125,13 +67,6 @@ def test_sensitivity_alone_decides_where_the_network_says_nothing(tmp_path: Path
     }  # fmt: skip
 
 
-def test_expectation_counts_an_inner_choice_where_the_outer_is_kept() -> None:
-    space = toy_space(Drop(), DropPair())
-    p = {name: torch.tensor([0.25, 0.75]) for name in space.choices}
-    values = dict.fromkeys(space.choices, [0.0, 2.0])
-    assert Additive(space, 0.0, values)(p).item() == pytest.approx(1.5 + 1.5 + 2 * 0.25 * 1.5, abs=1e-6)
-
-
 def test_finds_the_right_answer_of_a_toy_space(tmp_path: Path) -> None:
     space = toy_space(Drop())
     result = search_of(space, tmp_path, method="entropy-sites").run(lambda share, words: None)
@@ -140,34 +75,3 @@ def test_finds_the_right_answer_of_a_toy_space(tmp_path: Path) -> None:
     assert all(max(p) > 0.9 for p in result.probabilities.values())
     assert result.history[-1].entropy < 0.3 < result.history[0].entropy
     assert result.history[0].phase == "warm-up"
-
-
-@pytest.mark.parametrize(("share", "step"), [(0.2, 21), (0.45, 45), (0.7, 81), (0.97, 121)])
-def test_a_killed_search_goes_on(share: float, step: int, tmp_path: Path) -> None:
-    """5 steps of warm-up, 40 of search, then 80: the same end."""
-    space = toy_space(Drop())
-    changes = {
-        "lost": {"first": 0.2, "second": 0.3, "third": 0.25}, "choice_learning_rate": 1e-6, "method": "entropy-sites",
-    }  # fmt: skip
-    result, whole = killed_and_whole(space, tmp_path, share, step, **changes)
-    assert [(record.step, record.phase) for record in result.history] == [
-        (0, "warm-up"), (4, "warm-up"), (20, "search"), (40, "search"), (44, "search"),
-        (60, "chosen"), (80, "chosen"), (100, "chosen"), (120, "chosen"), (124, "chosen"),
-    ]  # fmt: skip
-    assert result.selection == whole.selection
-    assert result.rounding is not None
-    assert whole.rounding is not None
-    # patches after the kill are others than those before it
-    assert result.rounding.soft == pytest.approx(whole.rounding.soft, abs=1e-3)
-    assert result.rounding.chosen == pytest.approx(whole.rounding.chosen, abs=1e-3)
-
-
-@pytest.mark.parametrize("method", ["entropy", "entropy-sites"])
-def test_nan_stops_the_search_and_says_what_to_lower(method: str, tmp_path: Path) -> None:
-    lost = dict.fromkeys(("first", "second", "third"), 0.1)
-    search = search_of(toy_space(Drop()), tmp_path, lost=lost, method=method)
-    with torch.no_grad():
-        for weight in search.problem.supernet.weight_parameters():
-            weight.fill_(float("nan"))
-    with pytest.raises(GraphoptError, match=r"search: the loss became nan at step 0.*lower search\.learning_rate"):
-        search.run(lambda share, words: None)

@@ -1,8 +1,9 @@
-"""The search stage: its files, a front from one warm supernet, kill and resume, goals out of reach."""
+"""The search stage: its files, a front, kill and resume, goals out of reach."""
 
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -10,50 +11,37 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from search_toys import TARGET, Drop, cost, table_of, toy_space
+from search_toys import TARGET, Drop, Same, cost, given_of, settled_toy, silent, toy_space
 
 from graphopt.config.search import SearchConfig
 from graphopt.cost.record import Cost
 from graphopt.errors import GraphoptError
 from graphopt.ir.space import Selection
-from graphopt.ir.space_files import load_space, save_space
-from graphopt.search.problem import teacher_of
+from graphopt.ir.space_files import load_space
 from graphopt.search.stage import SearchStage
-from graphopt.train.data import PatchSampler
-from graphopt.train.processes import start_fabric
 
-IMAGES = [np.random.default_rng(0).integers(0, 255, (32, 64, 3), dtype=np.uint8)]
 SETTINGS: dict[str, Any] = {
-    "latency": 0.5, "steps": 12, "warm_up_steps": 4, "patches": (2, 16), "learning_rate": 1e-5, "distillation": 0.0,
-    "record_every": 4, "matching_steps": 2,
+    "latency": 0.5, "steps": 28, "patches": (2, 16), "learning_rate": 1e-5, "distillation": 0.0, "record_every": 4,
 }  # fmt: skip
 
 
 def stage_of(folder: Path, **changes: Any) -> SearchStage:
-    space = toy_space(Drop())
-    if not (folder / "space").exists():
-        save_space(space, folder / "space")
-    original = {TARGET: {"latency_ms": 4.0, "peak_memory_bytes": 1000, "parameters": 100}}
-    return SearchStage(
-        SearchConfig(**{**SETTINGS, **changes}), folder / "space", table_of(space), original, {TARGET: 1.0},
-        teacher_of(space.graph),
-        lambda seed, varied: PatchSampler(IMAGES, 5.0, np.random.default_rng(seed), varied),
-        start_fabric("cpu", "fp32"),
-    )  # fmt: skip
+    return SearchStage(given_of(toy_space(Drop()), config=SearchConfig(**{**SETTINGS, **changes})), folder)
 
 
-def silent(share: float, words: str) -> None:
-    assert 0 <= share <= 1, words
+def with_wholes(stage: SearchStage, price: Callable[[Selection], dict[str, Cost]] | None) -> SearchStage:
+    original = {TARGET: cost(4.0).to_dict()}
+    given = replace(stage.given, whole_targets=(TARGET,), price_whole=price, original=original)
+    return replace(stage, given=given)
 
 
 def read(path: Path) -> Any:
     return json.loads(path.read_text())
 
 
-def test_a_front_comes_from_one_warm_supernet(tmp_path: Path) -> None:
-    words: list[str] = []
+def test_a_front_has_every_goal_by_every_method(tmp_path: Path) -> None:
     stage = stage_of(tmp_path, pareto=[0.25, 0.5, 0.75], baselines=["milp", "greedy"])
-    stage.run(tmp_path, lambda share, said: words.append(said))
+    stage.run(silent)
     front = read(tmp_path / "front.json")
     assert [(row["method"], row["goal"]) for row in front] == [
         ("entropy", 0.5), ("entropy", 0.25), ("entropy", 0.75),
@@ -63,8 +51,6 @@ def test_a_front_comes_from_one_warm_supernet(tmp_path: Path) -> None:
         assert row["sum_of_parts_ms"][TARGET] <= 4 * row["goal"] + 1e-6
         assert row["missed"] == []
         assert np.isfinite(row["psnr"])
-    assert sum("warm-up step" in said for said in words) == 4  # one warm-up for all of the front
-    assert sum("goes on at step 4" in said for said in words) == 2
     main, other = read(tmp_path / "selection.json"), read(tmp_path / "selection.0.25.json")
     assert main["goals_ms"] == {TARGET: 2.0}
     assert other["goals_ms"] == {TARGET: 1.0}
@@ -77,8 +63,8 @@ def test_a_front_comes_from_one_warm_supernet(tmp_path: Path) -> None:
 def test_the_same_seed_gives_the_same_files(tmp_path: Path) -> None:
     for name in ("one", "two"):
         (tmp_path / name).mkdir()
-        stage_of(tmp_path / name, pareto=[0.75]).run(tmp_path / name, silent)
-    for name in ("selection.json", "selection.0.75.json", "front.json", "history.json", "matching.json"):
+        stage_of(tmp_path / name, pareto=[0.75]).run(silent)
+    for name in ("selection.json", "selection.0.75.json", "front.json", "history.json", "sensitivity.json"):
         assert read(tmp_path / "one" / name) == read(tmp_path / "two" / name)
 
 
@@ -88,12 +74,12 @@ def test_a_killed_front_goes_on_with_the_network_it_was_at(tmp_path: Path) -> No
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        stage_of(tmp_path, pareto=[0.75]).run(tmp_path, stop)
+        stage_of(tmp_path, pareto=[0.75]).run(stop)
     assert not (tmp_path / "front.json").exists()
     words: list[str] = []
-    stage_of(tmp_path, pareto=[0.75]).run(tmp_path, lambda share, said: words.append(said))
-    assert not any("matches candidates" in said or "warm-up step" in said for said in words)
-    assert "entropy at 0.5: goes on at step 26" in words
+    stage_of(tmp_path, pareto=[0.75]).run(lambda share, said: words.append(said))
+    assert not any("sensitivity of" in said for said in words)
+    assert any(said.startswith("entropy at 0.5: goes on at step 2") for said in words)
     assert "entropy at 0.75: goes on at step 9" in words
     assert len(read(tmp_path / "front.json")) == 2
 
@@ -108,26 +94,26 @@ def test_a_killed_front_goes_on_with_the_network_it_was_at(tmp_path: Path) -> No
 )
 def test_a_goal_out_of_reach_says_what_can_be_reached(tmp_path: Path, changes: Any, message: str) -> None:
     with pytest.raises(GraphoptError, match=message):
-        stage_of(tmp_path, **changes).run(tmp_path, silent)
-    assert not (tmp_path / "matched.pt").exists()
+        stage_of(tmp_path, **changes).run(silent)
+    assert not (tmp_path / "sensitivity.json").exists()
 
 
 def test_a_memory_goal_is_met(tmp_path: Path) -> None:
-    stage = stage_of(tmp_path, objective={"memory": 0.99, "targets": "worst"}, latency=1.0)
+    stage = stage_of(tmp_path, objective={"memory": 0.99}, latency=1.0)
     with pytest.raises(GraphoptError, match=r"memory on phone \+"):  # everything is computed in place here
-        stage.run(tmp_path, silent)
-    stage_of(tmp_path, objective={"memory": 1.0}, latency=1.0).run(tmp_path, silent)
+        stage.run(silent)
+    stage_of(tmp_path, objective={"memory": 1.0}, latency=1.0).run(silent)
     assert read(tmp_path / "selection.json")["missed"] == []
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU")
 def test_a_search_runs_on_a_gpu_with_its_teacher(tmp_path: Path) -> None:
-    stage_of(tmp_path, device="cuda", distillation=0.5).run(tmp_path, silent)
+    stage_of(tmp_path, device="cuda", distillation=0.5).run(silent)
     assert read(tmp_path / "selection.json")["missed"] == []
 
 
 def test_a_search_in_bfloat16_meets_its_goal(tmp_path: Path) -> None:
-    stage_of(tmp_path, device="cpu", precision="bf16", distillation=0.5).run(tmp_path, silent)
+    stage_of(tmp_path, device="cpu", precision="bf16", distillation=0.5).run(silent)
     found = read(tmp_path / "selection.json")
     assert found["missed"] == []
     assert np.isfinite([found["psnr_soft"], found["psnr_rounded"], found["psnr"]]).all()
@@ -139,31 +125,74 @@ def test_where_parts_do_not_add_up_wholes_are_priced_and_kept(tmp_path: Path) ->
     def whole(selection: Selection) -> dict[str, Cost]:
         return {TARGET: cost(4.0 - 0.7 * sum(option == "drop" for option in selection.values()))}
 
-    stage = replace(stage_of(tmp_path, wholes=6), whole_targets=(TARGET,), price_whole=whole)
-    stage = replace(stage, original={TARGET: cost(4.0).to_dict()})
-    stage.run(tmp_path, silent)
+    with_wholes(stage_of(tmp_path, wholes=6), whole).run(silent)
     found = read(tmp_path / "selection.json")
     assert set(found["selection"].values()) == {"drop"}
     assert found["missed"] == []
     assert found["sum_of_parts_ms"][TARGET] == pytest.approx(1.9, abs=0.15)
     wholes = read(tmp_path / "wholes.json")
-    assert 1 <= len(wholes) <= 6
+    assert 1 <= len(wholes) <= 7  # 6 before the search, and perhaps what it found
     assert all(Cost.from_dict(row["costs"][TARGET]) == whole(row["selection"])[TARGET] for row in wholes)
+
+
+def test_a_killed_search_knows_the_wholes_that_it_has_priced(tmp_path: Path) -> None:
+    """As wholes, dropping `third` saves nothing: the sums are corrected alike, whether the search was killed or not."""
+
+    def whole(selection: Selection) -> dict[str, Cost]:
+        saved = sum(option == "drop" and not name.startswith("third") for name, option in selection.items())
+        return {TARGET: cost(3.8 - 0.95 * saved)}
+
+    def stop(share: float, words: str) -> None:
+        if "step 20/" in words:
+            raise KeyboardInterrupt
+
+    for name in ("killed", "whole"):
+        (tmp_path / name).mkdir()
+        changes = {"wholes": 2, "method": "entropy-sites", "warm_up_steps": 2, "record_every": 1}
+        stage = with_wholes(stage_of(tmp_path / name, **changes), whole)
+        if name == "killed":
+            with pytest.raises(KeyboardInterrupt):
+                stage.run(stop)
+        stage.run(silent)
+    for file in ("selection.json", "wholes.json", "front.json", "history.json"):
+        assert read(tmp_path / "killed" / file) == read(tmp_path / "whole" / file)
 
 
 def test_a_goal_that_no_whole_meets_is_named_before_any_training(tmp_path: Path) -> None:
     def whole(selection: Selection) -> dict[str, Cost]:
         return {TARGET: cost(4.0 - 0.1 * sum(option == "drop" for option in selection.values()))}
 
-    stage = replace(stage_of(tmp_path, wholes=6), whole_targets=(TARGET,), price_whole=whole)
-    stage = replace(stage, original={TARGET: cost(4.0).to_dict()})
+    stage = with_wholes(stage_of(tmp_path, wholes=6), whole)
     with pytest.raises(GraphoptError, match=r"no selection meets every goal .*give at least 0\.89"):
-        stage.run(tmp_path, silent)
+        stage.run(silent)
     assert not (tmp_path / "front.json").exists()
 
 
 def test_without_wholes_the_table_says_what_can_be_reached(tmp_path: Path) -> None:
-    stage = replace(stage_of(tmp_path, wholes=0, latency=0.2), whole_targets=(TARGET,), price_whole=None)
+    stage = with_wholes(stage_of(tmp_path, wholes=0, latency=0.2), None)
     with pytest.raises(GraphoptError, match=r"search\.latency 0\.2 .*give at least 0\.250"):
-        stage.run(tmp_path, silent)
+        stage.run(silent)
     assert not (tmp_path / "sensitivity.json").exists()
+
+
+def test_exact_candidates_are_none_of_its_business(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Priced by `build_table` and settled: the sums of the front are prices of networks that exist."""
+    space, table = settled_toy(monkeypatch, {TARGET: "Mul: 1.0, first: 0.75"}, {TARGET: 1.0}, Drop(), Same())
+    assert set(table.settled.values()) == {"same"}
+    SearchStage(given_of(space, table, SearchConfig(**SETTINGS)), tmp_path).run(silent)
+    (row,) = read(tmp_path / "front.json")
+    selection = read(tmp_path / "selection.json")["selection"]
+    left = sum(option == "keep" for option in selection.values())
+    assert row["sum_of_parts_ms"] == {TARGET: pytest.approx(1.0 + 0.75 * left)}
+    assert left == 1
+    assert any("@same" in node.name for node in load_space(tmp_path / "space").graph.nodes)
+
+
+def test_where_all_candidates_are_exact_nothing_is_left_to_choose(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    space, table = settled_toy(monkeypatch, {TARGET: "Mul: 1.0, first: 0.75"}, {TARGET: 1.0}, Same())
+    config = SearchConfig(**{**SETTINGS, "latency": 1.0, "baselines": ["entropy-sites", "milp"], "warm_up_steps": 2})
+    SearchStage(given_of(space, table, config), tmp_path).run(silent)
+    front = read(tmp_path / "front.json")
+    assert [row["sum_of_parts_ms"][TARGET] for row in front] == pytest.approx([1.0 + 3 * 0.75] * 3)

@@ -5,28 +5,29 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 import onnx
+import onnx_graphsurgeon as gs
 import pytest
-import torch
 
 from graphopt import Contract, Pass, op, pattern, per_channel
+from graphopt.config.methods import METHODS
 from graphopt.config.search import SearchConfig
+from graphopt.cost.cache import CostCache
 from graphopt.cost.live import LiveBytes
-from graphopt.cost.record import Cost
-from graphopt.cost.table import CostTable, Delta
-from graphopt.ir.canonical import canonical, to_graph
-from graphopt.ir.space import Space
+from graphopt.cost.record import Cost, NetworkCost
+from graphopt.cost.settling import settle
+from graphopt.cost.table import CostTable, Delta, build_table
+from graphopt.cost.target import Target, load_target
+from graphopt.ir.canonical import canonical, to_graph, to_model
+from graphopt.ir.space import Selection, Space
 from graphopt.ir.space_building import build_space
-from graphopt.nn.supernet import Supernet
-from graphopt.search.discrete import DiscreteSearch
-from graphopt.search.disjoint import disjoint
 from graphopt.search.hardware import Goals, Hardware
-from graphopt.search.methods import search_by
-from graphopt.search.problem import Problem, SearchResult, teacher_of
-from graphopt.search.supernet_search import SupernetSearch
+from graphopt.search.method import method_of
+from graphopt.search.problem import Given, Problem, teacher_of
+from graphopt.search.search import Search
 from graphopt.search.wholes import Aim
 from graphopt.train.data import PatchSampler
 from graphopt.train.processes import start_fabric
@@ -110,74 +111,118 @@ def cost(ms: float) -> Cost:
     return Cost(ms, ms, ms, "estimated", 0, 100, 1000)
 
 
-def table_of(space: Space, saving: float = 1.0, exact: dict[str, float] | None = None) -> CostTable:
-    prices = exact or {}
+def table_of(space: Space, saving: float = 1.0) -> CostTable:
+    """A space without exact candidates, each of whose candidates saves as much; `settled_toy` prices others."""
     deltas = {
-        name: {
-            o: {
-                TARGET: Delta(
-                    0.0 if o == "keep" else prices.get(o, -saving), 0, 0 if o == "keep" or o in prices else -3
-                )
-            }
-            for o in choice.options
-        }
+        name: {o: {TARGET: Delta(0.0, 0, 0) if o == "keep" else Delta(-saving, 0, -3)} for o in choice.options}
         for name, choice in space.choices.items()
     }
-    known = {
-        n: [c.name for c in choice.candidates.values() if c.contract == "exact"] for n, choice in space.choices.items()
-    }
-    return CostTable({TARGET: cost(4.0)}, deltas, known)
+    return CostTable({TARGET: cost(4.0)}, deltas)
+
+
+def toy_price(model: onnx.ModelProto, target: Target, cache: CostCache) -> NetworkCost:
+    """The sum of what ops cost on a target, by the description in its title: "Mul: 1.0, first: 0.5".
+
+    `first` is a product whose first operand is a weight, as `Same` makes it. Parameters are counted.
+    """
+    ms = {name: float(value) for name, value in (part.split(": ") for part in target.title.split(", "))}
+    weights = {tensor.name: onnx.numpy_helper.to_array(tensor).size for tensor in model.graph.initializer}
+    kinds = ["first" if node.input[0] in weights else node.op_type for node in model.graph.node]
+    total = sum(ms.get(kind, 0.0) for kind in kinds)
+    return NetworkCost(total, total, total, "estimated", 0, sum(weights.values()), 1000)
+
+
+def settled_toy(
+    monkeypatch: pytest.MonkeyPatch, targets: dict[str, str], weights: dict[str, float], *passes: Pass
+) -> tuple[Space, CostTable]:
+    """The toy space after the stage `cost`: priced by `build_table`, exact candidates settled.
+
+    `targets` has a description of prices by name, for `toy_price`.
+    """
+    monkeypatch.setattr("graphopt.cost.table.network_cost", toy_price)
+    space = toy_space(*passes)
+    priced = [load_target("sm8650-adreno750").model_copy(update={"name": n, "title": t}) for n, t in targets.items()]
+    cache: Any = None
+
+    def whole(graph: gs.Graph) -> dict[str, Cost]:
+        return {target.name: toy_price(to_model(graph), target, cache) for target in priced}
+
+    table = build_table(space, whole(space.graph), priced, [], cache, lambda share, words: None)
+    return settle(space, table, weights, whole)
 
 
 def hardware_of(
-    space: Space, goal: float, table: CostTable | None = None, config: SearchConfig | None = None,
-    live: LiveBytes | None = None, **goals: object,
-) -> Hardware:  # fmt: skip
-    asked = Goals({TARGET: goal}, **goals)
-    return Hardware(space, table or table_of(space), live, asked, {TARGET: 1.0}, config or SearchConfig())
+    space: Space, goal: float, table: CostTable | None = None, live: LiveBytes | None = None, **goals: Any
+) -> Hardware:
+    return Hardware(space, table or table_of(space), live, Goals({TARGET: goal}, **goals))
 
 
-def problem_of(space: Space, tmp_path: Path, goal: float = 2.0, lost: dict[str, float] | None = None,
-               **changes: object) -> Problem:  # fmt: skip
-    """`lost`: dB that dropping a site costs, by the first part of its name."""
-    config = SearchConfig(
+def losses_of(space: Space, lost: dict[str, float]) -> dict[str, dict[str, float]]:
+    """`lost`: dB that dropping a site costs, by the first part of its name; 0 for others."""
+    return {
+        name: {option: 0.0 if option == "keep" else lost.get(name.split("/")[0], 0.0) for option in choice.options}
+        for name, choice in space.choices.items()
+    }
+
+
+def given_of(space: Space, table: CostTable | None = None, config: SearchConfig | None = None) -> Given:
+    """With a photograph of noise, half of it for the choices."""
+    images = [np.random.default_rng(0).integers(0, 255, (32, 64, 3), dtype=np.uint8)]
+    original = {TARGET: {"latency_ms": 4.0, "peak_memory_bytes": 1000, "parameters": 100}}
+    return Given(
+        config or SearchConfig(), space, table or table_of(space), original, {TARGET: 1.0}, teacher_of(space.graph),
+        lambda seed, varied: PatchSampler(images, 5.0, np.random.default_rng(seed), varied), start_fabric("cpu", "fp32"),
+    )  # fmt: skip
+
+
+def config_of(method: str = "entropy", **changes: Any) -> SearchConfig:
+    warm_up = {"warm_up_steps": 5} if "warm_up_steps" in METHODS[method].options else {}
+    return SearchConfig(
         **{
-            "steps": 80, "warm_up_steps": 5, "patches": (2, 16), "learning_rate": 1e-6,
-            "distillation": 0.0, "record_every": 20, **changes,
+            "method": method, "steps": 165, "patches": (2, 16), "learning_rate": 1e-6, "held_out": 0.5,
+            "distillation": 0.0, "record_every": 20, **warm_up, **changes,
         }
     )  # fmt: skip
-    images = [np.random.default_rng(0).integers(0, 255, (32, 64, 3), dtype=np.uint8)]
-    for_weights, for_choices = disjoint(PatchSampler(images, 5.0, np.random.default_rng(1)), 0.5, 0)
-    sensitivity = {
-        name: {option: 0.0 if option == "keep" else (lost or {}).get(name.split("/")[0], 0.0) for option in c.options}
-        for name, c in space.choices.items()
-    }
-    judged = PatchSampler(images, 5.0, np.random.default_rng(2)).batch(2, 16)
-    return Problem(
-        space, Aim(hardware_of(space, goal, config=config), None, {}, []), config, Supernet(space), sensitivity, teacher_of(space.graph),
-        for_weights, for_choices, (torch.from_numpy(judged[0]), torch.from_numpy(judged[1])),
-        start_fabric("cpu", "fp32"), tmp_path / "state.pt",
-    )  # fmt: skip
 
 
-def search_of(space: Space, tmp_path: Path, goal: float = 2.0, lost: dict[str, float] | None = None,
-              method: str = "entropy", **changes: object) -> SupernetSearch | DiscreteSearch:  # fmt: skip
-    return search_by(method, problem_of(space, tmp_path, goal, lost, method=method, **changes))
+def problem_of(
+    space: Space, tmp_path: Path, goal: float = 2.0, lost: dict[str, float] | None = None, **changes: Any
+) -> Problem:
+    given = given_of(space, config=config_of(**changes))
+    aim = Aim(hardware_of(space, goal), None, {}, [])
+    return Problem(given, aim, losses_of(space, lost or {}), tmp_path / "state.pt")
 
 
-def killed_and_whole(
-    space: Space, tmp_path: Path, share: float, step: int, **changes: object
-) -> tuple[SearchResult, SearchResult]:
-    """A search that was killed after a `share` of it and went on at `step`, and one that never was."""
+def search_of(
+    space: Space, tmp_path: Path, goal: float = 2.0, lost: dict[str, float] | None = None, **changes: Any
+) -> Search:
+    problem = problem_of(space, tmp_path, goal, lost, **changes)
+    return Search(problem, method_of(problem.config.method, problem))
+
+
+def silent(share: float, words: str) -> None:
+    assert 0 <= share <= 1, words
+
+
+def short(selection: Selection) -> dict[str, str]:
+    """By the first part of the choices' names."""
+    return {name.split("/")[0]: option for name, option in selection.items()}
+
+
+def killed_and_whole(space: Space, tmp_path: Path, at: int, **changes: Any) -> tuple[Search, Search, int]:
+    """A search that was killed when it said update `at`, went on and ended; one that never was killed; and the update
+    that the first one went on at."""
 
     def stop(done: float, words: str) -> None:
-        if done > share:
+        if f"step {at}/" in words:
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
         search_of(space, tmp_path, **changes).run(stop)
     seen: list[str] = []
-    result = search_of(space, tmp_path, **changes).run(lambda done, words: seen.append(words))
-    assert seen[0] == f"goes on at step {step}"
+    killed = search_of(space, tmp_path, **changes)
+    killed.run(lambda done, words: seen.append(words))
     (tmp_path / "whole").mkdir()
-    return result, search_of(space, tmp_path / "whole", **changes).run(lambda done, words: None)
+    whole = search_of(space, tmp_path / "whole", **changes)
+    whole.run(silent)
+    return killed, whole, int(seen[0].removeprefix("goes on at step "))

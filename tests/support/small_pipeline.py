@@ -32,8 +32,7 @@ def config_of(**changes: Any) -> dict[str, Any]:
             {str(EXAMPLES / "custom_pass" / "diagonal_attention.py"): {"gain": 1.0}},
         ],
         "targets": dict.fromkeys(TARGETS, 1),
-        "search": {"latency": 0.7, "warm_up_steps": 2, "steps": 6, "patches": [2, 32], "record_every": 2,
-                   "pareto": [0.85], "matching_steps": 2},
+        "search": {"latency": 0.7, "steps": 14, "patches": [2, 32], "record_every": 2, "pareto": [0.85]},
         "finetune": {"steps": 6, "patches": [2, 32], "record_every": 2},
         **changes,
     }  # fmt: skip

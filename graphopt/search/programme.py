@@ -34,8 +34,7 @@ class Programme:
         self.at: dict[tuple[str, str], int] = {}
         for name, choice in self.space.choices.items():
             for option in choice.options:
-                if option not in hardware.table.exact[name]:  # part of `keep`
-                    self.at[name, option] = len(self.at)
+                self.at[name, option] = len(self.at)
         self.slack = len(self.at)
         self._rows: list[dict[int, float]] = []
         self._low: list[float] = []
@@ -50,19 +49,18 @@ class Programme:
 
     def _nesting(self) -> None:
         for name, choice in self.space.choices.items():
-            row = {self.at[name, o]: 1.0 for o in choice.options if (name, o) in self.at}
+            row = {self.at[name, option]: 1.0 for option in choice.options}
             if choice.parent is None:
                 self._row(row, 1, 1)
             else:
                 self._row({**row, self.at[choice.parent, KEEP]: -1.0}, 0, 0)
 
     def _values(self, values: Mapping[str, Sequence[float]]) -> dict[int, float]:
-        found = {}
-        for name, choice in self.space.choices.items():
-            for option, value in zip(choice.options, values[name], strict=True):
-                if (name, option) in self.at:
-                    found[self.at[name, option]] = float(value)
-        return found
+        return {
+            self.at[name, option]: float(value)
+            for name, choice in self.space.choices.items()
+            for option, value in zip(choice.options, values[name], strict=True)
+        }
 
     def _hardware(self) -> None:
         """base + sum x delta <= goal (1 + slack), divided by the goal."""
@@ -73,8 +71,8 @@ class Programme:
             self._below(self.hardware.parameters, goals.parameters)
         planned = {}
         for target, goal in goals.memory_bytes.items():
-            if target in self.hardware.wholes:
-                self._below(self.hardware.wholes[target].memory_bytes, goal)
+            if target in self.hardware.learnt:
+                self._below(self.hardware.learnt[target].memory_bytes, goal)
             else:
                 planned[target] = goal / table.base[target].peak_memory_bytes
         if planned:

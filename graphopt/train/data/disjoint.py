@@ -6,9 +6,9 @@ from dataclasses import replace
 
 import numpy as np
 
-from graphopt.train.data import PatchSampler, Photograph
 from graphopt.train.data.images import Pixels
-from graphopt.train.data.photographs import Shelf, Views
+from graphopt.train.data.photographs import Photograph, Shelf, Views
+from graphopt.train.data.sampler import PatchSampler
 
 
 def disjoint(sampler: PatchSampler, held_out: float, seed: int) -> tuple[PatchSampler, PatchSampler]:

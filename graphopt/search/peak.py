@@ -1,9 +1,9 @@
-"""The expected peak of memory, normalised entropy, and the schedules of the search (docs/search.md)."""
+"""The peak of memory of a selection, and the expected one of probabilities (docs/search.md)."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
@@ -31,11 +31,10 @@ class ExpectedPeak:
         self._children = {name: space.children(name) for name in (None, *space.choices)}
         self._outside = float(live.outside)
         self._held = {
-            name: {o: float(live.inside[name][KEEP if o in table.exact[name] else o]) for o in choice.options}
+            name: {option: float(live.inside[name][option]) for option in choice.options}
             for name, choice in space.choices.items()
         }
         self._inside = {name: torch.tensor(list(held.values())) for name, held in self._held.items()}
-        self._exact = {name: {KEEP, *names} for name, names in table.exact.items()}
         self._parameters = parameters_of(space, table)
         kept = dict.fromkeys(space.choices, KEEP)
         self._kept = {smooth: self._bytes_of(kept, smooth) for smooth in (False, True)}
@@ -61,7 +60,7 @@ class ExpectedPeak:
 
     def _peak_of(self, name: str, selection: Selection, smooth: bool) -> float:
         option = selection.get(name, KEEP)
-        if option not in self._exact[name]:
+        if option != KEEP:
             return self._held[name][option]
         inner = [self._peak_of(child, selection, smooth) for child in self._children[name]]
         return _largest([self._held[name][KEEP], *inner], smooth)
@@ -79,27 +78,3 @@ def _largest(values: Sequence[float], smooth: bool) -> float:
         return largest
     scale = max(largest, 1.0) / SHARPNESS
     return largest + scale * math.log(sum(math.exp((value - largest) / scale) for value in values))
-
-
-def normalised_entropy(probabilities: Probabilities, ways: Mapping[str, int]) -> Tensor:
-    """(1/N) sum_i H(p_i) / ln K_i: 1 where nothing is decided, 0 where everything is.
-
-    `ways[i]` is K_i, the options that compute something else (exact candidates compute what `keep` does). A choice
-    with one way has nothing to decide and does not count.
-    """
-    terms = [
-        -(p * p.clamp_min(1e-12).log()).sum() / math.log(ways[name])
-        for name, p in probabilities.items()
-        if ways[name] > 1
-    ]
-    return torch.stack(terms).mean() if terms else torch.zeros(())
-
-
-def entropy_weight(progress: float, strength: float) -> float:
-    """-strength at the start (explore), +strength at the end (decide), half a cosine between; the sign flips once."""
-    return -strength * math.cos(math.pi * progress)
-
-
-def temperature(progress: float, start: float, end: float) -> float:
-    """Geometric from `start` to `end`."""
-    return start * (end / start) ** progress

@@ -1,0 +1,21 @@
+"""The integer programme on sensitivities as a method of its own, as in LANA (Molchanov et al. 2022)."""
+
+from __future__ import annotations
+
+from graphopt.progress import Progress
+from graphopt.search.method import Method, SearchResult, one_hot
+from graphopt.search.programme import solve
+from graphopt.search.search import Search
+
+
+class Lana(Method):
+    """The selection with the least sum of sensitivities that meets every goal. No training steps.
+
+    Where whole networks are priced, of those that were looked at.
+    """
+
+    def choose(self, search: Search, say: Progress) -> SearchResult:
+        problem = self.problem
+        say(0.0, "solves the integer programme")
+        found = problem.aim.best(problem.sensitivity) or solve(problem.hardware, problem.sensitivity)
+        return SearchResult(one_hot(problem.space, found), found)

@@ -1,0 +1,107 @@
+"""One search: a method chooses, and what it chose is trained with the rest of the budget. Killed, it goes on."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict
+from functools import partial
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from graphopt.config.training import TrainingKeys
+from graphopt.ir.space import Selection
+from graphopt.progress import Progress
+from graphopt.search.method import Method, Record, Rounding, SearchResult, normalised_entropy, one_hot
+from graphopt.search.problem import Problem
+from graphopt.train.schedule import cosine
+from graphopt.train.trainer import Trainer
+
+
+class Search:
+    """The weights of the supernet in training, and the history. A checkpoint holds these and the method's state."""
+
+    def __init__(self, problem: Problem, method: Method):
+        self.problem, self.method, self.config = problem, method, problem.config
+        rate, supernet = self.config.learning_rate, problem.supernet
+        weights = nn.ModuleList([supernet.base, supernet.fragments])
+        keys = TrainingKeys(learning_rate=rate, ema=0, seed=self.config.seed)
+        advice = f"lower search.learning_rate (now {rate:g}), and list bounded-gate among the passes"
+        self._trainer = Trainer(weights, problem.samplers[0], keys, problem.state, "search", advice, problem.fabric)
+        self.history: list[Record] = []
+        self.result: SearchResult | None = None
+
+    @property
+    def step(self) -> int:
+        """How many updates of the weights were made."""
+        return self._trainer.step
+
+    @property
+    def share(self) -> float:
+        """Of the updates that are made."""
+        return self.step / max(1, self.method.steps)
+
+    def run(self, say: Progress) -> SearchResult:
+        """A loss that is not finite is a GraphoptError; the last good checkpoint is kept."""
+        self._resume(say)
+        if self.result is None:
+            self.result = self.problem.fabric.broadcast(self.method.choose(self, say))
+            self._save()
+        selection, steps = self.result.selection, self.method.steps
+        while self.step < steps:
+            loss = self.update(selection=selection)
+            self.record_selection("chosen", loss, selection, self.step == steps)
+            say(self.share, f"chosen; trains step {self.step}/{steps}, {-loss:.2f} dB")
+        self.result.history = self.history
+        return self.result
+
+    def update(self, **routing: Any) -> float:
+        """One update of the weights on one batch, the supernet routed so; the loss, in dB."""
+        peak = self.config.learning_rate
+        rate = cosine(self.step / self.method.steps, peak, end=peak / 10, warm_up=0.05)
+        loss, _ = self._trainer.gradients(self.config.patches, rate, partial(self.problem.loss, **routing))
+        self._trainer.update()
+        return loss
+
+    def record_selection(self, phase: str, loss: float, selection: Selection, last: bool) -> None:
+        """After an update of one network's weights, as `record`."""
+        certain = {name: torch.tensor(row) for name, row in one_hot(self.problem.space, selection).items()}
+        self.record(phase, loss, certain, last)
+
+    def record(
+        self, phase: str, loss: float, p: Mapping[str, Tensor], last: bool, tau: float | None = None,
+        expected: Mapping[str, float] | None = None,
+    ) -> None:  # fmt: skip
+        """After an update: every `record_every` steps, and at the `last` of a phase; with a checkpoint.
+
+        `expected` ms are needed where the choices depend on each other.
+        """
+        step = self.step - 1
+        if step % self.config.record_every and not last:
+            return
+        if expected is None:
+            expected = {target: float(latency(p)) for target, latency in self.problem.hardware.latency.items()}
+        rounded = {name: np.round(values.numpy(), 4).tolist() for name, values in p.items()}
+        self.history.append(Record(step, phase, loss, float(normalised_entropy(p)), tau, dict(expected), rounded))
+        self._save()
+
+    def _save(self) -> None:
+        result = None if self.result is None else asdict(self.result)
+        history = [asdict(record) for record in self.history]
+        wholes = [whole.selection for whole in self.problem.aim.seen]
+        self._trainer.save(method=self.method.state(), history=history, result=result, wholes=wholes)
+
+    def _resume(self, say: Progress) -> None:
+        saved = self._trainer.resume()
+        if not saved:
+            return
+        self.history = [Record(**record) for record in saved["history"]]
+        self.method.restore(saved["method"])
+        for selection in saved["wholes"]:  # what they taught is part of the problem; their prices are cached
+            self.problem.aim.look(selection)
+        if (result := saved["result"]) is not None:
+            rounding = result["rounding"] and Rounding(**result["rounding"])
+            self.result = SearchResult(**{**result, "rounding": rounding})
+        say(self.share, f"goes on at step {self.step}")
