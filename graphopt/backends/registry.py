@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+from functools import lru_cache
 from importlib import import_module
 from importlib.metadata import entry_points
 from typing import Any
@@ -16,9 +18,15 @@ GROUP = "graphopt.backends"
 
 def backend_names() -> dict[str, str]:
     """Kind -> `module:class` of every installed backend. Imports none. The kind of one of ours stays its own."""
-    found = {entry.name: entry.value for entry in entry_points(group=GROUP)}
-    ours = {entry.name: entry.value for entry in entry_points(group=GROUP) if entry.module.startswith(f"{GROUP}.")}
-    return {**found, **ours}
+    return dict(_installed(tuple(sys.path)))
+
+
+@lru_cache(maxsize=1)
+def _installed(path: tuple[str, ...]) -> dict[str, str]:
+    """By what Python's `path` was: to ask every installed package takes a while, and targets ask for each file."""
+    entries = list(entry_points(group=GROUP))
+    ours = {entry.name: entry.value for entry in entries if entry.module.startswith(f"{GROUP}.")}
+    return {**{entry.name: entry.value for entry in entries}, **ours}
 
 
 def backend_class(kind: str) -> type[Backend[Any]]:

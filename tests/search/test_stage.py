@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from search_toys import TARGET, Drop, Same, cost, given_of, settled_toy, silent, toy_space
+from search_toys import TARGET, Drop, Same, ToyPricer, cost, given_of, settled_toy, silent, toy_space
 
 from graphopt.config.search import SearchConfig
 from graphopt.cost.record import Cost
@@ -175,9 +175,9 @@ def test_without_wholes_the_table_says_what_can_be_reached(tmp_path: Path) -> No
     assert not (tmp_path / "sensitivity.json").exists()
 
 
-def test_exact_candidates_are_none_of_its_business(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_exact_candidates_are_none_of_its_business(tmp_path: Path) -> None:
     """Priced by `build_table` and settled: the sums of the front are prices of networks that exist."""
-    space, table = settled_toy(monkeypatch, {TARGET: "Mul: 1.0, first: 0.75"}, {TARGET: 1.0}, Drop(), Same())
+    space, table = settled_toy({TARGET: ToyPricer({"Mul": 1.0, "first": 0.75})}, {TARGET: 1.0}, Drop(), Same())
     assert set(table.settled.values()) == {"same"}
     SearchStage(given_of(space, table, SearchConfig(**SETTINGS)), tmp_path).run(silent)
     (row,) = read(tmp_path / "front.json")
@@ -188,10 +188,8 @@ def test_exact_candidates_are_none_of_its_business(tmp_path: Path, monkeypatch: 
     assert any("@same" in node.name for node in load_space(tmp_path / "space").graph.nodes)
 
 
-def test_where_all_candidates_are_exact_nothing_is_left_to_choose(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    space, table = settled_toy(monkeypatch, {TARGET: "Mul: 1.0, first: 0.75"}, {TARGET: 1.0}, Same())
+def test_where_all_candidates_are_exact_nothing_is_left_to_choose(tmp_path: Path) -> None:
+    space, table = settled_toy({TARGET: ToyPricer({"Mul": 1.0, "first": 0.75})}, {TARGET: 1.0}, Same())
     config = SearchConfig(**{**SETTINGS, "latency": 1.0, "baselines": ["entropy-sites", "milp"], "warm_up_steps": 2})
     SearchStage(given_of(space, table, config), tmp_path).run(silent)
     front = read(tmp_path / "front.json")

@@ -15,12 +15,10 @@ import pytest
 from graphopt import Contract, Pass, op, pattern, per_channel
 from graphopt.config.methods import METHODS
 from graphopt.config.search import SearchConfig
-from graphopt.cost.cache import CostCache
 from graphopt.cost.live import LiveBytes
 from graphopt.cost.record import Cost, NetworkCost
 from graphopt.cost.settling import settle
 from graphopt.cost.table import CostTable, Delta, build_table
-from graphopt.cost.target import Target, load_target
 from graphopt.ir.canonical import canonical, to_graph, to_model
 from graphopt.ir.space import Selection, Space
 from graphopt.ir.space_building import build_space
@@ -120,34 +118,33 @@ def table_of(space: Space, saving: float = 1.0) -> CostTable:
     return CostTable({TARGET: cost(4.0)}, deltas)
 
 
-def toy_price(model: onnx.ModelProto, target: Target, cache: CostCache) -> NetworkCost:
-    """The sum of what ops cost on a target, by the description in its title: "Mul: 1.0, first: 0.5".
+@dataclass(frozen=True)
+class ToyPricer:
+    """Prices a network as the sum of what its ops cost.
 
     `first` is a product whose first operand is a weight, as `Same` makes it. Parameters are counted.
     """
-    ms = {name: float(value) for name, value in (part.split(": ") for part in target.title.split(", "))}
-    weights = {tensor.name: onnx.numpy_helper.to_array(tensor).size for tensor in model.graph.initializer}
-    kinds = ["first" if node.input[0] in weights else node.op_type for node in model.graph.node]
-    total = sum(ms.get(kind, 0.0) for kind in kinds)
-    return NetworkCost(total, total, total, "estimated", 0, sum(weights.values()), 1000)
+
+    ms: dict[str, float]
+
+    def price(self, model: onnx.ModelProto) -> NetworkCost:
+        weights = {tensor.name: onnx.numpy_helper.to_array(tensor).size for tensor in model.graph.initializer}
+        kinds = ["first" if node.input[0] in weights else node.op_type for node in model.graph.node]
+        total = sum(self.ms.get(kind, 0.0) for kind in kinds)
+        return NetworkCost(total, total, total, "estimated", 0, sum(weights.values()), 1000)
+
+    def exchanged(self, whole: NetworkCost, kept: NetworkCost, put: NetworkCost) -> float:
+        return put.latency_ms - kept.latency_ms
 
 
-def settled_toy(
-    monkeypatch: pytest.MonkeyPatch, targets: dict[str, str], weights: dict[str, float], *passes: Pass
-) -> tuple[Space, CostTable]:
-    """The toy space after the stage `cost`: priced by `build_table`, exact candidates settled.
-
-    `targets` has a description of prices by name, for `toy_price`.
-    """
-    monkeypatch.setattr("graphopt.cost.table.network_cost", toy_price)
+def settled_toy(pricers: dict[str, ToyPricer], weights: dict[str, float], *passes: Pass) -> tuple[Space, CostTable]:
+    """The toy space after the stage `cost`: priced by `build_table`, exact candidates settled."""
     space = toy_space(*passes)
-    priced = [load_target("sm8650-adreno750").model_copy(update={"name": n, "title": t}) for n, t in targets.items()]
-    cache: Any = None
 
-    def whole(graph: gs.Graph) -> dict[str, Cost]:
-        return {target.name: toy_price(to_model(graph), target, cache) for target in priced}
+    def whole(graph: gs.Graph) -> dict[str, NetworkCost]:
+        return {name: pricer.price(to_model(graph)) for name, pricer in pricers.items()}
 
-    table = build_table(space, whole(space.graph), priced, [], cache, lambda share, words: None)
+    table = build_table(space, whole(space.graph), pricers, [], lambda share, words: None)
     return settle(space, table, weights, whole)
 
 
