@@ -417,10 +417,14 @@ def test_mistakes_are_one_line(graphopt: Any, arguments: tuple[str, ...], messag
 
 
 def test_a_full_disk_stops_the_tuning_with_one_line(graphopt: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    def full(descriptor: int) -> None:
-        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+    written = os.fsync
 
-    monkeypatch.setattr("graphopt.tuning.records.os.fsync", full)
+    def full(descriptor: int) -> None:
+        if os.readlink(f"/proc/self/fd/{descriptor}").endswith("records.jsonl"):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        written(descriptor)
+
+    monkeypatch.setattr(os, "fsync", full)
     status, out, said = graphopt("--budget", "1000 trials")
     assert (status, out) == (1, "")
     assert said.splitlines()[-1].endswith(
