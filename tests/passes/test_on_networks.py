@@ -14,11 +14,14 @@ from layers import IMAGES as LAYER_IMAGES
 from layers import up
 
 from graphopt import Contract, Stage
+from graphopt.ir.canonical import canonical, to_graph
 from graphopt.ir.passes import Pass
 from graphopt.ir.registry import load_pass, pass_names
 from graphopt.ir.rewriting import apply_selection
 from graphopt.ir.space import Space
-from graphopt.ir.space_building import prepare
+from graphopt.ir.space_building import build_space, prepare
+from graphopt.models.source import export_network
+from graphopt.models.zoo import build
 from graphopt.nn.module import GraphModule
 
 IMAGES = [random_image(1, 3, 16, 16, seed=seed) for seed in range(3)]
@@ -180,3 +183,23 @@ def test_upsampling_is_one_choice() -> None:
         "ups.0": (None, ("keep", "resize-upsample", "transposed-upsample", "list-upsample", "depthwise-subpixel")),
         "ups.0/shuffle": ("ups.0", ("keep", "plain-pixel-shuffle")),
     }
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["noahtcv", "moma", "gdalgo", "unet", "list-unet", "mfdnet", "swinir-light"])
+def test_passes_find_their_patterns_in_published_networks(name: str) -> None:
+    torch.manual_seed(0)
+    small = {"unet": {"widths": (16, 16)}, "list-unet": {"widths": (8, 16)}, "swinir-light": {"depths": (2,)}}
+    network = build(name, small.get(name)).eval()
+    graph = to_graph(canonical(export_network(network, (32, 32)), None, name))
+    images = [np.random.default_rng(seed).random((1, 3, 32, 32), np.float32) for seed in range(2)]
+    passes = [rule for rule in (load_pass(n, {}, Path()) for n in pass_names()) if rule.stage is Stage.SEARCH]
+    space = build_space(graph, passes, images, [], lambda share, words: None)  # checks every candidate's contract
+    offered = {option for choice in space.choices.values() for option in choice.candidates}
+    expected = {
+        "moma": "partial-depthwise",
+        "gdalgo": "two-step-pool",
+        "unet": "gsat-conv",
+        "list-unet": "split-depthwise",
+    }
+    assert expected.get(name, "list-conv") in offered
