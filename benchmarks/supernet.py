@@ -75,7 +75,7 @@ def ratio(times: Mapping[str, list[float]], over: str, under: str) -> float:
 
 
 def held_bytes(step: Step) -> int:
-    """The most that is allocated during a step over what was there before."""
+    """The most that is held at once of what a step allocates; what it frees of earlier steps does not count."""
     step()
     with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as profiler:
         step()

@@ -29,7 +29,9 @@ def replacing(path: Path) -> Iterator[Path]:
             os.fsync(written.fileno())
         os.replace(temporary, path)
     except OSError as error:
-        why = "the disk is full; make room" if error.errno == errno.ENOSPC else f"{error.strerror or error}"
+        full = error.errno in (errno.ENOSPC, errno.EDQUOT)
+        again = "the disk is full; make room, and the same command goes on from there"
+        why = again if full else error.strerror or str(error)
         raise GraphoptError(f"{path} cannot be written: {why}") from error
     finally:
         temporary.unlink(missing_ok=True)

@@ -16,7 +16,7 @@ def test_a_writer_that_fails_leaves_the_old_file_and_nothing_else(tmp_path: Path
     write_json(path, {"a": 1})
     with pytest.raises(TypeError):
         write_json(path, {"a": object()})
-    with pytest.raises(GraphoptError, match="found.json cannot be written: No such file"), replacing(path):
+    with pytest.raises(GraphoptError, match=r"found\.json cannot be written: No such file"), replacing(path):
         pass  # nothing was written
     assert json.loads(path.read_text()) == {"a": 1}
     assert list(tmp_path.iterdir()) == [path]
@@ -32,15 +32,27 @@ def test_what_is_written_takes_the_place_of_the_old_file(tmp_path: Path) -> None
     assert path.read_bytes() == b"new"
 
 
-def test_a_full_disk_is_one_clear_message(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def full(descriptor: int) -> None:
+@pytest.mark.parametrize("when", ["write", "fsync"])
+def test_a_full_disk_is_one_clear_line_and_the_old_file_stays(
+    when: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object) -> None:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-    monkeypatch.setattr("graphopt.atomic.os.fsync", full)
-    with pytest.raises(GraphoptError) as error:
-        write_json(tmp_path / "a.json", {"a": 1})
-    assert str(error.value) == f"{tmp_path / 'a.json'} cannot be written: the disk is full; make room"
-    assert list(tmp_path.iterdir()) == []
+    def write() -> None:
+        with replacing(path) as temporary:
+            temporary.write_bytes(b"new")
+            if when == "write":
+                full()
+
+    path = tmp_path / "found.json"
+    write_json(path, {"a": 1})
+    if when == "fsync":
+        monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(GraphoptError, match=r"found\.json cannot be written: the disk is full; make room"):
+        write()
+    assert json.loads(path.read_text()) == {"a": 1}
+    assert list(tmp_path.iterdir()) == [path]
 
 
 def test_a_folder_that_is_not_there_is_named(tmp_path: Path) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import onnx
@@ -39,9 +39,9 @@ def candidate_contexts(space: Space, cleanups: Sequence[Pass]) -> Iterator[Conte
         nodes = view.regions.context(choice.site.nodes)
         alike = _wiring(view, nodes, choice)
         for option in choice.options:
-            key = f"{option}|{alike}"
+            fragment = None if option == KEEP else choice.candidates[option].fragment
+            key = f"{option}|{alike}|{_lines(fragment.nodes) if fragment else ''}"
             if key not in made:
-                fragment = None if option == KEEP else choice.candidates[option].fragment
                 graph = region_graph(view.regions, nodes, fragment, choice.site.nodes if fragment else ())
                 graph.toposort()
                 rewrite_everywhere(graph, cleanups)
@@ -51,17 +51,27 @@ def candidate_contexts(space: Space, cleanups: Sequence[Pass]) -> Iterator[Conte
 
 
 def _wiring(view: GraphView, context: Sequence[str], choice: Choice) -> str:
-    """Contexts of one shape and wiring have one key: kinds, attributes, shapes and connections, without names."""
+    """What tells a context from another, whatever its names: see `_lines`; what is read outside; where the site is."""
+    around, inside = set(context), set(choice.site.nodes)
+    nodes = [view.nodes[name] for name in context]
+    read = [[any(user.name not in around for user in t.outputs) for t in node.outputs] for node in nodes]
+    return repr([*zip(_lines(nodes), read, [node.name in inside for node in nodes], strict=True)])
+
+
+def _lines(nodes: Iterable[gs.Node]) -> list[tuple[object, ...]]:
+    """Kinds, attributes, shapes and connections, without names."""
     numbers: dict[str, int] = {}
-    lines = []
-    inside = set(choice.site.nodes)
-    for name in context:
-        node = view.nodes[name]
+    lines: list[tuple[object, ...]] = []
+    for node in nodes:
         operands = [
-            (numbers.setdefault(t.name, len(numbers)), str(t.shape), isinstance(t, gs.Constant)) for t in node.inputs
+            (numbers.setdefault(t.name, len(numbers)), _shape(t), isinstance(t, gs.Constant)) for t in node.inputs
         ]
         results = [numbers.setdefault(t.name, len(numbers)) for t in node.outputs]
-        used_outside = [any(user.name not in context for user in t.outputs) for t in node.outputs]
         attributes = sorted((key, str(value)) for key, value in node.attrs.items())
-        lines.append((node.op, attributes, operands, results, used_outside, name in inside))
-    return repr(lines)
+        lines.append((node.op, attributes, operands, results))
+    return lines
+
+
+def _shape(tensor: gs.Tensor) -> tuple[int, ...] | None:
+    """A constant's shape is a list until its values are read."""
+    return None if tensor.shape is None else tuple(tensor.shape)

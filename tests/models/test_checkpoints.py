@@ -10,12 +10,14 @@ from typing import Any
 import pytest
 import torch
 from safetensors.torch import save_file
+from small_networks import SMALL, said, small
 from torch import Tensor
 
 from graphopt.errors import GraphoptError
-from graphopt.models.checkpoints import load_checkpoint, save_checkpoint
+from graphopt.models.checkpoints import load_checkpoint, load_weights, save_checkpoint
 from graphopt.models.nafnet import NAFNet, NAFNetConfig
 from graphopt.models.shipped import SHIPPED
+from graphopt.models.zoo import build
 
 CONFIG = NAFNetConfig(width=4, encoder_blocks=(1, 0, 2), middle_blocks=1, decoder_blocks=(1, 1, 0))
 
@@ -167,3 +169,51 @@ def test_unequal_levels_are_refused(tmp_path: Path, network: NAFNet) -> None:
     weights = {key: value for key, value in network.state_dict().items() if not key.startswith("ups.2")}
     torch.save(weights, tmp_path / "w.pth")
     assert "3 levels down and 2 up" in message(tmp_path / "w.pth")
+
+
+@pytest.mark.parametrize("name", ["noahtcv", "enerzai-2", "list-unet", "feature-align"])
+def test_checkpoints_say_which_network_they_hold(name: str, tmp_path: Path) -> None:
+    network = small(name)
+    save_checkpoint(network, tmp_path / "w.safetensors")
+    loaded = load_checkpoint(tmp_path / "w.safetensors")
+    assert type(loaded) is type(network)
+    assert loaded.config == network.config
+    assert not loaded.training
+    image = torch.rand(1, network.config.image_channels, 16, 16)
+    with torch.no_grad():
+        torch.testing.assert_close(loaded(image), network(image), rtol=0, atol=0)
+
+
+def test_a_nafnets_file_stays_as_it_was(tmp_path: Path) -> None:
+    from safetensors import safe_open
+
+    network = build("nafnet-width32", SMALL["nafnet-width32"])
+    assert isinstance(network, NAFNet)
+    save_checkpoint(network, tmp_path / "w.safetensors")
+    with safe_open(tmp_path / "w.safetensors", "pt") as content:
+        assert not content.metadata()
+
+
+def test_the_checkpoint_of_another_network_names_the_keys_that_differ(tmp_path: Path) -> None:
+    save_checkpoint(small("mier"), tmp_path / "mier.safetensors")
+    text = said(load_weights, small("dncnn"), None, tmp_path / "mier.safetensors")
+    assert "is not a DnCNN of this form: missing model.0.bias" in text
+    assert "unknown blocks.0.conv1.bias" in text
+    torch.save(small("mier").state_dict(), tmp_path / "mier.pth")
+    assert "is not a NAFNet: it has no convolution 'intro'" in said(load_checkpoint, tmp_path / "mier.pth")
+    text = said(load_weights, small("mier", width=4), None, tmp_path / "mier.safetensors")
+    assert "has the shape (8, 3, 3, 3), expected (4, 3, 3, 3)" in text
+
+
+@pytest.mark.parametrize("metadata", ["[1]", "{}", "words", '{"network": 3, "options": {}}'])
+def test_metadata_that_says_nothing(metadata: str, tmp_path: Path) -> None:
+    save_file({"a": torch.zeros(1)}, tmp_path / "w.safetensors", {"graphopt": metadata})
+    assert "its metadata 'graphopt' names no network" in said(load_checkpoint, tmp_path / "w.safetensors")
+
+
+def test_a_network_that_is_not_there_is_no_checkpoint(tmp_path: Path) -> None:
+    from safetensors.torch import save_file
+
+    save_file({"a": torch.zeros(1)}, tmp_path / "w.safetensors", {"graphopt": '{"network": "gone", "options": {}}'})
+    with pytest.raises(GraphoptError, match="unknown network 'gone'"):
+        load_checkpoint(tmp_path / "w.safetensors")

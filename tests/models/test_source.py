@@ -1,4 +1,4 @@
-"""Source: names and paths of models, and one export that is kept."""
+"""Source: names and paths of models, sizes, and one export that is kept."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import numpy as np
 import onnx
 import pytest
 import torch
-from safetensors.numpy import load_file
+from small_networks import SMALL, said, small
 
 from graphopt.errors import GraphoptError
 from graphopt.ir.canonical import input_shape
@@ -18,36 +18,8 @@ from graphopt.ir.session import OnnxSession
 from graphopt.models import source
 from graphopt.models.checkpoints import save_checkpoint
 from graphopt.models.nafnet import NAFNet, NAFNetConfig
-from graphopt.models.shipped import SHIPPED, ShippedModel
-from graphopt.models.source import find_model, load_source
-from graphopt.train.data import read_image, to_planes
-from graphopt.train.restorer import open_restorer
-
-COFFEE = Path(__file__).parents[2] / "examples" / "images" / "test" / "coffee.png"
-
-
-def test_a_shipped_network_is_found_by_name(tmp_path: Path) -> None:
-    assert find_model("nafnet-width8-sigma25", tmp_path) == SHIPPED["nafnet-width8-sigma25"].path
-    assert SHIPPED["nafnet-width8-sigma25"].path.is_file()
-
-
-@pytest.mark.parametrize("model", SHIPPED.values(), ids=lambda model: model.name)
-def test_a_shipped_network_denoises(model: ShippedModel) -> None:
-    """A crop of an odd size out of a photograph, sigma 25: 20.2 dB before, 31.8 to 32.7 dB after."""
-    clean = to_planes(read_image(COFFEE))[:, 200:275, 200:301]
-    noisy = clean + np.random.default_rng(0).normal(0, 25 / 255, clean.shape).astype(np.float32)
-    restored = open_restorer(model.path)(noisy)
-    assert restored.shape == clean.shape
-    assert -10 * np.log10(np.square(restored - clean).mean()) > 31.5
-
-
-@pytest.mark.parametrize("name", ["nafnet-width16-adreno750", "nafnet-width16-mali-g78"])
-def test_small_networks_ship_their_weights_alone_too(name: str) -> None:
-    path = SHIPPED[name].path
-    expected = {t.name: onnx.numpy_helper.to_array(t) for t in onnx.load(path).graph.initializer}
-    found = load_file(path.with_suffix(".safetensors"))
-    assert found.keys() == expected.keys()
-    assert all(np.array_equal(found[key], value) for key, value in expected.items())
+from graphopt.models.source import check_export, export_network, find_model, load_source, parse_size
+from graphopt.models.zoo import build
 
 
 def test_a_path_is_relative_to_the_folder(tmp_path: Path) -> None:
@@ -149,3 +121,18 @@ def test_bad_files(tmp_path: Path) -> None:
     with pytest.raises(GraphoptError, match=r"gone\.onnx does not exist"):
         load_source(tmp_path / "gone.onnx", None, tmp_path / "cache")
     assert not (tmp_path / "cache").exists()
+
+
+def test_an_export_that_is_another_network_is_an_error() -> None:
+    model = export_network(small("mier"), (16, 16))
+    with pytest.raises(GraphoptError, match="mier: the export differs from torch by"):
+        check_export(build("mier", SMALL["mier"]), model, "mier")
+
+
+@pytest.mark.parametrize("text", ["720", "720x", "x480", "720x480x3", "8x480", "-720x480", "720*480", ""])
+def test_sizes_that_are_none(text: str) -> None:
+    assert said(parse_size, text).startswith(f"size '{text}': expected WIDTHxHEIGHT")
+
+
+def test_a_size_is_width_by_height() -> None:
+    assert parse_size("720x480") == (480, 720)

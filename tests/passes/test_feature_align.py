@@ -7,9 +7,8 @@ import onnx_graphsurgeon as gs
 import pytest
 import torch
 from graphopt.passes.feature_align import FeatureAlign
-from graphs import difference, inner, network, random_image, refused, rewritten, run
+from graphs import difference, inner, network, random_image, refused, rewritten, run, space_of
 
-from graphopt.ir.space_building import build_space
 from graphopt.nn.supernet import Supernet
 
 LEVELS = {"encoder": "downs.0", "decoder": "level"}
@@ -23,7 +22,7 @@ def test_feature_align_starts_as_the_identity(nafnet_graph: gs.Graph, images: li
 
 
 def test_levels_are_found_once(nafnet_graph: gs.Graph, images: list[np.ndarray]) -> None:
-    space = build_space(nafnet_graph, [FeatureAlign()], images, [], lambda share, text: None)
+    space = space_of(nafnet_graph, [FeatureAlign()], images)
     assert space.refusals == []
     assert set(space.choices) == set(LEVELS.values())  # residual sums inside blocks are no levels
     module = Supernet(space)
@@ -64,3 +63,9 @@ def test_concatenated_skips() -> None:
     graph, image = network(text, {"w": (4, 3, 2, 2), "v": (4, 4, 2, 2)}), random_image(1, 3, 8, 8)
     chosen = rewritten(graph, FeatureAlign(), [image], "level")
     assert difference(run(chosen, image), run(graph, image)) < 1e-6
+
+
+def test_networks_of_two_images_have_no_site() -> None:
+    text = """(float[1, 3, 8, 8] x, float[1, 3, 8, 8] z) => (float[1, 4, 4, 4] y) {
+        s = Add(x, z) y = Conv<strides = [2, 2]>(s, w) }"""
+    assert refused(network(text, {"w": (4, 3, 2, 2)}), FeatureAlign()) == []

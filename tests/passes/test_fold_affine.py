@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 from graphopt.passes.fold_affine import FoldAffine
-from graphs import difference, kinds, network, random_image, run
+from graphs import difference, kinds, network, random_image, run, site_names
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -15,8 +15,14 @@ from graphopt.ir.rewriting import rewrite_everywhere
 from graphopt.ir.view import GraphView
 
 IMAGE = random_image(1, 4, 6, 6, seed=4)
-X_TO_Y = "(float[1, 4, 6, 6] x) => (float[1, 4, 6, 6] y)"
+
+
+OVER_FOUR = "(float[1, 4, 6, 6] x) => (float[1, 4, 6, 6] y)"
+
+
 CONVS = {"full": (4, 4, 1, 1), "grouped": (4, 2, 1, 1), "depthwise": (4, 1, 1, 1)}
+
+
 GROUPS = {"full": 1, "grouped": 2, "depthwise": 4}
 
 
@@ -42,7 +48,7 @@ def test_folding_into_convolutions(text: str, bias: bool, conv: str) -> None:
     for name in ("x", "a", "b"):
         operands = f"({name}, w, bias)" if bias else f"({name}, w)"
         text = text.replace(f"CONV({name})", f"Conv<group = {GROUPS[conv]}>{operands}")
-    graph = network(f"{X_TO_Y} {{ {text} }}", weights(conv, bias))
+    graph = network(f"{OVER_FOUR} {{ {text} }}", weights(conv, bias))
     before, affines = run(graph, IMAGE), len(graph.nodes) - 1
     assert rewrite_everywhere(graph, [FoldAffine()]) == {"fold-affine": affines}
     assert kinds(graph) == ["Conv"]
@@ -52,7 +58,7 @@ def test_folding_into_convolutions(text: str, bias: bool, conv: str) -> None:
 
 
 def test_two_scales_become_one() -> None:
-    graph = network(f"{X_TO_Y} {{ a = Mul(x, s) y = Mul(s2, a) }}", weights())
+    graph = network(f"{OVER_FOUR} {{ a = Mul(x, s) y = Mul(s2, a) }}", weights())
     before = run(graph, IMAGE)
     assert rewrite_everywhere(graph, [FoldAffine()]) == {"fold-affine": 1}
     assert kinds(graph) == ["Mul"]
@@ -91,7 +97,7 @@ def test_a_shift_before_zero_padding_stays(padding: str) -> None:
 
 def test_a_scale_before_zero_padding_folds() -> None:
     graph = network(
-        f"{X_TO_Y} {{ a = Mul(x, s) y = Conv<pads = [1, 1, 1, 1]>(a, w) }}", {**weights(), "w": (4, 4, 3, 3)}
+        f"{OVER_FOUR} {{ a = Mul(x, s) y = Conv<pads = [1, 1, 1, 1]>(a, w) }}", {**weights(), "w": (4, 4, 3, 3)}
     )
     before = run(graph, IMAGE)
     assert rewrite_everywhere(graph, [FoldAffine()]) == {"fold-affine": 1}
@@ -101,13 +107,13 @@ def test_a_scale_before_zero_padding_folds() -> None:
 @pytest.mark.parametrize(
     "text",
     [
-        f"{X_TO_Y} {{ a = Mul(x, plane) y = Conv(a, w) }}",
-        f"{X_TO_Y} {{ a = Conv(x, w) y = Mul(a, x) }}",
-        f"{X_TO_Y} {{ a = Conv(x, w) b = Relu(a) y = Mul(b, s) }}",
-        f"{X_TO_Y} {{ a = Conv(x, w) b = Mul(a, s) c = Relu(a) y = Add(b, c) }}",  # the product is not the only user
+        f"{OVER_FOUR} {{ a = Mul(x, plane) y = Conv(a, w) }}",
+        f"{OVER_FOUR} {{ a = Conv(x, w) y = Mul(a, x) }}",
+        f"{OVER_FOUR} {{ a = Conv(x, w) b = Relu(a) y = Mul(b, s) }}",
+        f"{OVER_FOUR} {{ a = Conv(x, w) b = Mul(a, s) c = Relu(a) y = Add(b, c) }}",  # the product is not the only user
         # one value for all channels, and one channel for all values: broadcasting, not an affine of each channel
-        f"{X_TO_Y} {{ a = Mul(x, one) y = Conv<group = 4>(a, w1) }}",
-        f"{X_TO_Y} {{ a = Add(x, one) y = Conv<group = 4>(a, w1) }}",
+        f"{OVER_FOUR} {{ a = Mul(x, one) y = Conv<group = 4>(a, w1) }}",
+        f"{OVER_FOUR} {{ a = Add(x, one) y = Conv<group = 4>(a, w1) }}",
         "(float[1, 1, 6, 6] x) => (float[1, 4, 6, 6] y) { a = Mul(x, s) y = Conv(a, w) }",
         "(float[1, 1, 6, 6] x) => (float[1, 4, 6, 6] y) { a = Add(x, t) y = Conv(a, w) }",
         "(float[1, 1, 6, 6] x) => (float[1, 4, 6, 6] y) { a = Conv(x, w0) y = Add(a, t) }",
@@ -123,7 +129,9 @@ def test_places_that_do_not_fold(text: str) -> None:
 
 
 def test_a_weight_that_two_convolutions_share() -> None:
-    graph = network(f"{X_TO_Y} {{ a = Conv(x, w, bias) c = Mul(a, s) d = Conv(x, w, bias) y = Add(c, d) }}", weights())
+    graph = network(
+        f"{OVER_FOUR} {{ a = Conv(x, w, bias) c = Mul(a, s) d = Conv(x, w, bias) y = Add(c, d) }}", weights()
+    )
     before = run(graph, IMAGE)
     assert rewrite_everywhere(graph, [FoldAffine()]) == {"fold-affine": 1}
     assert kinds(graph) == ["Conv", "Conv", "Add"]
@@ -131,12 +139,27 @@ def test_a_weight_that_two_convolutions_share() -> None:
 
 
 def test_a_scale_between_two_convolutions_folds_into_the_first() -> None:
-    graph = network(f"{X_TO_Y} {{ a = Conv(x, w, bias) c = Mul(a, s) y = Conv(c, w) }}", weights())
+    graph = network(f"{OVER_FOUR} {{ a = Conv(x, w, bias) c = Mul(a, s) y = Conv(c, w) }}", weights())
     before = run(graph, IMAGE)
     assert rewrite_everywhere(graph, [FoldAffine()]) == {"fold-affine": 1}
     assert kinds(graph) == ["Conv", "Conv"]
     assert graph.nodes[1].inputs[1].name == "w"
     assert difference(run(graph, IMAGE), before) < 2e-6
+
+
+@pytest.mark.parametrize(
+    ("text", "name"),
+    [
+        ('["b.0/conv"] a = Conv(x, w) ["b.0/mul"] c = Mul(a, s)', "b.0/scale-after"),
+        ('["b.0/conv"] a = Conv(x, w) ["b.0/add"] c = Add(a, t)', "b.0/shift-after"),
+        ('["b.0/mul"] a = Mul(x, s) ["b.0/conv"] c = Conv(a, w)', "b.0/scale-before"),
+        ('["b.0/add"] a = Add(x, t) ["b.0/conv"] c = Conv(a, w)', "b.0/shift-before"),
+        ('["b.0/mul"] a = Mul(x, s) ["b.0/mul_2"] c = Mul(a, s2)', "b.0/scale-twice"),
+    ],
+)
+def test_each_case_has_its_name(text: str, name: str) -> None:
+    graph = network(f'{OVER_FOUR} {{ {text} ["b.0/relu"] y = Relu(c) }}', weights())
+    assert site_names(graph, FoldAffine()) == [name]
 
 
 STEP = st.one_of(

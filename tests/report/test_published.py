@@ -6,10 +6,10 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from sample_report import empty
 
 from graphopt.config.pipeline import PipelineConfig
 from graphopt.config.reading import read_config
-from graphopt.report.data import ReportData
 from graphopt.report.metrics import metrics
 from graphopt.report.page import write_page
 from graphopt.report.published import Comparison, Option, Place, compare
@@ -18,7 +18,6 @@ EXAMPLES = Path(__file__).parents[2] / "examples"
 BEFORE = {"latency": 10.0, "memory": 300.0, "parameters": 1000.0, "psnr": 31.0}
 AFTER = {"latency": 4.0, "memory": 240.0, "parameters": 950.0, "psnr": 30.9}
 PUBLISHED = {"latency": 0.5, "memory": 2 / 3, "parameters": 0.88, "psnr": 0.993}
-EMPTY = ReportData("nothing", {}, {}, {}, [], [], [], [], [], [], [], {}, "", "", "", [])
 
 
 def place(site: str, chosen: str, parent: str | None = None, **options: tuple[float, float]) -> Place:
@@ -66,14 +65,14 @@ def test_verdicts(found: Comparison) -> None:
 
 
 def test_page_and_metrics_show_it(found: Comparison, tmp_path: Path) -> None:
-    data = replace(EMPTY, comparison=found)
+    data = replace(empty(), comparison=found)
     write_page(data, tmp_path / "page.html")
     page = (tmp_path / "page.html").read_text()
     assert "Beside what was published" in page
     assert "nor can it be at these sites alone" in page
     assert metrics(data)["published"]["ratios"]["parameters"]["least"] == pytest.approx(0.925)
-    assert "published" not in metrics(EMPTY)
-    write_page(EMPTY, tmp_path / "page.html")
+    assert "published" not in metrics(empty())
+    write_page(empty(), tmp_path / "page.html")
     assert "Beside what was published" not in (tmp_path / "page.html").read_text()
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -14,6 +14,7 @@ from graphopt.ir.canonical import canonical, to_graph, to_model
 from graphopt.ir.passes import Pass
 from graphopt.ir.rewriting import apply_selection
 from graphopt.ir.session import OnnxSession
+from graphopt.ir.space import Space
 from graphopt.ir.space_building import build_space
 from graphopt.ir.view import GraphView
 
@@ -58,9 +59,19 @@ def kinds(graph: gs.Graph) -> list[str]:
     return [node.op for node in graph.nodes]
 
 
+def space_of(graph: gs.Graph, rules: Sequence[Pass], images: list[np.ndarray]) -> Space:
+    """All that `rules` propose in the graph."""
+    return build_space(graph, rules, images, [], lambda share, text: None)
+
+
+def site_names(graph: gs.Graph, rule: Pass) -> list[str]:
+    """Where `rule` has a site, in the graph's order."""
+    return [site.name for site in rule.sites(GraphView(graph))]
+
+
 def rewritten(graph: gs.Graph, rule: Pass, images: list[np.ndarray], site: str | None = None) -> gs.Graph:
     """The graph with the candidate of `rule`, at `site` or at the only one, after its contract was checked."""
-    space = build_space(graph, [rule], images, [], lambda share, text: None)
+    space = space_of(graph, [rule], images)
     if site is None:
         (site,) = space.choices
     return apply_selection(space, {site: rule.name})

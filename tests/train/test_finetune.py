@@ -13,7 +13,6 @@ import torch
 from patches import sampler
 from torch import nn
 
-from graphopt.config.reading import validate
 from graphopt.config.training import FinetuneConfig
 from graphopt.errors import GraphoptError
 from graphopt.models.nafnet import NAFNet, NAFNetConfig
@@ -183,27 +182,6 @@ def test_losses_are_weighted_and_the_teacher_counts_by_the_same_ones(tmp_path: P
     (record,) = finetune(student, teacher, sampler(), chosen, tmp_path / "s.pt", quiet)
     assert record.loss == pytest.approx((4 * both(clean) + 2 * both(expected)) / 6, rel=1e-5)
     assert record.psnr == pytest.approx(-float(psnr_loss(restored, clean)), abs=1e-4)
-
-
-@pytest.mark.parametrize(
-    ("changes", "expected"),
-    [
-        ({"losses": {"teacher": 1}}, "'losses' needs a weight above 0 for one of psnr, charbonnier, l1, l2, ms-ssim"),
-        ({"losses": {"psrn": 1}}, "losses.psrn"),
-        ({"losses": {"psnr": -1}}, "Input should be greater than or equal to 0, found -1"),
-        ({"losses": {"psnr": 1}, "distillation": 1}, "give either 'distillation' or 'losses' with a weight for"),
-        ({"patches": [6, 64], "accumulate": 4}, "'accumulate': 6 patches cannot be parted into 4 equal parts"),
-        (
-            {"patches": [2, 8], "losses": {"ms-ssim": 1}},
-            "'losses': ms-ssim needs patches of 11 pixels or more, found 8",
-        ),
-        ({"precision": "fp16"}, "key 'precision': Input should be 'fp32' or 'bf16'"),
-    ],
-)
-def test_mistakes_in_the_options(changes: dict[str, Any], expected: str) -> None:
-    with pytest.raises(GraphoptError) as caught:
-        validate(changes, FinetuneConfig, Path("c.yaml"))
-    assert expected in str(caught.value)
 
 
 def test_features_of_the_teacher_are_learnt(nafnet_graph: gs.Graph, tmp_path: Path) -> None:

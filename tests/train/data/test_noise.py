@@ -1,4 +1,4 @@
-"""Noise over a range of sigmas, noise of a camera's sensor, and Mixup."""
+"""Noise of one sigma or a range of them, and Mixup."""
 
 from __future__ import annotations
 
@@ -6,8 +6,7 @@ import numpy as np
 import pytest
 
 from graphopt.config.data import EvaluationData
-from graphopt.train.data import Gaussian, PatchSampler, noise_of
-from graphopt.train.data.unprocess import Camera, RawNoise, demosaic, mosaic
+from graphopt.train.data import Gaussian, PatchSampler, add_noise, noise_of
 
 
 def keys(**changes: object) -> EvaluationData:
@@ -33,79 +32,6 @@ def photograph(size: int = 48) -> np.ndarray:
     return np.stack([0.5 + 0.35 * np.sin(rows + i) * np.cos(columns) for i in range(3)]).astype(np.float32)
 
 
-def test_processing_takes_unprocessing_back() -> None:
-    image = 0.2 + 0.4 * photograph()  # nothing saturates
-    for seed in range(5):
-        camera = Camera.random(np.random.default_rng(seed))
-        np.testing.assert_allclose(camera.to_camera.sum(1), 1)  # white stays white
-        raw = camera.unprocess(image)
-        assert 0 <= raw.min() < raw.max() < 0.6
-        np.testing.assert_allclose(camera.process(raw), image, rtol=0, atol=2e-4)
-
-
-def test_the_mosaic() -> None:
-    colours = np.stack([np.full((6, 8), value, np.float32) for value in (0.1, 0.5, 0.9)])
-    raw = mosaic(colours)
-    np.testing.assert_allclose(raw[:2, :2], [[0.1, 0.5], [0.5, 0.9]], atol=1e-7)
-    np.testing.assert_allclose(demosaic(raw), colours, atol=1e-6)  # at the borders too
-    ramp = np.tile(np.arange(10, dtype=np.float32), (3, 9, 1))
-    np.testing.assert_allclose(demosaic(mosaic(ramp))[:, 1:-1, 1:-1], ramp[:, 1:-1, 1:-1], atol=1e-5)
-
-
-def test_raw_noise_is_poisson_gaussian_on_the_sensor() -> None:
-    """Without tone curve and colours between, by the law var = shot * raw + read."""
-    clean = np.stack([np.full((3, 64, 64), level, np.float32) for level in (0.25, 0.7)])
-    shot, read = 4e-4, 1e-5
-    noisy = RawNoise((shot, shot), (read, read))(clean, np.random.default_rng(0))
-    for image, target, camera in zip(noisy, clean, cameras(clean, shot, read), strict=True):
-        raw = camera.unprocess(target)
-        green = camera.unprocess(image)[1, 0::2, 1::2]  # where the sensor is green, the mosaic leaves green alone
-        expected = shot * raw[1, 0, 0] + read
-        assert green.var() == pytest.approx(expected, rel=0.1)
-        assert abs((image - target).mean()) < 0.02
-
-
-def cameras(clean: np.ndarray, shot: float, read: float) -> list[Camera]:
-    """Those that RawNoise draws for `clean`, in its order."""
-    random, found = np.random.default_rng(0), []
-    for image in clean:
-        found.append(Camera.random(random))
-        random.uniform(np.log(shot), np.log(shot))
-        random.normal(0, 0.26)
-        random.uniform(np.log(read), np.log(read))
-        random.standard_normal(image.shape[1:], dtype=np.float32)
-    return found
-
-
-def test_raw_noise_depends_on_the_signal_and_spreads_over_colours() -> None:
-    clean = np.full((40, 3, 32, 32), 0.35, np.float32)
-    noise = noise_of(keys(noise="raw"))
-    assert noise == RawNoise()
-    noisy = noise(clean, np.random.default_rng(1))
-    assert noisy.shape == clean.shape
-    assert noisy.dtype == np.float32
-    difference = noisy - clean
-    strengths = difference.std((1, 2, 3))
-    assert strengths.max() > 3 * strengths.min()  # shot is drawn for each image
-    red, green = difference[:, 0, :, :-1], difference[:, 1, :, :-1]
-    assert abs(np.corrcoef(red.ravel(), difference[:, 0, :, 1:].ravel())[0, 1]) > 0.2  # the mosaic blurs it
-    assert abs(np.corrcoef(red.ravel(), green.ravel())[0, 1]) > 0.02  # the colour matrix mixes it
-    np.testing.assert_array_equal(noisy, noise(clean, np.random.default_rng(1)))
-    odd = noise(clean[0, :, :31, :29], np.random.default_rng(1))
-    assert odd.shape == (3, 31, 29)
-    white = RawNoise((1e-12, 1e-12), (1e-12, 1e-12))(clean[:2], np.random.default_rng(1))
-    np.testing.assert_allclose(white, clean[:2], rtol=0, atol=1e-4)  # no noise, no change: not the mosaic's blur
-
-
-def test_the_range_of_read_noise_is_taken() -> None:
-    clean = np.full((20, 3, 32, 32), 0.02, np.float32)
-    low, high = (
-        noise_of(keys(noise={"shot": [1e-6, 1e-6], "read": [read, read]}))(clean, np.random.default_rng(0)) - clean
-        for read in (1e-8, 1e-4)
-    )
-    assert high.std() > 5 * low.std()
-
-
 def test_mixup_blends_clean_patches_before_the_noise() -> None:
     images = [np.full((16, 16, 3), value, np.uint8) for value in (0, 255)]
     noisy, clean = PatchSampler(images, 25, np.random.default_rng(0), mixup=1.0).batch(200, 8)
@@ -115,3 +41,21 @@ def test_mixup_blends_clean_patches_before_the_noise() -> None:
     assert ((noisy - clean) * 255).std() == pytest.approx(25, rel=0.02)
     plain = PatchSampler(images, 25, np.random.default_rng(0)).batch(200, 8)[1]
     assert set(np.unique(plain)) == {0.0, 1.0}
+
+
+@pytest.mark.parametrize("sigma", [5.0, 25.0, 50.0])
+def test_noise_has_the_sigma_asked_for_and_no_bias(sigma: float) -> None:
+    clean = np.full((3, 200, 200), 0.5, np.float32)
+    noise = (add_noise(clean, sigma, (1, 2)) - clean) * 255
+    assert noise.std() == pytest.approx(sigma, rel=0.01)
+    assert abs(noise.mean()) < sigma * 0.015
+    assert abs(np.corrcoef(noise[0, :, :-1].ravel(), noise[0, :, 1:].ravel())[0, 1]) < 0.03  # white
+
+
+def test_noise_follows_its_seed_and_is_not_clipped() -> None:
+    clean = np.zeros((3, 16, 16), np.float32)
+    np.testing.assert_array_equal(add_noise(clean, 25, (0, 1)), add_noise(clean, 25, (0, 1)))
+    assert not np.array_equal(add_noise(clean, 25, (0, 1)), add_noise(clean, 25, (0, 2)))
+    assert not np.array_equal(add_noise(clean, 25, (0, 1)), add_noise(clean, 25, (1, 1)))
+    assert add_noise(clean, 25, (0, 1)).min() < 0
+    np.testing.assert_array_equal(add_noise(clean, 0, (0, 1)), clean)

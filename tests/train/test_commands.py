@@ -10,16 +10,8 @@ import torch
 from graphs import Call
 from PIL import Image
 
-from graphopt.config.model import ModelConfig
-from graphopt.config.training import PretrainConfig
-from graphopt.errors import GraphoptError
-from graphopt.ir.canonical import canonical, to_graph
-from graphopt.ir.passes import Stage
-from graphopt.ir.registry import load_pass, pass_names
-from graphopt.ir.space_building import build_space
 from graphopt.models.checkpoints import load_checkpoint
 from graphopt.models.enerzai import Enerzai
-from graphopt.models.source import export_network
 from graphopt.models.zoo import build
 
 TAIL = "images: [photographs]\noutput: w.safetensors\nsteps: 3\nsmall: [1, 16]\nlarge: [1, 16]\nthreads: 1\n"
@@ -74,38 +66,3 @@ def test_a_trunk_that_is_smaller_than_the_image_cannot_be_trained_jointly(call: 
     status, _, err = call("pretrain", "train.yaml")
     assert status == 1
     assert "error: joint training: convolution 'blocks.0.conv2' reads features of (4, 4); expected the size of" in err
-
-
-def test_options_of_a_network_stand_beside_its_name() -> None:
-    given = ModelConfig.model_validate({"network": "dncnn", "depth": 5})
-    assert (given.network, given.options) == ("dncnn", {"depth": 5})
-    assert ModelConfig.model_validate(given.model_dump()).options == {"depth": 5}
-    assert PretrainConfig.model_fields["model"].default.network == "nafnet"
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("name", ["noahtcv", "moma", "gdalgo", "unet", "list-unet", "mfdnet", "swinir-light"])
-def test_passes_find_their_patterns_in_it(name: str) -> None:
-    torch.manual_seed(0)
-    small = {"unet": {"widths": (16, 16)}, "list-unet": {"widths": (8, 16)}, "swinir-light": {"depths": (2,)}}
-    network = build(name, small.get(name)).eval()
-    graph = to_graph(canonical(export_network(network, (32, 32)), None, name))
-    images = [np.random.default_rng(seed).random((1, 3, 32, 32), np.float32) for seed in range(2)]
-    passes = [rule for rule in (load_pass(n, {}, Path()) for n in pass_names()) if rule.stage is Stage.SEARCH]
-    space = build_space(graph, passes, images, [], lambda share, words: None)  # checks every candidate's contract
-    offered = {option for choice in space.choices.values() for option in choice.candidates}
-    expected = {
-        "moma": "partial-depthwise",
-        "gdalgo": "two-step-pool",
-        "unet": "gsat-conv",
-        "list-unet": "split-depthwise",
-    }
-    assert expected.get(name, "list-conv") in offered
-
-
-def test_a_network_that_is_not_there_is_no_checkpoint(tmp_path: Path) -> None:
-    from safetensors.torch import save_file
-
-    save_file({"a": torch.zeros(1)}, tmp_path / "w.safetensors", {"graphopt": '{"network": "gone", "options": {}}'})
-    with pytest.raises(GraphoptError, match="unknown network 'gone'"):
-        load_checkpoint(tmp_path / "w.safetensors")
