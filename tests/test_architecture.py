@@ -49,28 +49,6 @@ ONLY_IN = {  # libraries, and the packages that may import them
 FOR_PASSES = {"numpy", "onnx"}  # besides the standard library, `graphopt` and `graphopt.idioms`
 LONGEST = {"graphopt": 300, "passes": 300, "tests": 400}  # lines of a file
 
-# What is known to break a rule, by rule: to be emptied. An entry that is mended must go, too.
-_NOT_YET: dict[str, str] = {
-    "circles": "graphopt/backends graphopt/cost graphopt/kernels graphopt/tuning",
-    "direction": "graphopt/cost/table.py graphopt/kernels/keys.py",
-    "kinds": """graphopt/cli/tune.py graphopt/cli/verify.py graphopt/cost/table.py graphopt/cost/target.py
-        graphopt/kernels/keys.py graphopt/kernels/lowering.py graphopt/run/deploy.py graphopt/run/pipeline.py
-        graphopt/run/training.py graphopt/tuning/job.py graphopt/tuning/rpc.py graphopt/tuning/workload.py""",
-    "lengths": "tests/report/test_page.py tests/tuning/test_static.py",
-    "passes": """
-        passes/affine_norm.py passes/average_downsample.py passes/bounded_gate.py passes/clipped_norm.py
-        passes/depthwise_subpixel.py passes/feature_align.py passes/fold_affine.py passes/fold_constants.py
-        passes/fp16_safe_norm.py passes/fused_layer_norm.py passes/gsat_conv.py passes/list_conv.py
-        passes/list_upsample.py passes/low_rank_pointwise.py passes/merge_depthwise.py passes/narrow_attention.py
-        passes/narrow_feed_forward.py passes/narrow_spatial.py passes/partial_depthwise.py passes/plain_layer_norm.py
-        passes/plain_pixel_shuffle.py passes/remove_no_ops.py passes/reparameterised_conv.py passes/resize_upsample.py
-        passes/rms_norm.py passes/skip_block.py passes/skip_feed_forward.py passes/skip_spatial.py
-        passes/slices_to_split.py passes/space_to_depth_downsample.py passes/split_depthwise.py
-        passes/static_attention.py passes/strided_attention.py passes/strided_norm.py passes/transposed_upsample.py
-        passes/two_step_pool.py""",
-}
-NOT_YET = {(file, rule) for rule, files in _NOT_YET.items() for file in files.split()}
-
 
 class Fault(NamedTuple):
     """What breaks a rule; `file` is a folder where a whole package does."""
@@ -225,12 +203,8 @@ def faults() -> list[Fault]:
 
 
 def test_the_rules_are_kept() -> None:
-    broken = [fault for fault in faults() if (fault.file, fault.rule) not in NOT_YET]
+    broken = faults()
     assert not broken, "\n" + "\n".join(f"[{fault.rule}] {fault.words}" for fault in sorted(broken))
-
-
-def test_what_is_mended_is_no_longer_excused() -> None:
-    assert not NOT_YET - {(fault.file, fault.rule) for fault in faults()}
 
 
 def test_the_table_itself_has_no_circle() -> None:
