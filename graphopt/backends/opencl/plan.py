@@ -130,7 +130,7 @@ def write_artefact(source: Path, text: str, plan: Plan, weights: Mapping[str, Ar
         temporary.write_text(text)
     write_json(plan_path(source), plan.model_dump())
     with replacing(weights_path(source)) as temporary:
-        temporary.write_bytes(save({name: np.ascontiguousarray(array) for name, array in weights.items()}))
+        temporary.write_bytes(save({name: np.asarray(array, order="C") for name, array in weights.items()}))
     return [source, plan_path(source), weights_path(source)]
 
 

@@ -14,13 +14,13 @@ from graphopt.errors import GraphoptError
 
 Array = NDArray[Any]
 _INSTALL = "install Debian's pocl-opencl-icd (OpenCL on the CPU), or your GPU's driver"
-_WIDTHS = ("", "2", "3", "4", "8", "16")
-# each half of the source as a float; cl_amd_fp16 opens the door that TVM's pragmas shut without any extension
-_HALVES_AS_FLOATS = [
-    "-w",  # no platform for CPUs knows the extension that the next option claims
-    "-Dcl_amd_fp16",
-    *(f"-D{prefix}half{width}={prefix}float{width}" for prefix in ("", "convert_") for width in _WIDTHS),
-]
+_WIDTHS = ("2", "3", "4", "8", "16")
+_READ_AS = {
+    "cl_amd_fp16": "1",  # opens the door that TVM's pragmas shut on a compiler without any extension for halves
+    **{f"{prefix}half{width}": f"{prefix}float{width}" for prefix in ("", "convert_") for width in ("", *_WIDTHS)},
+    **{f"convert_short{width}": f"convert_int{width}" for width in _WIDTHS},  # a mask has the size of what it selects
+}
+_HALVES_AS_FLOATS = "".join(f"#undef {name}\n#define {name} {other}\n" for name, other in _READ_AS.items())
 
 
 def why_no_platform() -> str | None:
@@ -37,7 +37,8 @@ def why_no_platform() -> str | None:
 
 
 class Device:
-    """The first OpenCL device of this machine. `halves`: whether it computes in float16; `options`: of its compiler.
+    """The first OpenCL device of this machine. `halves`: whether it computes in float16; `prelude`: what its compiler
+    is told before any file.
 
     Raises:
         GraphoptError: pyopencl is not installed, or finds no platform.
@@ -53,7 +54,7 @@ class Device:
         self.context = pyopencl.Context([device])
         self.name = str(device.name)
         self.halves = "cl_khr_fp16" in str(device.extensions).split()
-        self.options = [] if self.halves else _HALVES_AS_FLOATS
+        self.prelude = "" if self.halves else _HALVES_AS_FLOATS
 
 
 class Loaded:
@@ -73,7 +74,7 @@ class Loaded:
         self._halves = device.halves
         _check_kernels(artefact)
         try:
-            program = pyopencl.Program(device.context, artefact.text).build(device.options)
+            program = pyopencl.Program(device.context, f"{device.prelude}#line 1\n{artefact.text}").build(["-w"])
         except pyopencl.Error as error:
             reason = _first_error(error)
             raise GraphoptError(f"{artefact.path.name} does not compile on {device.name}: {reason}") from error

@@ -173,8 +173,24 @@ def test_weights_of_another_build_are_refused(source: Path, tmp_path: Path) -> N
 
 
 @needs_platform
-def test_a_target_in_float32_runs_without_any_option(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(opencl, "_HALVES_AS_FLOATS", [])
+def test_scalars_in_memory_and_masks_of_halves(tmp_path: Path) -> None:
+    """The limits of a Clip are weights of shape (), and PRelu on vectors of halves selects by shorts."""
+    shape = "float[1,8,8,8]"
+    text = f"""({shape} x) => ({shape} y) {{
+        c = Conv<pads=[1,1,1,1]>(x, w, b) p = PRelu(c, slope) y = Clip(p, low, high) }}"""
+    limits = {"low": np.float32(-0.5), "high": np.float32(1.5)}
+    weights: dict[str, Any] = {"w": (8, 8, 3, 3), "b": (8,), "slope": (8, 1, 1), **limits}
+    model = onnx.shape_inference.infer_shapes(onnx_model(text, weights))
+    source = build(model, load_target(PHONES[0]), tmp_path, CostCache(tmp_path / "cache"))[0]
+    plan = read_artefact(source).plan
+    assert [plan.tensors[name].shape for name in plan.weights].count(()) == 2
+    assert "convert_short8" in source.read_text()
+    assert check(model, PHONES[0], source)[1] < 1e-6
+
+
+@needs_platform
+def test_a_target_in_float32_is_compiled_as_it_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(opencl, "_HALVES_AS_FLOATS", "")
     target = load_target(PHONES[0]).model_copy(update={"dtype": "float32"})
     _, whole = check(small(), target, tmp_path / "out")
     assert whole < 1e-6
@@ -189,7 +205,7 @@ def test_a_device_that_has_halves_computes_in_them(tmp_path: Path) -> None:
     target = load_target(PHONES[0])
     source = build(model, target, tmp_path, CostCache(tmp_path))[0]
     device = Device()
-    device.halves, device.options = True, ["-w", "-Dcl_amd_fp16", "-Dhalf=_Float16"]
+    device.halves, device.prelude = True, "#define cl_amd_fp16\n#define half _Float16\n"
     checks, whole = check_artefact(read_artefact(source), model, target, device, silent)
     assert 1e-5 < max(check.difference for check in checks) < 1e-3
     assert 1e-5 < whole < 2e-3
