@@ -19,6 +19,7 @@ from scipy.optimize import brentq
 
 from graphopt.ir.space import Selection, Space
 
+EQUAL = 1e-12  # dB; losses that differ by less are the same
 DECADES = 9  # T lies within so many powers of ten around the spread of the losses
 NewShares = Callable[[Sequence[float], float], list[float]]  # from losses and an entropy (nats)
 
@@ -128,7 +129,7 @@ def tempered(losses: Sequence[float], entropy: float) -> list[float]:
         shares = _gibbs(found, spread * 10**decades)
         return float(-(shares * np.log(np.maximum(shares, 1e-300))).sum() - entropy)
 
-    if spread == 0 or excess(DECADES) <= 0:
+    if spread < EQUAL or excess(DECADES) <= 0:
         return [float(share) for share in finite / finite.sum()]
     coldest = -DECADES if excess(-DECADES) > 0 else brentq(excess, -DECADES, DECADES)
     return [float(share) for share in _gibbs(found, spread * 10 ** float(coldest))]

@@ -3,18 +3,37 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from search_toys import Drop, config_of, given_of, killed_and_whole, search_of, short, silent, toy_space
+from search_toys import (
+    TARGET,
+    Drop,
+    config_of,
+    cost,
+    given_of,
+    hardware_of,
+    killed_and_whole,
+    problem_of,
+    search_of,
+    short,
+    silent,
+    toy_space,
+)  # fmt: skip
 
 from graphopt.config.methods import METHODS, readers
 from graphopt.config.search import ObjectiveConfig, SearchConfig
+from graphopt.cost.record import Cost
 from graphopt.errors import GraphoptError
+from graphopt.ir.space import Selection
+from graphopt.search.method import method_of
 from graphopt.search.problem import Problem
+from graphopt.search.search import Search
 from graphopt.search.stage import SearchStage
+from graphopt.search.wholes import Aim
 from graphopt.train.trainer import Trainer
 
 RIGHT = {"first": "drop", "second": "keep", "third": "drop"}
@@ -74,6 +93,24 @@ def test_a_killed_search_ends_as_one_that_never_was(method: str, at: int, tmp_pa
     assert all(torch.equal(weights[0][name], weights[1][name]) for name in weights[1])
     started = given_of(toy_space(Drop())).supernet().state_dict()
     assert any((weights[0][name] - started[name]).abs().max() > 1e-4 for name in started if "alphas" not in name)
+
+
+def test_a_search_that_goes_on_knows_the_wholes_that_it_has_priced(tmp_path: Path) -> None:
+    def price(selection: Selection) -> dict[str, Cost]:
+        return {TARGET: cost(3.0 - sum(option == "drop" for option in selection.values()))}
+
+    space = toy_space(Drop())
+    aims = [Aim(hardware_of(space, 2.0), price, {TARGET: cost(4.0)}, []) for _ in range(2)]
+    searches = []
+    for aim in aims:
+        problem = replace(problem_of(space, tmp_path, steps=20), aim=aim)
+        searches.append(Search(problem, method_of("entropy", problem)))
+        if aim is aims[0]:
+            aim.look({name: "drop" for name in space.choices})
+        searches[-1].run(silent)
+    assert {"drop"} in [set(whole.selection.values()) for whole in aims[0].seen]
+    assert aims[1].seen == aims[0].seen
+    assert aims[1].hardware.latency[TARGET].values == aims[0].hardware.latency[TARGET].values
 
 
 @pytest.mark.parametrize("method", ["entropy", "entropy-sites"])

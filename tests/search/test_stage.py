@@ -135,29 +135,6 @@ def test_where_parts_do_not_add_up_wholes_are_priced_and_kept(tmp_path: Path) ->
     assert all(Cost.from_dict(row["costs"][TARGET]) == whole(row["selection"])[TARGET] for row in wholes)
 
 
-def test_a_killed_search_knows_the_wholes_that_it_has_priced(tmp_path: Path) -> None:
-    """As wholes, dropping `third` saves nothing: the sums are corrected alike, whether the search was killed or not."""
-
-    def whole(selection: Selection) -> dict[str, Cost]:
-        saved = sum(option == "drop" and not name.startswith("third") for name, option in selection.items())
-        return {TARGET: cost(3.8 - 0.95 * saved)}
-
-    def stop(share: float, words: str) -> None:
-        if "step 20/" in words:
-            raise KeyboardInterrupt
-
-    for name in ("killed", "whole"):
-        (tmp_path / name).mkdir()
-        changes = {"wholes": 2, "method": "entropy-sites", "warm_up_steps": 2, "record_every": 1}
-        stage = with_wholes(stage_of(tmp_path / name, **changes), whole)
-        if name == "killed":
-            with pytest.raises(KeyboardInterrupt):
-                stage.run(stop)
-        stage.run(silent)
-    for file in ("selection.json", "wholes.json", "front.json", "history.json"):
-        assert read(tmp_path / "killed" / file) == read(tmp_path / "whole" / file)
-
-
 def test_a_goal_that_no_whole_meets_is_named_before_any_training(tmp_path: Path) -> None:
     def whole(selection: Selection) -> dict[str, Cost]:
         return {TARGET: cost(4.0 - 0.1 * sum(option == "drop" for option in selection.values()))}
