@@ -14,7 +14,7 @@ from graphopt.errors import last_line
 
 
 @dataclass(frozen=True)
-class Artefact:
+class CompiledSchedule:
     """A compiled schedule: the library, and TVM's JSON of its arguments. `error` where it could not be compiled."""
 
     path: Path | None
@@ -23,11 +23,13 @@ class Artefact:
 
 
 @contextmanager
-def artefacts(schedules: list[Any], device: Any, link: Callable[..., None] | None) -> Iterator[list[Artefact]]:
+def compiled_schedules(
+    schedules: list[Any], device: Any, link: Callable[..., None] | None
+) -> Iterator[list[CompiledSchedule]]:
     """Compiles schedules for the TVM target; the files are gone afterwards. `link` makes the shared library for a
     device; without it, objects are kept that the loader links.
 
-    TVM's own clean-up (`RemoveBuildArtifact`) removes the whole folder that an artefact lies in, so it is not used.
+    TVM's own clean-up (`RemoveBuildArtifact`) removes the whole folder that one lies in, so it is not used.
     """
     with tempfile.TemporaryDirectory(prefix="graphopt-") as folder:
         made = []
@@ -41,7 +43,7 @@ def artefacts(schedules: list[Any], device: Any, link: Callable[..., None] | Non
             shutil.rmtree(folder, ignore_errors=True)
 
 
-def _compiled(schedule: Any, device: Any, link: Callable[..., None] | None, place: Path) -> Artefact:
+def _compiled(schedule: Any, device: Any, link: Callable[..., None] | None, place: Path) -> CompiledSchedule:
     import tvm
     from tvm.s_tir.meta_schedule.arg_info import ArgInfo
     from tvm.s_tir.transform import RemoveWeightLayoutRewriteBlock
@@ -54,9 +56,9 @@ def _compiled(schedule: Any, device: Any, link: Callable[..., None] | None, plac
         path = place / f"{place.name}.{'tar' if link is None else 'so'}"
         built.export_library(str(path), fcompile=link or tar)
         arguments = ArgInfo.from_entry_func(schedule.mod, remove_preproc=True)
-        return Artefact(path, tuple(_plain(argument) for argument in arguments))
+        return CompiledSchedule(path, tuple(_plain(argument) for argument in arguments))
     except Exception as error:  # a schedule that LLVM or TVM refuses is a failed trial, not a failed tuning
-        return Artefact(None, error=last_line(error))
+        return CompiledSchedule(None, error=last_line(error))
 
 
 def _plain(argument: Any) -> tuple[str, str, tuple[int, ...]]:

@@ -13,7 +13,7 @@ from filelock import FileLock
 from graphopt.cost.record import Provenance
 from graphopt.errors import GraphoptError
 from graphopt.kernels.target import CpuTarget, TvmTarget
-from graphopt.tuning.builds import Artefact, artefacts
+from graphopt.tuning.builds import CompiledSchedule, compiled_schedules
 from graphopt.tuning.job import Outcome
 from graphopt.tuning.timing import Timing, get_ready, time_here
 from graphopt.tuning.workload import Workload
@@ -42,15 +42,15 @@ class LocalRunner:
         self._turn = FileLock(Path(tempfile.gettempdir()) / "graphopt-measures.lock", mode=0o666)
 
     def measure(self, schedules: Sequence[Any], workload: Workload) -> list[Outcome]:
-        with artefacts(list(schedules), self._device, None) as made, self._turn:
-            return [self._time(artefact) for artefact in made]
+        with compiled_schedules(list(schedules), self._device, None) as made, self._turn:
+            return [self._time(compiled) for compiled in made]
 
-    def _time(self, artefact: Artefact) -> Outcome:
-        if artefact.path is None:
-            return Outcome((), DEVICE, artefact.error)
+    def _time(self, compiled: CompiledSchedule) -> Outcome:
+        if compiled.path is None:
+            return Outcome((), DEVICE, compiled.error)
         get_process_ready(self._worker)
         try:
-            self._worker.send(time_here, (str(artefact.path), artefact.arguments, self._timing), timeout=self._limit_s)
+            self._worker.send(time_here, (str(compiled.path), compiled.arguments, self._timing), timeout=self._limit_s)
             return Outcome(tuple(self._worker.recv()), DEVICE)
         except TimeoutError:
             return Outcome((), DEVICE, f"ran longer than {self._limit_s} s")

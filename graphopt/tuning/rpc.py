@@ -16,7 +16,7 @@ from typing import Any
 from graphopt.cost.record import Provenance
 from graphopt.errors import GraphoptError, last_line
 from graphopt.kernels.target import TvmTarget
-from graphopt.tuning.builds import Artefact, artefacts
+from graphopt.tuning.builds import CompiledSchedule, compiled_schedules
 from graphopt.tuning.job import Outcome
 from graphopt.tuning.local import get_process_ready
 from graphopt.tuning.timing import Timing, time_there
@@ -70,7 +70,7 @@ class RpcRunner:
             worker = PopenWorker(stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
             self._workers.append(worker)
             self._idle.put(worker)
-        with artefacts(list(schedules), self._device, self._link) as made, ThreadPoolExecutor(count) as pool:
+        with compiled_schedules(list(schedules), self._device, self._link) as made, ThreadPoolExecutor(count) as pool:
             return list(pool.map(self._measure, made))
 
     def _wait_for_devices(self, patience_s: float) -> int:
@@ -90,14 +90,14 @@ class RpcRunner:
         self._present = here
         return len(here)
 
-    def _measure(self, artefact: Artefact) -> Outcome:
-        if artefact.path is None:
-            return Outcome((), "", artefact.error)
+    def _measure(self, compiled: CompiledSchedule) -> Outcome:
+        if compiled.path is None:
+            return Outcome((), "", compiled.error)
         dropped: list[_Answer] = []
         while len(dropped) < DEVICES_A_TRIAL:
             worker = self._idle.get()
             try:
-                answer = self._ask(worker, artefact, {gone.device for gone in dropped})
+                answer = self._ask(worker, compiled, {gone.device for gone in dropped})
             finally:
                 self._idle.put(worker)
             if answer is None:
@@ -131,13 +131,13 @@ class RpcRunner:
                 return found
         return None
 
-    def _ask(self, worker: Any, artefact: Artefact, tried: set[str]) -> _Answer | None:
+    def _ask(self, worker: Any, compiled: CompiledSchedule, tried: set[str]) -> _Answer | None:
         get_process_ready(worker)
         found = self._free_device(tried)
         if found is None:
             return None
         device = f"{found[0]}:{found[1]}"
-        work = (str(artefact.path), artefact.arguments, self._timing, found, self._limit_s)
+        work = (str(compiled.path), compiled.arguments, self._timing, found, self._limit_s)
         overdue = threading.Timer(self._limit_s + 5, worker.kill)  # where its own clock does not stop it
         overdue.start()
         try:

@@ -14,7 +14,7 @@ from graphopt.tuning.workload import Workload
 
 
 class StaticRunner:
-    """Estimates: 1e-3 x `kernel_model.price` of the workload's facts with the launch of each schedule."""
+    """Estimates: 1e-3 x `kernels.model.price` of the workload's facts with the launch of each schedule."""
 
     provenance: Provenance = "estimated"
 

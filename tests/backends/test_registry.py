@@ -148,3 +148,13 @@ print(*[name for name in ("tvm", "torch", "onnxruntime", "onnxruntime_qnn") if n
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.split() == []
+
+
+def test_nothing_outside_asks_for_a_kind() -> None:
+    """TVM's own rooms spell its kinds when they make its targets; nobody else names one."""
+    package = Path(__file__).parents[2] / "graphopt"
+    rooms = {"backends", "kernels", "tuning"}
+    sources = [path for path in package.rglob("*.py") if path.relative_to(package).parts[0] not in rooms]
+    assert len(sources) > 100
+    named = re.compile(r"""["'](opencl|llvm|qnn)["']""")
+    assert [str(path) for path in sources if named.search(path.read_text())] == []

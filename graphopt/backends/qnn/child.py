@@ -2,7 +2,7 @@
 
     python -m graphopt.backends.qnn.child MODEL SOC_MODEL HTP_ARCH [CONTEXT]
 
-Started by `npu_compile` as a process of its own: the compiler's log is of the whole process, and a compiler that
+Started by `compile_npu` as a process of its own: the compiler's log is of the whole process, and a compiler that
 crashes or never ends takes only itself along. Nothing is executed. Ops that the NPU refuses are left to the CPU, and
 the log says which; with CONTEXT, the context binary is written too, for which the NPU must carry all ops.
 """
