@@ -21,7 +21,7 @@ from graphopt.ir.verification import check_approximation, check_cleanups, check_
 from graphopt.ir.view import GraphView
 
 Array = NDArray[np.float32]
-WHOLE = "whole network"
+NETWORK = "whole network"
 
 
 @dataclass(frozen=True)
@@ -151,5 +151,5 @@ def _check_whole(
 
             GraphModule(to_graph(to_model(rewritten)))
     except GraphoptError as error:
-        return Check(WHOLE, problem=str(error))
-    return Check(WHOLE, difference)
+        return Check(NETWORK, problem=str(error))
+    return Check(NETWORK, difference)

@@ -39,7 +39,7 @@ class View:
         return luma(seen) if self.channel == "y" else seen
 
 
-WHOLE = View()
+FULL = View()
 
 
 def luma(image: Planes) -> Planes:
@@ -48,13 +48,13 @@ def luma(image: Planes) -> Planes:
     return ((np.tensordot(weights, image, 1) + np.float32(16)) / np.float32(255))[None]
 
 
-def psnr(restored: Planes, clean: Planes, view: View = WHOLE) -> float:
+def psnr(restored: Planes, clean: Planes, view: View = FULL) -> float:
     """Peak signal-to-noise ratio in dB of (3, H, W) images in [0, 1]; `restored` is clipped first."""
     error = float(np.mean((view(restored).astype(np.float64) - view(clean)) ** 2))
     return float("inf") if error == 0 else -10 * float(np.log10(error))
 
 
-def ssim(restored: Planes, clean: Planes, view: View = WHOLE) -> float:
+def ssim(restored: Planes, clean: Planes, view: View = FULL) -> float:
     """Structural similarity with the Gaussian window of Wang et al. 2004 (sigma 1.5, 11x11), mean over channels."""
     from skimage.metrics import structural_similarity
 
@@ -70,7 +70,7 @@ def ssim(restored: Planes, clean: Planes, view: View = WHOLE) -> float:
     )  # fmt: skip
 
 
-def quality(pairs: Iterable[tuple[Planes, Planes]], restore: Callable[[Planes], Planes], view: View = WHOLE) -> Quality:
+def quality(pairs: Iterable[tuple[Planes, Planes]], restore: Callable[[Planes], Planes], view: View = FULL) -> Quality:
     """Mean quality of `restore(noisy)` against clean, over (noisy, clean) pairs of (3, H, W) images."""
     scores = []
     for noisy, clean in pairs:

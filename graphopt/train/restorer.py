@@ -15,7 +15,7 @@ from graphopt.ir.canonical import fix_shapes, input_shape, read_onnx
 from graphopt.ir.session import OnnxSession
 from graphopt.progress import Progress
 from graphopt.train.data import noise_of, open_photographs, packed_of, pairs_of
-from graphopt.train.metrics import WHOLE, Quality, View, quality
+from graphopt.train.metrics import FULL, Quality, View, quality
 from graphopt.train.tiling import by_tiles, pad
 
 Planes = NDArray[np.float32]
@@ -28,21 +28,21 @@ def open_restorer(path: Path, tile: int | None = None, channels: int = 3) -> Res
 
     With `tile`, images with a side above that many pixels go through by overlapping tiles.
     """
-    whole = _open_whole(path, channels)
+    untiled = _open_untiled(path, channels)
     if tile is None:
-        return whole
+        return untiled
     if tile < PADDING:
         raise GraphoptError(f"tiles of {tile} pixels are too small; give {PADDING} or more, e.g. 512")
     side = tile
 
     def restore(noisy: Planes) -> Planes:
         size = (min(side, noisy.shape[1]), min(side, noisy.shape[2]))
-        return whole(noisy) if size == noisy.shape[1:] else by_tiles(whole, noisy, size)
+        return untiled(noisy) if size == noisy.shape[1:] else by_tiles(untiled, noisy, size)
 
     return restore
 
 
-def _open_whole(path: Path, channels: int) -> Restore:
+def _open_untiled(path: Path, channels: int) -> Restore:
     if path.suffix.lower() == ".onnx":
         return OnnxRestorer(read_onnx(path), str(path), channels)
     import torch
@@ -127,7 +127,7 @@ def _check_channels(found: int, where: str, expected: int) -> None:
     )
 
 
-def evaluate(restore: Restore, data: EvaluationData, report: Progress, view: View = WHOLE) -> Quality:
+def evaluate(restore: Restore, data: EvaluationData, report: Progress, view: View = FULL) -> Quality:
     """Mean PSNR and SSIM over what `data` names to judge by, with its noise where a photograph is clean."""
     if data.is_packed and view.channel == "y":
         raise GraphoptError("packed Bayer RAW has no luma; compare all its channels with --channel rgb")
