@@ -10,8 +10,6 @@ import torch
 from PIL import Image
 from small_training import furthest, trained
 
-from graphopt.errors import GraphoptError
-
 
 @pytest.fixture(scope="module")
 def photographs(tmp_path_factory: pytest.TempPathFactory) -> Path:
@@ -33,9 +31,3 @@ def test_bf16_trains_to_nearly_the_same_weights_in_fp32(photographs: Path, tmp_p
     expected, found = trained(photographs, tmp_path, "a"), trained(photographs, tmp_path, "b", precision="bf16")
     assert {value.dtype for value in found.values()} == {torch.float32}
     assert 0 < furthest(found, expected) < 2e-2
-
-
-@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
-def test_a_gpu_that_is_not_there_is_one_message(photographs: Path, tmp_path: Path) -> None:
-    with pytest.raises(GraphoptError, match="device: cuda, but torch finds no GPU; write device: cpu"):
-        trained(photographs, tmp_path, "gpu", device="cuda")
