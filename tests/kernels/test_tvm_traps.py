@@ -26,7 +26,7 @@ from graphopt.kernels.intrinsics import import_intrinsics
 from graphopt.kernels.linker import aarch64_linker
 from graphopt.kernels.lowering import kernel_calls, to_relax, tvm_target
 from graphopt.kernels.target import KernelKind
-from graphopt.tuning.builds import artefacts
+from graphopt.tuning.builds import compiled_schedules
 
 KINDS = get_args(KernelKind)
 STILL = "no longer so in this TVM: the workaround may go"
@@ -136,7 +136,7 @@ def test_artefacts_for_phones_are_shared_objects_for_android(name: str) -> None:
     if link is None:
         pytest.skip("no linker for aarch64 here: pip install ziglang")
     schedules, device = schedules_of(name)
-    with artefacts(schedules[:1], device, link) as made:
+    with compiled_schedules(schedules[:1], device, link) as made:
         assert made[0].path is not None, made[0].error
         header = made[0].path.read_bytes()[:20]
     assert header[:5] == b"\x7fELF\x02"
@@ -165,7 +165,7 @@ def test_our_artefacts_go_and_their_neighbours_stay(tmp_path: Path, monkeypatch:
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     (tmp_path / "neighbour.txt").write_text("years of work")
     schedules, device = schedules_of("host-cpu")
-    with artefacts(schedules, device, None) as made:
+    with compiled_schedules(schedules, device, None) as made:
         paths = [one.path for one in made]
         assert all(path is not None and path.exists() for path in paths), made
         assert len({path.parent for path in paths if path is not None}) == len(paths)

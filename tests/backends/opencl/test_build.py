@@ -23,7 +23,7 @@ from graphopt.kernels.facts import kernel_kind, lower
 from graphopt.kernels.linker import aarch64_linker
 from graphopt.kernels.lowering import tvm_target
 from graphopt.models.source import export_random, find_model, load_source
-from graphopt.tuning.builds import artefacts
+from graphopt.tuning.builds import compiled_schedules
 from graphopt.tuning.workload import network_workloads
 
 CLANG = shutil.which("clang")
@@ -131,7 +131,7 @@ def test_what_tuning_builds_for_a_device_compiles(tmp_path: Path) -> None:
     function = tvm.ir.load_json(workload.module)["main"]
     scheduled, _ = lower("main", function, kernel_kind(function), device)
     schedule = s_tir.Schedule(tvm.IRModule({"main": scheduled.with_attr("global_symbol", "main")}))
-    with artefacts([schedule], device, None) as (made,):
+    with compiled_schedules([schedule], device, None) as (made,):
         assert made.path is not None, made.error
         found = embedded(made.path)
     assert found
