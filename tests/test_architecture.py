@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import re
+import tomllib
 from collections.abc import Iterable, Iterator
 from functools import cache
 from pathlib import Path
@@ -222,6 +223,12 @@ def test_the_page_says_the_same() -> None:
         named = set(re.findall(r"`(\w+)`", cell))
         told[home] = set(told) - named if cell.startswith("all above") else named
     assert told == MAY_IMPORT
+
+
+def test_every_package_is_in_the_wheel() -> None:
+    listed = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]["packages"]
+    found = [".".join(path.parent.relative_to(ROOT).parts) for path in (ROOT / "graphopt").rglob("__init__.py")]
+    assert sorted(listed) == sorted([*found, "graphopt.passes", "graphopt.targets"])
 
 
 # the rules can be broken
