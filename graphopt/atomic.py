@@ -17,12 +17,13 @@ from graphopt.errors import GraphoptError
 def replacing(path: Path) -> Iterator[Path]:
     """A name beside `path` to write to; what is written there takes the place of `path` at the end, and is on the disk.
 
-    Each process has a name of its own, so that two that write the same file do not mix. What fails leaves nothing.
+    It ends like `path`, for libraries that go by the ending. Each process has a name of its own, so that two that write
+    the same file do not mix. What fails leaves nothing.
 
     Raises:
         GraphoptError: the disk is full, or cannot be written.
     """
-    temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
+    temporary = path.with_name(f".{os.getpid()}.{path.name}")
     try:
         yield temporary
         with temporary.open("rb+") as written:

@@ -27,6 +27,7 @@ def test_what_is_written_takes_the_place_of_the_old_file(tmp_path: Path) -> None
     path.write_bytes(b"old")
     with replacing(path) as temporary:
         assert temporary.parent == tmp_path  # the same disk
+        assert temporary.suffix == ".safetensors"
         temporary.write_bytes(b"new")
         assert path.read_bytes() == b"old"
     assert path.read_bytes() == b"new"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -17,9 +16,9 @@ from graphopt.cost.table import CostTable, build_table
 from graphopt.cost.target import Target
 from graphopt.ir.canonical import to_model
 from graphopt.ir.space import KEEP, Space
+from graphopt.progress import Progress
 
 TUNED = {"b.0/norm": "affine-norm", "b.0/attention": "static-attention"}
-Say = Callable[[float, str], None]
 
 
 def table_of(space: Space, targets: list[Target], cache: CostCache) -> CostTable:
@@ -28,7 +27,7 @@ def table_of(space: Space, targets: list[Target], cache: CostCache) -> CostTable
 
 
 def table_over(
-    base: dict[str, NetworkCost], space: Space, targets: list[Target], cache: CostCache, say: Say
+    base: dict[str, NetworkCost], space: Space, targets: list[Target], cache: CostCache, say: Progress
 ) -> CostTable:
     pricers = {target.name: open_backend(target, cache) for target in targets}
     return build_table(space, base, pricers, CLEANUPS, say)

@@ -10,6 +10,7 @@ from typing import ClassVar
 import numpy as np
 import onnx
 
+from graphopt.atomic import replacing
 from graphopt.backends.base import Array, Artefact, Backend, Finding, manifest_of
 from graphopt.backends.findings import state_of, tracker_findings, tvm_findings
 from graphopt.cost.counts import macs_and_parameters
@@ -47,7 +48,9 @@ class LlvmBackend(Backend[CpuTarget]):
         from graphopt.backends.llvm.measure import build_host
 
         path = folder / f"{self.target.name}.so"
-        build_host(model, self.target, self.cache, 0, say, tuned=True).export_library(str(path))
+        executable = build_host(model, self.target, self.cache, 0, say, tuned=True)
+        with replacing(path) as temporary:
+            executable.export_library(str(temporary))
         loaded_by = "TVM's runtime on this host (tvm.runtime.load_module, then relax.VirtualMachine)"
         return Artefact((path,), manifest_of(model, self.target, loaded_by))
 

@@ -11,6 +11,7 @@ import onnx
 import tvm
 from tvm import relax
 
+from graphopt.atomic import replacing
 from graphopt.backends.opencl.launches import AfterSplit, called_functions, launch_plan
 from graphopt.backends.opencl.plan import write_artefact
 from graphopt.cost.cache import CostCache
@@ -62,7 +63,8 @@ def build_under(
     source, *beside = write_artefact(folder / f"{target.name}.cl", text, plan, weights)
     link = aarch64_linker()
     library = folder / f"{target.name}.aarch64.{'tar' if link is None else 'so'}"
-    executable.export_library(str(library), **({} if link is None else {"fcompile": link}))
+    with replacing(library) as temporary:
+        executable.export_library(str(temporary), **({} if link is None else {"fcompile": link}))
     return [source, library, *beside]
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import signal
 import subprocess
 import sys
@@ -11,6 +12,7 @@ from pathlib import Path
 
 import onnx
 
+from graphopt.atomic import replacing
 from graphopt.backends.qnn.child import FAILURE
 from graphopt.backends.qnn.log import CompiledFacts, parse_log
 from graphopt.backends.qnn.target import NpuCompiler, NpuTarget
@@ -104,5 +106,6 @@ def _keep(place: Path, stem: str, folder: Path) -> list[Path]:
     made = sorted(path for path in place.iterdir() if path.name.startswith(stem))
     folder.mkdir(parents=True, exist_ok=True)
     for path in made:
-        (folder / path.name).write_bytes(path.read_bytes())
+        with replacing(folder / path.name) as temporary:
+            shutil.copyfile(path, temporary)
     return [folder / path.name for path in made]

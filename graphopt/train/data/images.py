@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
+from graphopt.atomic import replacing
 from graphopt.errors import GraphoptError
 
 Pixels = NDArray[np.uint8] | NDArray[np.float32]
@@ -37,7 +38,8 @@ def write_image(path: Path, image: NDArray[np.float32]) -> None:
     pixels = (np.clip(image, 0, 1) * 255).round().astype(np.uint8).transpose(1, 2, 0)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        Image.fromarray(pixels).save(path)
+        with replacing(path) as temporary:
+            Image.fromarray(pixels).save(temporary)
     except OSError as error:
         raise GraphoptError(f"image {path} cannot be written: {error.strerror or error}") from error
 
