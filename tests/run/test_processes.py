@@ -47,12 +47,18 @@ def furthest(first: Path, second: Path) -> float:
     return max(float(np.abs(one[name] - other[name]).max()) for name in one)
 
 
+def apart(first: Path, second: Path) -> float:
+    """The mean over all weights."""
+    one, other = weights(first), weights(second)
+    return float(np.mean(np.concatenate([np.abs(one[name] - other[name]).ravel() for name in one])))
+
+
 def read(path: Path) -> Any:
     return json.loads(path.read_text())
 
 
 def test_two_processes_find_what_one_finds(home: Path, alone: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Only the order of sums differs: 1e-4 on weights that have moved by more than 1e-3."""
+    """Only the order of sums differs. Adam makes much of it where a gradient is all but zero: there the mean counts."""
     monkeypatch.setenv("GRAPHOPT_CACHE", str(home / "cache"))
     path = write_config(home, **CHANGES, run=str(home / "two"))  # torchrun takes --run for an option of its own
     done = torchrun("run", path)
@@ -65,9 +71,11 @@ def test_two_processes_find_what_one_finds(home: Path, alone: Path, monkeypatch:
     sensitivities = [read(run / "search" / "sensitivity.json") for run in (alone, home / "two")]
     for name, row in sensitivities[0].items():
         assert sensitivities[1][name] == pytest.approx(row, abs=1e-3)
-    assert furthest(alone / "rewrite" / "model.onnx", home / "two" / "rewrite" / "model.onnx") < 1e-4
-    assert furthest(alone / "model.onnx", home / "two" / "model.onnx") < 1e-4
-    assert furthest(alone / "finetune" / "model.onnx", alone / "rewrite" / "model.onnx") > 1e-3  # the tolerance tells
+    assert furthest(alone / "rewrite" / "model.onnx", home / "two" / "rewrite" / "model.onnx") < 1e-5
+    moved = apart(alone / "finetune" / "model.onnx", alone / "rewrite" / "model.onnx")
+    assert moved > 1e-3
+    assert apart(alone / "finetune" / "model.onnx", home / "two" / "finetune" / "model.onnx") < 1e-3 * moved
+    assert apart(alone / "model.onnx", home / "two" / "model.onnx") < 1e-3 * moved
     assert not open_pipeline(path, home / "two", home / "cache", silent).run(), "one process finds nothing left to do"
 
 
