@@ -6,7 +6,7 @@ y(x) = b + sum_ik x_ik v_ik, where x_ik = 1 if choice i has option k and lies in
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -48,41 +48,43 @@ class Additive:
 
 def latency_of(space: Space, table: CostTable, target: str) -> Additive:
     """In ms."""
-    return Additive(space, table.base[target].latency_ms, option_deltas(space, table, target, "latency_ms"))
+    return _sum_of_parts(space, table, target, "latency_ms")
 
 
 def parameters_of(space: Space, table: CostTable) -> Additive:
     """The same on every target."""
-    target = next(iter(table.base))
-    return Additive(space, table.base[target].parameters, option_deltas(space, table, target, "parameters"))
+    return _sum_of_parts(space, table, next(iter(table.base)), "parameters")
 
 
-def option_deltas(space: Space, table: CostTable, target: str, figure: str) -> dict[str, list[float]]:
-    """`latency_ms` or `parameters` of every option against `keep`, in the order of the options."""
-    return {
+def _sum_of_parts(space: Space, table: CostTable, target: str, figure: str) -> Additive:
+    values = {
         name: [float(getattr(table.deltas[name][option][target], figure)) for option in choice.options]
         for name, choice in space.choices.items()
     }
+    return Additive(space, getattr(table.base[target], figure), values)
 
 
 @dataclass(frozen=True)
 class Doubt:
     """How far an additive model may be off: standard deviations of its parts before anything is observed.
 
-    `base`, `own` (of each value) and `alike` (of all values together) are in the model's units, `each`, `of_pass` and
-    `of_all` shares of the values: of each by itself, of those of one pass together, of all together. An observation is
-    exact to `noise`, plus `far` times its distance from the place where the model is to hold: what is not additive is
-    taken as additive nearby.
+    `base`, `own` (of each value) and `alike` (of all values together) are in the model's units, `of_pass` and `of_all`
+    shares of the values: of those of one pass together, of all together. An observation is exact to `noise`, plus `far`
+    times its distance from the place where the model is to hold: what is not additive is taken as additive nearby.
     """
 
     base: float
     own: float
     alike: float = 0.0
-    each: float = 0.0
     of_pass: float = 0.0
     of_all: float = 0.0
     noise: float = 0.0
     far: float = 0.0
+
+    def times(self, unit: float) -> Doubt:
+        """From shares of a figure to its unit."""
+        own = {name: getattr(self, name) * unit for name in ("base", "own", "alike", "noise")}
+        return replace(self, **own)
 
 
 def corrected(model: Additive, seen: Observations, doubt: Doubt, near: float) -> Additive:
@@ -92,33 +94,24 @@ def corrected(model: Additive, seen: Observations, doubt: Doubt, near: float) ->
     v = v0 + C X' (X C X' + N)^-1 (y - b0 - X v0). `near` is the figure around which the model is to hold. `keep`
     keeps its value.
     """
-    options = [(name, option) for name, choice in model.space.choices.items() for option in choice.candidates]
-    at = {option: i for i, option in enumerate(options)}
-    place = {(n, o): model.space.choices[n].options.index(o) for n, o in options}
-    first = np.array([model.values[name][place[name, option]] for name, option in options])
-    x = np.zeros((len(seen), len(options)))
-    for row, (selection, _) in enumerate(seen):
-        for chosen in model.space.in_effect(selection).items():
-            if chosen in at:
-                x[row, at[chosen]] = 1
+    choices = model.space.choices
+    options = [(name, option) for name, choice in choices.items() for option in choice.candidates]
+    first = np.array([value for name in choices for value in model.values[name][1:]])
+    chosen = [model.space.in_effect(selection) for selection, _ in seen]
+    x = np.array([[float(row.get(name) == option) for name, option in options] for row in chosen])
     y = np.array([worth for _, worth in seen])
-    covariance = _covariance(first, [option for _, option in options], doubt)
-    spread = covariance @ x.T
+    spread = _covariance(first, np.array([option for _, option in options]), doubt) @ x.T
     noise = doubt.noise**2 + (doubt.far * (y - near)) ** 2
-    off = np.linalg.solve(
-        x @ spread + doubt.base**2 + np.diag(noise), y - np.array([model.of(selection) for selection, _ in seen])
-    )
-    found = first + spread @ off
-    values = {name: list(model.values[name]) for name in model.space.choices}
-    for (name, option), value in zip(options, found, strict=True):
-        values[name][place[name, option]] = float(value)
+    unexplained = y - np.array([model.of(selection) for selection, _ in seen])
+    off = np.linalg.solve(x @ spread + doubt.base**2 + np.diag(noise), unexplained)
+    found = iter((first + spread @ off).tolist())
+    values = {name: [model.values[name][0], *(next(found) for _ in choices[name].candidates)] for name in choices}
     return Additive(model.space, model.base + float(doubt.base**2 * off.sum()), values)
 
 
-def _covariance(values: NDArray[np.float64], passes: Sequence[str], doubt: Doubt) -> NDArray[np.float64]:
-    found = np.diag(doubt.own**2 + (doubt.each * values) ** 2)
-    found += doubt.alike**2 + doubt.of_all**2 * np.outer(values, values)
-    for name in set(passes):
-        of_pass = np.where(np.array(passes) == name, values, 0.0)
-        found += doubt.of_pass**2 * np.outer(of_pass, of_pass)
+def _covariance(values: NDArray[np.float64], passes: NDArray[np.str_], doubt: Doubt) -> NDArray[np.float64]:
+    products, one_pass = np.outer(values, values), np.equal.outer(passes, passes)
+    found: NDArray[np.float64] = doubt.own**2 * np.eye(len(values))
+    found += doubt.alike**2 + doubt.of_all**2 * products
+    found += doubt.of_pass**2 * products * one_pass
     return found

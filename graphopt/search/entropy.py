@@ -35,15 +35,14 @@ class Entropy(Method):
         if self.tempering is None:
             say(0.0, "draws selections that meet the goals")
             drawn = contenders(problem.aim, problem.sensitivity, plan.count, self.config.spread, self.config.seed)
-            found = problem.fabric.broadcast(drawn)
-            self.tempering = Tempering.of(plan, self.config.seed, self.new_shares, found)
+            self.tempering = self._equal(problem.fabric.broadcast(drawn))
         tempering, judged = self.tempering, problem.held_out(BATCHES)
         while len(tempering.selections) > 1 and (number := search.step) < plan.updates:
             loss = search.update(selection=tempering.turn(number))
             tempering.judge(number, lambda selection: -problem.psnr(judged, selection=selection))
             p = {name: torch.tensor(row) for name, row in tempering.probabilities(problem.space).items()}
             expected = tempering.expected(problem.hardware.costs)
-            search.record("choice", loss, p, number == plan.updates - 1, expected=expected)
+            search.record("choice", loss, p, search.step == plan.updates, expected=expected)
             words = f"choice of {len(tempering.selections)}, step {search.step}/{self.steps}, {-loss:.2f} dB"
             say(search.share, words)
         return SearchResult(one_hot(problem.space, tempering.best), tempering.best)
@@ -52,6 +51,9 @@ class Entropy(Method):
         """Those of the judged selections, of a given entropy (nats)."""
         return tempered(losses, entropy)
 
+    def _equal(self, selections: list[dict[str, str]]) -> Tempering:
+        return Tempering(self.plan, self.config.seed, self.new_shares, selections)
+
     def state(self) -> dict[str, Any]:
         if self.tempering is None:
             return {}
@@ -59,4 +61,5 @@ class Entropy(Method):
 
     def restore(self, saved: Mapping[str, Any]) -> None:
         if saved:
-            self.tempering = Tempering(self.plan, self.config.seed, self.new_shares, **saved)
+            self.tempering = self._equal(saved["selections"])
+            vars(self.tempering).update(saved)

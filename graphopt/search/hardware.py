@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from typing import TypeVar
 
 from torch import Tensor
 
 from graphopt.cost.live import LiveBytes
 from graphopt.cost.table import CostTable
 from graphopt.ir.space import Selection, Space
-from graphopt.search.additive import Additive, Probabilities, latency_of, parameters_of
-from graphopt.search.peak import ExpectedPeak
+from graphopt.search.additive import Additive, latency_of, parameters_of
+from graphopt.search.peak import Peak
+
+T = TypeVar("T", float, Tensor)
 
 
 @dataclass(frozen=True)
@@ -32,7 +35,7 @@ class Learnt:
 
 
 class Hardware:
-    """Figures of a selection, and expected ones of probabilities (with gradients); excess over the goals."""
+    """Figures (`Additive`, `Peak`) of a selection, or expected ones of probabilities; and their excess."""
 
     def __init__(
         self, space: Space, table: CostTable, live: LiveBytes | None, goals: Goals,
@@ -45,42 +48,31 @@ class Hardware:
             t: self.learnt[t].latency_ms if t in self.learnt else latency_of(space, table, t) for t in goals.latency_ms
         }
         self.parameters = parameters_of(space, table)
-        self.peak = ExpectedPeak(space, table, live) if live is not None else None
+        self.peak = Peak(space, table, live) if live is not None else None
 
     def costs(self, selection: Selection) -> dict[str, float]:
         """The sum of parts on every searched target, as whole networks have corrected it, in ms."""
         return {target: latency.of(selection) for target, latency in self.latency.items()}
 
-    def expected_bytes(self, probabilities: Probabilities) -> dict[str, Tensor]:
-        """The expected peak of memory on every target with a goal for it."""
-        share = self.peak(probabilities) if self.peak is not None else None
-        found = {}
-        for target in self.goals.memory_bytes:
-            if target in self.learnt:
-                found[target] = self.learnt[target].memory_bytes(probabilities)
-            else:
-                assert share is not None
-                found[target] = self.table.base[target].peak_memory_bytes * share
-        return found
-
     def excess(self, selection: Selection) -> dict[str, float]:
         """By term, how far a selection is above its goal, relative; at or below 0 it is met."""
-        costs = self.costs(selection)
-        found = {f"latency on {t}": costs[t] / goal - 1 for t, goal in self.goals.latency_ms.items()}
+        found = {f"latency on {t}": ms / self.goals.latency_ms[t] - 1 for t, ms in self.costs(selection).items()}
         if self.goals.parameters is not None:
             found["parameters"] = self.parameters.of(selection) / self.goals.parameters - 1
-        return found | self.memory_excess(selection)
+        memory = self.memory_excess(lambda figure: figure.of(selection))
+        return found | {f"memory on {target}": value for target, value in memory.items()}
 
-    def memory_excess(self, selection: Selection, smooth: bool = False) -> dict[str, float]:
-        """The same for memory alone; by its smooth peak, where that is asked for."""
+    def memory_excess(self, value: Callable[[Additive | Peak], T]) -> dict[str, T]:
+        """By target with a goal for memory, the excess; `value` says what to take of a figure."""
+        peak = value(self.peak) if self.peak is not None else None
         found = {}
         for target, goal in self.goals.memory_bytes.items():
             if target in self.learnt:
-                held = self.learnt[target].memory_bytes.of(selection)
+                held = value(self.learnt[target].memory_bytes)
             else:
-                assert self.peak is not None
-                held = self.table.base[target].peak_memory_bytes * self.peak.of(selection, smooth)
-            found[f"memory on {target}"] = held / goal - 1
+                assert peak is not None
+                held = self.table.base[target].peak_memory_bytes * peak
+            found[target] = held / goal - 1
         return found
 
     def missed(self, selection: Selection) -> dict[str, float]:

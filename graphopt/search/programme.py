@@ -10,7 +10,7 @@ from __future__ import annotations
 import ctypes
 import os
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
 import numpy as np
@@ -30,92 +30,77 @@ class Programme:
     """Variables x_ik in a row, then one more: the slack, by which every goal may be missed (relative)."""
 
     def __init__(self, hardware: Hardware):
-        self.hardware, self.space = hardware, hardware.space
-        self.at: dict[tuple[str, str], int] = {}
-        for name, choice in self.space.choices.items():
-            for option in choice.options:
-                self.at[name, option] = len(self.at)
-        self.slack = len(self.at)
-        self._rows: list[dict[int, float]] = []
-        self._low: list[float] = []
-        self._high: list[float] = []
+        self.hardware, self.choices = hardware, hardware.space.choices
+        options = [(name, option) for name, choice in self.choices.items() for option in choice.options]
+        self.at = {option: i for i, option in enumerate(options)}
+        self.slack = len(options)
+        self.rows: list[tuple[dict[int, float], float, float]] = []  # weights of the variables, lower and upper bound
         self._nesting()
-        self._hardware()
-
-    def _row(self, entries: Mapping[int, float], low: float, high: float) -> None:
-        self._rows.append(dict(entries))
-        self._low.append(low)
-        self._high.append(high)
+        self._goals()
 
     def _nesting(self) -> None:
-        for name, choice in self.space.choices.items():
+        for name, choice in self.choices.items():
             row = {self.at[name, option]: 1.0 for option in choice.options}
             if choice.parent is None:
-                self._row(row, 1, 1)
+                self.rows.append((row, 1, 1))
             else:
-                self._row({**row, self.at[choice.parent, KEEP]: -1.0}, 0, 0)
+                self.rows.append(({**row, self.at[choice.parent, KEEP]: -1.0}, 0, 0))
 
-    def _values(self, values: Mapping[str, Sequence[float]]) -> dict[int, float]:
-        return {
-            self.at[name, option]: float(value)
-            for name, choice in self.space.choices.items()
-            for option, value in zip(choice.options, values[name], strict=True)
-        }
-
-    def _hardware(self) -> None:
-        """base + sum x delta <= goal (1 + slack), divided by the goal."""
-        table, goals = self.hardware.table, self.hardware.goals
+    def _goals(self) -> None:
+        hardware, goals = self.hardware, self.hardware.goals
         for target, goal in goals.latency_ms.items():
-            self._below(self.hardware.latency[target], goal)
+            self._below(hardware.latency[target], goal)
         if goals.parameters is not None:
-            self._below(self.hardware.parameters, goals.parameters)
-        planned = {}
+            self._below(hardware.parameters, goals.parameters)
+        planned = []
         for target, goal in goals.memory_bytes.items():
-            if target in self.hardware.learnt:
-                self._below(self.hardware.learnt[target].memory_bytes, goal)
+            if target in hardware.learnt:
+                self._below(hardware.learnt[target].memory_bytes, goal)
             else:
-                planned[target] = goal / table.base[target].peak_memory_bytes
+                planned.append(goal / hardware.table.base[target].peak_memory_bytes)
         if planned:
-            self._memory(min(planned.values()))
+            self._peak_below(min(planned))
 
     def _below(self, figure: Additive, goal: float) -> None:
-        row = {i: value / goal for i, value in self._values(figure.values).items()}
-        self._row({**row, self.slack: -1.0}, -np.inf, 1 - figure.base / goal)
+        """base + sum x v <= goal (1 + slack), divided by the goal."""
+        row = {i: value / goal for i, value in self._variables(figure).items()}
+        self.rows.append(({**row, self.slack: -1.0}, -np.inf, 1 - figure.base / goal))
 
-    def _memory(self, share: float) -> None:
-        """held_ik x_ik + 4 (parameters + sum x delta) <= M (1 + slack), for every option that holds activations."""
-        hardware = self.hardware
-        assert hardware.peak is not None
-        assert hardware.live is not None
-        parameters, whole = self._values(hardware.parameters.values), hardware.parameters.base
-        allowed = share * hardware.peak.kept_bytes
-        weights = {i: 4 * value / allowed for i, value in parameters.items()}
-        rest = 1 - 4 * whole / allowed
-        self._row({**weights, self.slack: -1.0}, -np.inf, rest - hardware.live.outside / allowed)
+    def _peak_below(self, share: float) -> None:
+        """held_ik x_ik + 4 (parameters + sum x v) <= M (1 + slack), for every option that holds activations."""
+        peak, live, parameters = self.hardware.peak, self.hardware.live, self.hardware.parameters
+        assert peak is not None
+        assert live is not None
+        allowed = share * peak.kept_bytes
+        weights = {i: 4 * value / allowed for i, value in self._variables(parameters).items()}
+        weights[self.slack] = -1.0
+        rest = 1 - 4 * parameters.base / allowed
+        self.rows.append((weights, -np.inf, rest - live.outside / allowed))
         for (name, option), i in self.at.items():
-            held = hardware.live.inside[name][option] / allowed
-            self._row({**weights, i: weights[i] + held, self.slack: -1.0}, -np.inf, rest)
+            held = live.inside[name][option] / allowed
+            self.rows.append(({**weights, i: weights[i] + held}, -np.inf, rest))
+
+    def _variables(self, figure: Additive) -> dict[int, float]:
+        return {i: float(value) for i, value in enumerate(v for name in self.choices for v in figure.values[name])}
 
     def solve(self, costs: Mapping[int, float], slack: float) -> tuple[dict[str, str], float] | None:
         """The selection of least cost and its slack, at most `slack`; None where there is none."""
         count = self.slack + 1
-        objective = np.array([costs.get(i, 0.0) for i in range(count)])
-        rows, columns = zip(*((r, i) for r, row in enumerate(self._rows) for i in row), strict=True)
-        data = [value for row in self._rows for value in row.values()]
-        matrix = csr_array((data, (rows, columns)), shape=(len(self._rows), count))
-        upper = np.ones(count)
-        upper[self.slack] = slack
-        integral = np.ones(count)
-        integral[self.slack] = 0
+        weights, low, high = zip(*self.rows, strict=True)
+        entries = [(value, r, i) for r, row in enumerate(weights) for i, value in row.items()]
+        data, rows, columns = zip(*entries, strict=True)
+        matrix = csr_array((data, (rows, columns)), shape=(len(weights), count))
+        upper, integral = np.ones(count), np.ones(count)
+        upper[self.slack], integral[self.slack] = slack, 0
         with _unheard():
             found = milp(
-                objective, integrality=integral, bounds=Bounds(np.zeros(count), upper),
-                constraints=LinearConstraint(matrix, self._low, self._high),
+                [costs.get(i, 0.0) for i in range(count)], integrality=integral, bounds=Bounds(np.zeros(count), upper),
+                constraints=LinearConstraint(matrix, low, high),
                 options={"mip_rel_gap": GAP, "node_limit": NODES},  # no limit of time: the same on every machine
             )  # fmt: skip
         if found.x is None:
             return None
-        selection = dict.fromkeys(self.space.choices, KEEP)
+        selection = dict.fromkeys(self.choices, KEEP)
         selection |= {name: option for (name, option), i in self.at.items() if found.x[i] > 0.5}
         return selection, float(found.x[self.slack])
 
@@ -142,8 +127,7 @@ def solve(hardware: Hardware, losses: Mapping[str, Mapping[str, float]]) -> dict
     """
     programme = Programme(hardware)
     costs = {i: max(0.0, float(losses[name][option])) for (name, option), i in programme.at.items()}
-    # The slack is for the last digits alone: solvers and sums round.
-    found = programme.solve(costs, slack=1e-7)
+    found = programme.solve(costs, slack=1e-7)  # for the last digits alone: solvers and sums round
     if found is None:
         raise GraphoptError("search: no selection meets every goal")
     return found[0]

@@ -153,7 +153,7 @@ def penalty(hardware: Hardware, weights: Mapping[str, float], config: SearchConf
     latency = {t: hardware.latency[t](p) / goal - 1 for t, goal in goals.latency_ms.items()}
     total = config.latency_weight * over_targets(latency)
     if goals.memory_bytes:
-        memory = {t: held / goals.memory_bytes[t] - 1 for t, held in hardware.expected_bytes(p).items()}
+        memory = hardware.memory_excess(lambda figure: figure(p))
         total = total + objective.memory_weight * over_targets(memory)
     if goals.parameters is not None:
         excess = hardware.parameters(p) / goals.parameters - 1

@@ -26,19 +26,15 @@ NewShares = Callable[[Sequence[float], float], list[float]]  # from losses and a
 
 @dataclass(frozen=True)
 class Plan:
-    """After which updates of the weights (counted from 0) a round ends, and how many selections it judges then."""
+    """Rounds of `length` updates of the weights each, how many selections are judged after each, and what all costs."""
 
-    ends: tuple[int, ...]
+    length: int
     judged: tuple[int, ...]
     cost: int  # in training steps, judging included
 
-    @property
-    def updates(self) -> int:
-        return self.ends[-1] if self.ends else 0
-
     @classmethod
     def within(cls, count: int, wide: int, budget: int, per_judgement: float) -> Plan:
-        """Rounds of equal length, in `budget` training steps; fewer selections where judging would take half of it.
+        """In `budget` training steps; fewer selections where judging would take half of it.
 
         A round judges `wide` times as many as exp(H) said before it.
         """
@@ -47,31 +43,27 @@ class Plan:
         judged = _judged(count, wide)
         judging = math.ceil(sum(judged) * per_judgement)
         length = (budget - judging) // len(judged) if judged else 0
-        return cls(tuple(length * (n + 1) for n in range(len(judged))), judged, length * len(judged) + judging)
+        return cls(length, judged, length * len(judged) + judging)
+
+    @property
+    def updates(self) -> int:
+        return self.length * len(self.judged)
 
     @property
     def count(self) -> int:
         return self.judged[0] if self.judged else 1
 
 
-@dataclass
 class Tempering:
-    """`shares` of the `selections` that are left, of `drawn` at first. Steps count updates since it began.
+    """`shares` of the `selections` that are left, equal at first. Steps count updates since it began.
 
     A round judges those of the largest shares, and `new_shares` gives them new ones by their losses and an entropy.
     """
 
-    plan: Plan
-    seed: int
-    new_shares: NewShares
-    drawn: int
-    selections: list[dict[str, str]]
-    shares: list[float]
-
-    @classmethod
-    def of(cls, plan: Plan, seed: int, new_shares: NewShares, selections: list[dict[str, str]]) -> Tempering:
-        """All of them equal."""
-        return cls(plan, seed, new_shares, len(selections), selections, [1 / len(selections)] * len(selections))
+    def __init__(self, plan: Plan, seed: int, new_shares: NewShares, selections: list[dict[str, str]]):
+        self.plan, self.seed, self.new_shares = plan, seed, new_shares
+        self.drawn, self.selections = len(selections), selections
+        self.shares = [1 / self.drawn] * self.drawn
 
     @property
     def best(self) -> dict[str, str]:
@@ -79,22 +71,21 @@ class Tempering:
 
     def turn(self, step: int) -> dict[str, str]:
         """Whose turn it is: within a round as often as their shares say (systematic sampling), in random order."""
-        number = next(n for n, end in enumerate(self.plan.ends) if step < end)
-        first = self.plan.ends[number - 1] if number else 0
-        length = self.plan.ends[number] - first
+        length = self.plan.length
+        number, place = divmod(step, length)
         random = np.random.default_rng([self.seed, 13, number])
         places = (random.random() + np.arange(length)) / length
         order = random.permutation(np.searchsorted(np.cumsum(self.shares), places).clip(max=len(self.shares) - 1))
-        return self.selections[order[step - first]]
+        return self.selections[order[place]]
 
     def judge(self, step: int, loss: Callable[[Selection], float]) -> None:
         """After update `step`, where a round ends: those that had the largest shares get new ones, others leave."""
-        if step + 1 not in self.plan.ends:
+        ended, place = divmod(step + 1, self.plan.length)
+        if place:
             return
-        number = self.plan.ends.index(step + 1)
-        order = np.argsort([-share for share in self.shares], kind="stable")[: self.plan.judged[number]]
+        order = np.argsort([-share for share in self.shares], kind="stable")[: self.plan.judged[ended - 1]]
         self.selections = [self.selections[i] for i in order]
-        entropy = (1 - (number + 1) / len(self.plan.ends)) * math.log(self.drawn)
+        entropy = (1 - ended / len(self.plan.judged)) * math.log(self.drawn)
         self.shares = self.new_shares([loss(selection) for selection in self.selections], entropy)
 
     def expected(self, costs: Callable[[Selection], Mapping[str, float]]) -> dict[str, float]:
@@ -125,20 +116,18 @@ def tempered(losses: Sequence[float], entropy: float) -> list[float]:
     if entropy <= 0:
         return [float(i == found.argmin()) for i in range(len(found))]
 
+    def shares(decades: float) -> NDArray[np.float64]:
+        weights: NDArray[np.float64] = np.exp(-found / (spread * 10**decades))
+        return weights / weights.sum()
+
     def excess(decades: float) -> float:
-        shares = _gibbs(found, spread * 10**decades)
-        return float(-(shares * np.log(np.maximum(shares, 1e-300))).sum() - entropy)
+        q = shares(decades)
+        return float(-(q * np.log(np.maximum(q, 1e-300))).sum() - entropy)
 
     if spread < EQUAL or excess(DECADES) <= 0:
         return [float(share) for share in finite / finite.sum()]
     coldest = -DECADES if excess(-DECADES) > 0 else brentq(excess, -DECADES, DECADES)
-    return [float(share) for share in _gibbs(found, spread * 10 ** float(coldest))]
-
-
-def _gibbs(losses: NDArray[np.float64], temperature: float) -> NDArray[np.float64]:
-    weights = np.exp(-losses / temperature)
-    found: NDArray[np.float64] = weights / weights.sum()
-    return found
+    return [float(share) for share in shares(float(coldest))]
 
 
 def _judged(count: int, wide: int) -> tuple[int, ...]:

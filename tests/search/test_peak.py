@@ -8,7 +8,7 @@ from search_toys import Drop, DropPair, table_of, toy_space
 
 from graphopt.cost.live import LiveBytes
 from graphopt.ir.space import KEEP
-from graphopt.search.peak import ExpectedPeak
+from graphopt.search.peak import Peak, smooth_max
 
 
 def test_expected_peak_is_a_maximum_over_nested_sites() -> None:
@@ -18,7 +18,7 @@ def test_expected_peak_is_a_maximum_over_nested_sites() -> None:
     alone = next(name for name in space.choices if name not in (outer, first, second))
     held = {outer: {KEEP: 100, "drop-pair": 300}, first: {KEEP: 9000, "drop": 1000}, second: {KEEP: 8000, "drop": 7000},
             alone: {KEEP: 2000, "drop": 500}}  # fmt: skip
-    peak = ExpectedPeak(space, table_of(space), LiveBytes(600, held))
+    peak = Peak(space, table_of(space), LiveBytes(600, held))
     weights = 4 * 100
 
     def bytes_of(*dropped: str) -> float:
@@ -26,7 +26,7 @@ def test_expected_peak_is_a_maximum_over_nested_sites() -> None:
         selection = {name: space.choices[name].options[name in dropped] for name in space.choices}
         gone = [name for name in dropped if name not in (first, second) or outer not in dropped]
         hot = {name: torch.eye(2)[int(name in dropped)] for name in space.choices}
-        smooth = peak.of(selection, smooth=True)
+        smooth = peak.of(selection, smooth_max)
         assert float(peak(hot)) == pytest.approx(smooth, rel=1e-5)  # the expectation of a certain choice
         assert smooth == pytest.approx(peak.of(selection), rel=0.05)
         return peak.of(selection) * peak.kept_bytes + 4 * 3 * len(gone)
@@ -46,7 +46,7 @@ def test_expected_peak_is_a_maximum_over_nested_sites() -> None:
 def test_the_smooth_peak_pulls_at_all_sites_that_reach_it() -> None:
     space = toy_space(Drop())
     held = {name: {KEEP: 5000 if not name.startswith("third") else 50, "drop": 10} for name in space.choices}
-    peak = ExpectedPeak(space, table_of(space), LiveBytes(0, held))
+    peak = Peak(space, table_of(space), LiveBytes(0, held))
     p = {name: torch.tensor([0.9, 0.1], requires_grad=True) for name in space.choices}
     peak(p).backward()
     pulls = {name.split("/")[0]: float(values.grad[0] - values.grad[1]) for name, values in p.items()}

@@ -22,13 +22,13 @@ def entropy_of(shares: list[float]) -> float:
     ("count", "wide", "budget", "each", "plan"),
     [
         # 8 + 4 + 2 judgements at half a step: 7 steps; 3 rounds of (100 - 7) // 3
-        (8, 1, 100, 0.5, Plan((31, 62, 93), (8, 4, 2), 100)),
-        (8, 2, 100, 0.5, Plan((30, 60, 90), (8, 8, 4), 100)),
+        (8, 1, 100, 0.5, Plan(31, (8, 4, 2), 100)),
+        (8, 2, 100, 0.5, Plan(30, (8, 8, 4), 100)),
         # judging 32 + 32 + 16 + 8 + 4 would take 92 of 100 steps: 16 + 16 + 8 + 4 take 44, so 4 rounds of 14
-        (32, 2, 100, 1.0, Plan((14, 28, 42, 56), (16, 16, 8, 4), 100)),
-        (5, 1, 60, 1.0, Plan((16, 32, 48), (5, 3, 2), 58)),
-        (1, 2, 100, 1.0, Plan((), (), 0)),
-        (8, 2, 1, 1.0, Plan((), (), 0)),
+        (32, 2, 100, 1.0, Plan(14, (16, 16, 8, 4), 100)),
+        (5, 1, 60, 1.0, Plan(16, (5, 3, 2), 58)),
+        (1, 2, 100, 1.0, Plan(0, (), 0)),
+        (8, 2, 1, 1.0, Plan(0, (), 0)),
     ],
 )
 def test_the_rounds_are_equally_long_and_cost_what_the_budget_has(
@@ -77,7 +77,7 @@ def test_ties_have_equal_shares_and_what_is_broken_has_none() -> None:
 
 def test_each_trains_as_often_as_its_share_says_until_one_is_left() -> None:
     names = [{"choice": str(number)} for number in range(8)]
-    tempering = Tempering.of(Plan((40, 80, 120), (8, 8, 4), 140), 0, tempered, list(names))
+    tempering = Tempering(Plan(40, (8, 8, 4), 140), 0, tempered, list(names))
     seen: list[str] = []
     shares: list[dict[str, float]] = []
     for step in range(120):

@@ -6,8 +6,10 @@ from collections.abc import Mapping
 
 from graphopt.ir.space import KEEP, Selection
 from graphopt.progress import Progress
+from graphopt.search.additive import Additive
 from graphopt.search.hardware import Hardware
 from graphopt.search.method import Method, SearchResult, one_hot
+from graphopt.search.peak import Peak, smooth_max
 from graphopt.search.search import Search
 from graphopt.search.sensitivity import Sensitivity
 
@@ -53,5 +55,9 @@ def violation(hardware: Hardware, selection: Selection) -> float:
 
     Memory counts with its smooth peak, too: one site of many at the peak shows when it is made smaller.
     """
-    terms = [*hardware.excess(selection).values(), *hardware.memory_excess(selection, smooth=True).values()]
+
+    def smoothly(figure: Additive | Peak) -> float:
+        return figure.of(selection, smooth_max) if isinstance(figure, Peak) else figure.of(selection)
+
+    terms = [*hardware.excess(selection).values(), *hardware.memory_excess(smoothly).values()]
     return sum(max(0.0, value) for value in terms)

@@ -13,7 +13,7 @@ def test_halving_gives_equal_shares_to_the_better_half() -> None:
     assert halved([0.4, 0.1, 0.3], 0.0) == [0.0, 1.0, 0.0]
     assert halved([0.4, 0.1], math.log(8)) == [0.5, 0.5]
     names = [{"choice": str(number)} for number in range(8)]
-    tempering = Tempering.of(Plan((16, 32, 48), (8, 4, 2), 62), 0, halved, list(names))
+    tempering = Tempering(Plan(16, (8, 4, 2), 62), 0, halved, list(names))
     left = []
     for step in range(48):
         turn = tempering.turn(step)
