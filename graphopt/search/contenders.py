@@ -7,9 +7,7 @@ import numpy as np
 from graphopt.errors import GraphoptError
 from graphopt.search.programme import solve
 from graphopt.search.sensitivity import Sensitivity, varied
-from graphopt.search.wholes import Aim
-
-TRIES = 2  # draws for each contender: some are alike, some miss a goal as a whole
+from graphopt.search.wholes import TRIES, Aim
 
 
 def contenders(aim: Aim, sensitivity: Sensitivity, count: int, spread: float, seed: int) -> list[dict[str, str]]:
@@ -21,20 +19,18 @@ def contenders(aim: Aim, sensitivity: Sensitivity, count: int, spread: float, se
     """
     random = np.random.default_rng([seed, 11])
     found = aim.all_met(sensitivity)[: max(1, count // 2)]
-    first = None
+    first: dict[str, str] = {}
     for number in range(TRIES * count):
         if len(found) >= count:
             break
         try:
             selection = solve(aim.hardware, varied(sensitivity, spread if number else 0.0, random))
         except GraphoptError:  # a whole has taught that nothing meets the goals
+            if not (found or first):
+                raise
             break
         first = first or selection
         aim.look(selection)
         if aim.met(selection) and selection not in found:
             found.append(selection)
-    if found:
-        return found
-    if first is None:
-        raise GraphoptError("search: no selection meets every goal")
-    return [first]
+    return found or [first]

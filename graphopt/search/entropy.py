@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
-import torch
-
 from graphopt.progress import Progress
 from graphopt.search.contenders import contenders
 from graphopt.search.method import Method, SearchResult, one_hot
@@ -35,17 +33,17 @@ class Entropy(Method):
         if self.tempering is None:
             say(0.0, "draws selections that meet the goals")
             drawn = contenders(problem.aim, problem.sensitivity, plan.count, self.config.spread, self.config.seed)
-            self.tempering = self._equal(problem.fabric.broadcast(drawn))
+            self.tempering = self._equal(problem.given.fabric.broadcast(drawn))
         tempering, judged = self.tempering, problem.held_out(BATCHES)
         while len(tempering.selections) > 1 and (number := search.step) < plan.updates:
             loss = search.update(selection=tempering.turn(number))
             tempering.judge(number, lambda selection: -problem.psnr(judged, selection=selection))
-            p = {name: torch.tensor(row) for name, row in tempering.probabilities(problem.space).items()}
-            expected = tempering.expected(problem.hardware.costs)
-            search.record("choice", loss, p, search.step == plan.updates, expected=expected)
+            shares = tempering.probabilities(self.space)
+            expected = tempering.expected(problem.aim.hardware.costs)
+            search.record("choice", loss, shares, search.step == plan.updates, expected=expected)
             words = f"choice of {len(tempering.selections)}, step {search.step}/{self.steps}, {-loss:.2f} dB"
             say(search.share, words)
-        return SearchResult(one_hot(problem.space, tempering.best), tempering.best)
+        return SearchResult(one_hot(self.space, tempering.best), tempering.best)
 
     def new_shares(self, losses: Sequence[float], entropy: float) -> list[float]:
         """Those of the judged selections, of a given entropy (nats)."""

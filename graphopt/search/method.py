@@ -37,28 +37,20 @@ class Record:
     probabilities: dict[str, list[float]]
 
 
-@dataclass(frozen=True)
-class Rounding:
-    """PSNR (dB) on `Problem.judged` of the soft network, and of the chosen one with the same weights."""
-
-    soft: float
-    chosen: float
-
-
 @dataclass
 class SearchResult:
     """Final probabilities of every choice, the selection, and the history. The supernet holds the trained weights.
 
     The selection meets every goal; `turned` names the choices whose most probable option did not stay, `restored` those
-    that went back to `keep` as there was room. `rounding` is that of the decision, None where there never was a soft
-    network.
+    that went back to `keep` as there was room. `rounding` has the PSNR (dB) on `Problem.judged` of the soft network, if
+    there was one, and of the chosen one with the same weights.
     """
 
-    probabilities: dict[str, list[float]]
+    probabilities: Mapping[str, list[float]]
     selection: dict[str, str]
     turned: list[str] = field(default_factory=list)
     restored: list[str] = field(default_factory=list)
-    rounding: Rounding | None = None
+    rounding: tuple[float, float] | None = None
     history: list[Record] = field(default_factory=list)
 
 
@@ -69,8 +61,8 @@ class Method(ABC):
     """
 
     def __init__(self, problem: Problem):
-        self.problem, self.config = problem, problem.config
-        self.steps = problem.config.steps
+        self.problem, self.config, self.space = problem, problem.given.config, problem.given.space
+        self.steps = self.config.steps
 
     @abstractmethod
     def choose(self, search: Search, say: Progress) -> SearchResult:

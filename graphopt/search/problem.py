@@ -18,7 +18,6 @@ from graphopt.cost.table import CostTable
 from graphopt.ir.space import Space
 from graphopt.nn.module import GraphModule
 from graphopt.nn.supernet import Supernet
-from graphopt.search.hardware import Hardware
 from graphopt.search.sensitivity import Sensitivity
 from graphopt.search.wholes import Aim, Price
 from graphopt.train.data import PatchSampler
@@ -63,29 +62,15 @@ class Given:
 
 @dataclass(frozen=True)
 class Problem:
-    """One goal. `sensitivity` is in dB, by choice and option; `state` is the file that a killed search goes on from."""
+    """One goal, and what is known of the hardware on the way to it (`aim`).
+
+    `sensitivity` is in dB, by choice and option; `state` is the file that a killed search goes on from.
+    """
 
     given: Given
     aim: Aim
     sensitivity: Sensitivity
     state: Path
-
-    @property
-    def config(self) -> SearchConfig:
-        return self.given.config
-
-    @property
-    def space(self) -> Space:
-        return self.given.space
-
-    @property
-    def fabric(self) -> Fabric:
-        return self.given.fabric
-
-    @property
-    def hardware(self) -> Hardware:
-        """As far as it is known: whole networks that are priced on the way may correct it."""
-        return self.aim.hardware
 
     @cached_property
     def supernet(self) -> Supernet:
@@ -98,18 +83,19 @@ class Problem:
     @cached_property
     def samplers(self) -> tuple[PatchSampler, PatchSampler]:
         """For weights and for choices: they never train on the same pixels."""
-        return disjoint(self.given.samplers(self.config.seed, True), self.config.held_out, self.config.seed)
+        config = self.given.config
+        return disjoint(self.given.samplers(config.seed, True), config.held_out, config.seed)
 
     @cached_property
     def judged(self) -> tuple[Tensor, Tensor]:
         """Noisy and clean: patches of the part that weights never see, the same for every method and seed."""
-        sampler = disjoint(self.given.samplers(JUDGE, False), self.config.held_out, JUDGE)[1]
+        sampler = disjoint(self.given.samplers(JUDGE, False), self.given.config.held_out, JUDGE)[1]
         return _tensors(sampler, *JUDGED)
 
     def held_out(self, batches: int) -> tuple[Tensor, Tensor]:
         """Noisy and clean, from the photographs of the choices: the same whenever they are asked for."""
-        sampler = replace(self.samplers[1], random=np.random.default_rng([self.config.seed, 17]))
-        count, size = self.config.patches
+        sampler = replace(self.samplers[1], random=np.random.default_rng([self.given.config.seed, 17]))
+        count, size = self.given.config.patches
         return _tensors(sampler, batches * count, size)
 
     def loss(self, noisy: Tensor, clean: Tensor, **routing: Any) -> tuple[Tensor, Tensor]:
@@ -117,7 +103,7 @@ class Problem:
         restored = self.supernet(noisy, **routing)
         assert isinstance(restored, Tensor)
         by_truth = loss = psnr_loss(restored, clean)
-        if share := self.config.distillation:
+        if share := self.given.config.distillation:
             with torch.no_grad(), self.supernet.autocast():
                 expected = self.teacher(noisy.to(self.supernet.device)).to(restored)
             loss = (loss + share * psnr_loss(restored, expected)) / (1 + share)
@@ -126,10 +112,10 @@ class Problem:
     @torch.no_grad()
     def psnr(self, patches: tuple[Tensor, Tensor], **routing: Any) -> float:
         """PSNR (dB) of the supernet on noisy and clean `patches`."""
-        noisy, clean = (own_rows(self.fabric, planes) for planes in patches)
+        noisy, clean = (own_rows(self.given.fabric, planes) for planes in patches)
         restored = self.supernet(noisy.to(memory_format=torch.channels_last), **routing)
         assert isinstance(restored, Tensor)
-        return -float(mean(self.fabric, psnr_loss(restored, clean)))
+        return -float(mean(self.given.fabric, psnr_loss(restored, clean)))
 
 
 def teacher_of(graph: Any) -> nn.Module:

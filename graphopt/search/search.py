@@ -9,12 +9,11 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from graphopt.config.training import TrainingKeys
-from graphopt.ir.space import Selection
 from graphopt.progress import Progress
-from graphopt.search.method import Method, Record, Rounding, SearchResult, normalised_entropy, one_hot
+from graphopt.search.method import Method, Record, SearchResult, normalised_entropy, one_hot
 from graphopt.search.problem import Problem
 from graphopt.train.schedule import cosine
 from graphopt.train.trainer import Trainer
@@ -24,12 +23,12 @@ class Search:
     """The weights of the supernet in training, and the history. A checkpoint holds these and the method's state."""
 
     def __init__(self, problem: Problem, method: Method):
-        self.problem, self.method, self.config = problem, method, problem.config
-        rate, supernet = self.config.learning_rate, problem.supernet
-        weights = nn.ModuleList([supernet.base, supernet.fragments])
+        self.problem, self.method, self.config = problem, method, problem.given.config
+        self.fabric, rate = problem.given.fabric, self.config.learning_rate
+        weights = nn.ModuleList([problem.supernet.base, problem.supernet.fragments])
         keys = TrainingKeys(learning_rate=rate, ema=0, seed=self.config.seed)
-        advice = f"lower search.learning_rate (now {rate:g}), and list bounded-gate among the passes"
-        self._trainer = Trainer(weights, problem.samplers[0], keys, problem.state, "search", advice, problem.fabric)
+        self.advice = f"lower search.learning_rate (now {rate:g}), and list bounded-gate among the passes"
+        self._trainer = Trainer(weights, problem.samplers[0], keys, problem.state, "search", self.advice, self.fabric)
         self.history: list[Record] = []
         self.result: SearchResult | None = None
 
@@ -47,12 +46,12 @@ class Search:
         """A loss that is not finite is a GraphoptError; the last good checkpoint is kept."""
         self._resume(say)
         if self.result is None:
-            self.result = self.problem.fabric.broadcast(self.method.choose(self, say))
+            self.result = self.fabric.broadcast(self.method.choose(self, say))
             self._save()
         selection, steps = self.result.selection, self.method.steps
         while self.step < steps:
             loss = self.update(selection=selection)
-            self.record_selection("chosen", loss, selection, self.step == steps)
+            self.record("chosen", loss, one_hot(self.problem.given.space, selection), self.step == steps)
             say(self.share, f"chosen; trains step {self.step}/{steps}, {-loss:.2f} dB")
         self.result.history = self.history
         return self.result
@@ -65,13 +64,8 @@ class Search:
         self._trainer.update()
         return loss
 
-    def record_selection(self, phase: str, loss: float, selection: Selection, last: bool) -> None:
-        """After an update of one network's weights, as `record`."""
-        certain = {name: torch.tensor(row) for name, row in one_hot(self.problem.space, selection).items()}
-        self.record(phase, loss, certain, last)
-
     def record(
-        self, phase: str, loss: float, p: Mapping[str, Tensor], last: bool, tau: float | None = None,
+        self, phase: str, loss: float, shares: Mapping[str, list[float]], last: bool, tau: float | None = None,
         expected: Mapping[str, float] | None = None,
     ) -> None:  # fmt: skip
         """After an update: every `record_every` steps, and at the `last` of a phase; with a checkpoint.
@@ -81,8 +75,9 @@ class Search:
         step = self.step - 1
         if step % self.config.record_every and not last:
             return
+        p = {name: torch.tensor(row) for name, row in shares.items()}
         if expected is None:
-            expected = {target: float(latency(p)) for target, latency in self.problem.hardware.latency.items()}
+            expected = {target: float(latency(p)) for target, latency in self.problem.aim.hardware.latency.items()}
         rounded = {name: np.round(values.numpy(), 4).tolist() for name, values in p.items()}
         self.history.append(Record(step, phase, loss, float(normalised_entropy(p)), tau, dict(expected), rounded))
         self._save()
@@ -102,6 +97,5 @@ class Search:
         for selection in saved["wholes"]:  # what they taught is part of the problem; their prices are cached
             self.problem.aim.look(selection)
         if (result := saved["result"]) is not None:
-            rounding = result["rounding"] and Rounding(**result["rounding"])
-            self.result = SearchResult(**{**result, "rounding": rounding})
+            self.result = SearchResult(**result)
         say(self.share, f"goes on at step {self.step}")

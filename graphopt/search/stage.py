@@ -20,7 +20,7 @@ from graphopt.ir.space_files import save_space
 from graphopt.progress import Progress
 from graphopt.search import files
 from graphopt.search.hardware import Goals, Hardware
-from graphopt.search.method import Rounding, SearchResult, method_of, normalised_entropy
+from graphopt.search.method import SearchResult, method_of, normalised_entropy
 from graphopt.search.problem import Given, Problem
 from graphopt.search.programme import reachable
 from graphopt.search.search import Search
@@ -41,18 +41,18 @@ class SearchStage:
     def run(self, say: Progress) -> None:
         """The first search is that of the goal and method of the configuration; its weights go into the space."""
         config = self.given.config
-        wanted = [(config.method, config.latency)]
-        wanted += [(config.method, share) for share in sorted(set(config.pareto) - {config.latency})]
-        wanted += [(name, share) for name in config.baselines for share in sorted({config.latency, *config.pareto})]
+        shares = [config.latency, *sorted(set(config.pareto) - {config.latency})]
+        wanted = [(config.method, share) for share in shares]
+        wanted += [(name, share) for name in config.baselines for share in sorted(shares)]
         wanted = list(dict.fromkeys(wanted))
         live = live_bytes(self.given.space) if config.objective.memory is not None else None
-        hardware = {share: self._hardware(live, share) for _, share in wanted}
+        hardware = {share: self._hardware(live, share) for share in shares}
         if not (self.given.whole_targets and config.wholes):  # else sums say little of what can be reached
             for share, each in hardware.items():
                 _check_reachable(each, share)
         sensitivity = self._sensitivity(_part(say, 0.0, 0.1))
         aims = self._aims(hardware, sensitivity, _part(say, 0.1, 0.2))
-        front, problems = [], []
+        front, trained = [], None
         for number, (method, share) in enumerate(wanted):
             head = f"{method} at {share:g}: " if len(wanted) > 1 else ""
             part = _part(say, 0.2 + 0.8 * number / len(wanted), 0.2 + 0.8 * (number + 1) / len(wanted), head)
@@ -64,12 +64,12 @@ class SearchStage:
             self._write(files.selection_of(self.place, label) if number else self.place / files.SELECTION, found)
             if not number:
                 self._write(self.place / files.HISTORY, [asdict(record) for record in result.history])
-                problems.append(problem)
-        if self.given.fabric.is_global_zero:  # in the end: every search starts from the calibrated weights
-            problems[0].supernet.write_back(self.given.space)
+                trained = problem.supernet
+        if trained and self.given.fabric.is_global_zero:  # in the end: every search starts from the calibrated weights
+            trained.write_back(self.given.space)
             save_space(self.given.space, self.place / files.SPACE)
         if aims[config.latency].original:
-            self._write(self.place / files.WHOLES, [whole.to_dict() for whole in aims[config.latency].seen])
+            self._write(self.place / files.WHOLES, [asdict(whole) for whole in aims[config.latency].seen])
         self._write(self.place / files.FRONT, front)
 
     def _hardware(self, live: LiveBytes | None, share: float) -> Hardware:
@@ -120,10 +120,11 @@ _IN_SHORT = ("sum_of_parts_ms", "missed", "psnr_soft", "psnr_rounded", "psnr", "
 
 def _summary(problem: Problem, result: SearchResult) -> dict[str, Any]:
     """What a search has found, and what it is worth."""
-    selection, hardware = result.selection, problem.hardware
+    selection = result.selection
     problem.aim.look(selection)
+    hardware = problem.aim.hardware
     psnr = problem.psnr(problem.judged, selection=selection)
-    rounding = result.rounding or Rounding(psnr, psnr)
+    soft, rounded = result.rounding or (psnr, psnr)
     largest = [max(values) for values in result.probabilities.values()]
     p = {name: torch.tensor(values) for name, values in result.probabilities.items()}
     return {
@@ -133,9 +134,9 @@ def _summary(problem: Problem, result: SearchResult) -> dict[str, Any]:
         "missed": sorted(problem.aim.missed(selection)),
         "turned": result.turned,
         "restored": result.restored,
-        "sum_of_parts_ms": problem.hardware.costs(selection),
-        "psnr_soft": rounding.soft,
-        "psnr_rounded": rounding.chosen,
+        "sum_of_parts_ms": hardware.costs(selection),
+        "psnr_soft": soft,
+        "psnr_rounded": rounded,
         "psnr": psnr,
         "entropy": float(normalised_entropy(p)),  # when it was decided
         "decided": sum(share > 0.9 for share in largest) / max(1, len(largest)),  # share of the choices

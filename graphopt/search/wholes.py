@@ -7,8 +7,7 @@ is the sum of its parts, but both are nearly additive among selections that meet
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
-from typing import Any
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -22,10 +21,10 @@ from graphopt.search.programme import reachable, solve
 from graphopt.search.sensitivity import Sensitivity, varied
 
 Price = Callable[[Selection], Mapping[str, Cost]]
-# Shares of the original's figure, chosen on one network (docs/npu.md)
+# Shares of the original's figure, chosen on one network (docs/npu.md); `far` is a share of a distance
 LATENCY = Doubt(base=0.3, own=0.03, of_pass=0.3, of_all=0.3, noise=0.03, far=0.1)
 MEMORY = Doubt(base=0.3, own=0.06, alike=0.02, noise=0.03, far=0.1)
-TRIES = 2  # selections for each that is priced: some are known already
+TRIES = 2  # selections for each that is wanted: some are known already, some miss a goal as a whole
 VARIED = 0.4  # of the logarithm of what an option loses, every other time: what is seen must not all be alike
 
 
@@ -36,18 +35,15 @@ class Whole:
     selection: dict[str, str]
     costs: Mapping[str, Cost]
 
-    def to_dict(self) -> dict[str, Any]:
-        return {"selection": self.selection, "costs": {name: cost.to_dict() for name, cost in self.costs.items()}}
-
 
 class Aim:
     """Looks at whole networks; `hardware` is what they have taught so far.
 
-    `price` gives the costs of a selection, of the targets whose parts do not add up.
+    `price` gives the costs of a selection, of the targets whose parts do not add up: those of `original`. `seen` is
+    appended to, and may hold more already.
     """
 
     def __init__(self, hardware: Hardware, price: Price | None, original: Mapping[str, Cost], seen: list[Whole]):
-        """`original` names the targets that are priced as wholes. `seen` is appended to, and may hold more already."""
         self.first, self.price, self.original, self.seen = hardware, price, original, seen
         self.refused: list[dict[str, str]] = []  # by the compiler
         self.hardware = self._learnt()
@@ -62,7 +58,11 @@ class Aim:
             report(priced / rounds, f"prices whole network {priced + 1}/{rounds}")
             another = number % 2 == 1 or again
             wanted = varied(losses, VARIED, np.random.default_rng(number)) if another else losses
-            again = not self.look(self._chosen(wanted))
+            try:
+                selection = solve(self.hardware, wanted)
+            except GraphoptError:  # nothing meets the goals as far as is known
+                selection = reachable(self.hardware)[0]
+            again = not self.look(selection)
 
     def look(self, selection: Selection) -> bool:
         """Prices a selection as a whole; False where that is known already, or not asked for."""
@@ -88,8 +88,7 @@ class Aim:
     def missed(self, selection: Selection) -> dict[str, float]:
         """By term, the excess of the goals that a selection misses: as a whole where targets are priced so."""
         costs = next((whole.costs for whole in self.seen if whole.selection == dict(selection)), {})
-        excess = self.first.excess(selection)
-        goals = self.first.goals
+        excess, goals = self.first.excess(selection), self.first.goals
         for target, cost in costs.items():
             excess[f"latency on {target}"] = cost.latency_ms / goals.latency_ms[target] - 1
             if target in goals.memory_bytes:
@@ -102,41 +101,27 @@ class Aim:
         return sorted(met, key=lambda selection: lost(self.first, losses, selection))
 
     def best(self, losses: Sensitivity) -> dict[str, str] | None:
-        """What loses least of all that was looked at and meets the goals."""
+        """What loses least of these."""
         return next(iter(self.all_met(losses)), None)
 
-    def _chosen(self, losses: Sensitivity) -> dict[str, str]:
-        """The nearest to the goals where nothing meets them as far as is known."""
-        try:
-            return solve(self.hardware, losses)
-        except GraphoptError:
-            return reachable(self.hardware)[0]
-
     def _learnt(self) -> Hardware:
-        first, learnt = self.first, {}
+        """The table's latency and a memory at its goal, corrected by what was seen."""
+        space, table, goals = self.first.space, self.first.table, self.first.goals
+        learnt = {}
         for target, original in self.original.items():
-            ms, held = original.latency_ms, original.peak_memory_bytes
-            goal = first.goals.latency_ms[target]
-            allowed = first.goals.memory_bytes.get(target, held)
-            unknown = {name: [0.0] * len(choice.options) for name, choice in first.space.choices.items()}
-            latency = latency_of(first.space, first.table, target)
-            memory = Additive(first.space, allowed, unknown)
+            goal, held = goals.latency_ms[target], original.peak_memory_bytes
+            allowed = goals.memory_bytes.get(target, held)
+            latency = latency_of(space, table, target)
+            memory = Additive(space, allowed, {name: [0.0] * len(c.options) for name, c in space.choices.items()})
             if self.seen:
                 times = [(whole.selection, whole.costs[target].latency_ms) for whole in self.seen]
                 peaks = [(whole.selection, float(whole.costs[target].peak_memory_bytes)) for whole in self.seen]
-                latency = corrected(latency, times, _times(LATENCY, ms), goal)
-                memory = corrected(memory, peaks, _times(MEMORY, held), allowed)
+                latency = corrected(latency, times, LATENCY.times(original.latency_ms), goal)
+                memory = corrected(memory, peaks, MEMORY.times(held), allowed)
             learnt[target] = Learnt(latency, memory)
-        return Hardware(first.space, first.table, first.live, first.goals, learnt)
+        return Hardware(space, table, self.first.live, goals, learnt)
 
 
 def lost(hardware: Hardware, losses: Sensitivity, selection: Selection) -> float:
     """The sum of what a selection loses."""
     return sum(losses[name][option] for name, option in hardware.space.in_effect(selection).items())
-
-
-def _times(doubt: Doubt, unit: float) -> Doubt:
-    """From shares of a figure to its unit. `far` is a share of a distance already."""
-    return replace(
-        doubt, base=doubt.base * unit, own=doubt.own * unit, alike=doubt.alike * unit, noise=doubt.noise * unit
-    )

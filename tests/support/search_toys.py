@@ -194,7 +194,7 @@ def search_of(
     space: Space, tmp_path: Path, goal: float = 2.0, lost: dict[str, float] | None = None, **changes: Any
 ) -> Search:
     problem = problem_of(space, tmp_path, goal, lost, **changes)
-    return Search(problem, method_of(problem.config.method, problem))
+    return Search(problem, method_of(problem.given.config.method, problem))
 
 
 def silent(share: float, words: str) -> None:

@@ -28,7 +28,7 @@ class Evolution(Population):
 
     def _mutated(self, selection: Selection) -> dict[str, str]:
         found = dict(selection)
-        for name, choice in self.problem.space.choices.items():
+        for name, choice in self.space.choices.items():
             if self.random.random() < MUTATED:
                 found[name] = str(self.random.choice(choice.options))
         return found

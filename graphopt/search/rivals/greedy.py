@@ -18,10 +18,10 @@ class Greedy(Method):
     """By sensitivities (dB for each share of the goals that is saved). No training steps."""
 
     def choose(self, search: Search, say: Progress) -> SearchResult:
-        space = self.problem.space
+        problem, kept = self.problem, dict.fromkeys(self.space.choices, KEEP)
         say(0.0, "turns one choice after another")
-        found = meet_goals(self.problem.hardware, dict.fromkeys(space.choices, KEEP), self.problem.sensitivity)[0]
-        return SearchResult(one_hot(space, found), found)
+        found = meet_goals(problem.aim.hardware, kept, problem.sensitivity)[0]
+        return SearchResult(one_hot(self.space, found), found)
 
 
 def meet_goals(hardware: Hardware, selection: Selection, losses: Sensitivity) -> tuple[dict[str, str], list[str]]:

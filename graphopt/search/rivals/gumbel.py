@@ -13,10 +13,12 @@ from graphopt.search.rivals.darts import Darts
 class Gumbel(Darts):
     """Weights and choices see the mixture with noise."""
 
-    def route(self, tau: float, random: torch.Generator, for_choices: bool) -> dict[str, Any]:
+    def route(self, tau: float, step: int, for_choices: bool) -> dict[str, Any]:
+        random = self.random(step, for_choices)
+
         def noisy(name: str) -> Tensor:
             alpha = self.supernet.logits(name)
             noise = -torch.empty_like(alpha).exponential_(generator=random).log()
             return torch.softmax((alpha + noise) / tau, 0)
 
-        return {"probabilities": {name: noisy(name) for name in self.problem.space.choices}}
+        return {"probabilities": {name: noisy(name) for name in self.space.choices}}

@@ -17,5 +17,5 @@ class Lana(Method):
     def choose(self, search: Search, say: Progress) -> SearchResult:
         problem = self.problem
         say(0.0, "solves the integer programme")
-        found = problem.aim.best(problem.sensitivity) or solve(problem.hardware, problem.sensitivity)
-        return SearchResult(one_hot(problem.space, found), found)
+        found = problem.aim.best(problem.sensitivity) or solve(problem.aim.hardware, problem.sensitivity)
+        return SearchResult(one_hot(self.space, found), found)

@@ -42,7 +42,7 @@ class Population(Method):
         while search.step < warm_up:
             selection = paths[search.step]
             loss = search.update(selection=selection)
-            search.record_selection("warm-up", loss, selection, search.step == warm_up)
+            search.record("warm-up", loss, one_hot(self.space, selection), search.step == warm_up)
             say(search.share, f"warm-up step {search.step}/{warm_up}, {-loss:.2f} dB")
         patches = self.problem.held_out(1)
 
@@ -51,7 +51,7 @@ class Population(Method):
             return found if math.isfinite(found) else math.inf
 
         found = self.best(judge, lambda done, words: say(search.share, words))
-        return SearchResult(one_hot(self.problem.space, found), found)
+        return SearchResult(one_hot(self.space, found), found)
 
     def drawn(self) -> dict[str, str]:
         """A selection that meets the goals.
@@ -61,14 +61,14 @@ class Population(Method):
         """
         rate = self.random.random()
         selection = {}
-        for name, choice in self.problem.space.choices.items():
+        for name, choice in self.space.choices.items():
             changed = self.random.random() < rate
             selection[name] = str(self.random.choice(list(choice.candidates))) if changed else KEEP
         return self.repaired(selection)
 
     def repaired(self, selection: Selection) -> dict[str, str]:
         """Turns choices in random order, each to the option that helps, until the goals are met."""
-        space, hardware, found = self.problem.space, self.problem.hardware, dict(selection)
+        space, hardware, found = self.space, self.problem.aim.hardware, dict(selection)
         names = list(space.choices)
         for index in self.random.permutation(len(names)):
             over = hardware.missed(found)

@@ -14,7 +14,8 @@ from graphopt.search.rivals.darts import Darts
 class Proxyless(Darts):
     """Only what is drawn runs."""
 
-    def route(self, tau: float, random: torch.Generator, for_choices: bool) -> dict[str, Any]:
+    def route(self, tau: float, step: int, for_choices: bool) -> dict[str, Any]:
+        random = self.random(step, for_choices)
         p = self.supernet.probabilities(tau)
         if for_choices:
             return two_paths(p, random)
