@@ -42,11 +42,11 @@ def foretold(run: Path) -> dict[str, Any]:
         errors: dict[str, list[float]] = {"sum_of_parts": [], "corrected": [], "memory_corrected": []}
         for number in range(FIRST, len(seen)):
             selection, cost = seen[number].selection, seen[number].costs[target]
-            learnt = Aim(hardware, None, original, seen[:number]).hardware.learnt[target]
+            learnt = Aim(hardware, None, original, seen[:number]).hardware
             parts = table.expected_ms(space, selection, target)
             errors["sum_of_parts"].append(abs(parts / cost.latency_ms - 1))
-            errors["corrected"].append(abs(learnt.latency_ms.of(selection) / cost.latency_ms - 1))
-            errors["memory_corrected"].append(abs(learnt.memory_bytes.of(selection) / cost.peak_memory_bytes - 1))
+            errors["corrected"].append(abs(learnt.latency[target].of(selection) / cost.latency_ms - 1))
+            errors["memory_corrected"].append(abs(learnt.memory[target].of(selection) / cost.peak_memory_bytes - 1))
         medians = {f"{name}_median_error": round(statistics.median(each), 4) for name, each in errors.items()}
         found[target] = {"networks": len(seen), **medians}
     return found

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any, ClassVar
 
 from graphopt.progress import Progress
@@ -38,11 +39,9 @@ class Entropy(Method):
         while len(tempering.selections) > 1 and (number := search.step) < plan.updates:
             loss = search.update(selection=tempering.turn(number))
             tempering.judge(number, lambda selection: -problem.psnr(judged, selection=selection))
-            shares = tempering.probabilities(self.space)
+            shares = tempering.expected(partial(one_hot, self.space))
             expected = tempering.expected(problem.aim.hardware.costs)
             search.record("choice", loss, shares, search.step == plan.updates, expected=expected)
-            words = f"choice of {len(tempering.selections)}, step {search.step}/{self.steps}, {-loss:.2f} dB"
-            say(search.share, words)
         return SearchResult(one_hot(self.space, tempering.best), tempering.best)
 
     def new_shares(self, losses: Sequence[float], entropy: float) -> list[float]:

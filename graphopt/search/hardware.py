@@ -26,27 +26,17 @@ class Goals:
     parameters: float | None = None
 
 
-@dataclass(frozen=True)
-class Learnt:
-    """Additive models of a target that whole networks have corrected."""
-
-    latency_ms: Additive
-    memory_bytes: Additive
-
-
 class Hardware:
     """Figures (`Additive`, `Peak`) of a selection, or expected ones of probabilities; and their excess."""
 
     def __init__(
         self, space: Space, table: CostTable, live: LiveBytes | None, goals: Goals,
-        learnt: Mapping[str, Learnt] | None = None,
+        latency: Mapping[str, Additive] | None = None, memory: Mapping[str, Additive] | None = None,
     ):  # fmt: skip
-        """`live` is needed where memory has a goal. `learnt` has the targets whose parts do not add up to a whole."""
+        """`live` is needed where memory has a goal. `latency` and `memory` are of targets whose parts do not add up."""
         self.space, self.table, self.live, self.goals = space, table, live, goals
-        self.learnt = learnt or {}
-        self.latency = {
-            t: self.learnt[t].latency_ms if t in self.learnt else latency_of(space, table, t) for t in goals.latency_ms
-        }
+        self.latency = {target: latency_of(space, table, target) for target in goals.latency_ms} | dict(latency or {})
+        self.memory = dict(memory or {})
         self.parameters = parameters_of(space, table)
         self.peak = Peak(space, table, live) if live is not None else None
 
@@ -67,8 +57,8 @@ class Hardware:
         peak = value(self.peak) if self.peak is not None else None
         found = {}
         for target, goal in self.goals.memory_bytes.items():
-            if target in self.learnt:
-                held = value(self.learnt[target].memory_bytes)
+            if target in self.memory:
+                held = value(self.memory[target])
             else:
                 assert peak is not None
                 held = self.table.base[target].peak_memory_bytes * peak

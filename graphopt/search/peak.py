@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Sequence
 
 import torch
@@ -14,7 +13,6 @@ from graphopt.ir.space import KEEP, Selection, Space
 from graphopt.search.additive import Probabilities, parameters_of
 
 SHARPNESS = 30.0  # of the smooth maximum: 100 equal places count as 15 % more than one
-Largest = Callable[[Sequence[float]], float]
 
 
 class Peak:
@@ -23,7 +21,7 @@ class Peak:
     peak(site) = p_keep * max(its own nodes, peaks of the sites inside) + sum_k p_k * held while candidate k runs,
     peak(network) = max(nodes in no site, peaks of the outermost sites) + E[bytes of weights].
     The maximum of an expectation is smooth, ln(sum exp(s x / m)) m / s with m the largest: a peak falls only where
-    every place that reaches it falls, so all of those must have a gradient. `kept_bytes` is the plain one, in fp32.
+    every place that reaches it falls, so all of those must have a gradient. `kept_bytes` is the plain one.
     """
 
     def __init__(self, space: Space, table: CostTable, live: LiveBytes):
@@ -33,9 +31,7 @@ class Peak:
             name: torch.tensor([float(live.inside[name][option]) for option in choice.options])
             for name, choice in space.choices.items()
         }
-        maxima: tuple[Largest, ...] = (max, smooth_max)
-        self._kept = {largest: self._bytes_of({}, largest) for largest in maxima}
-        self.kept_bytes = self._kept[max]
+        self.kept_bytes, self._smoothly_kept = self.bytes_of({}), self.bytes_of({}, _smooth_largest)
 
     def __call__(self, probabilities: Probabilities) -> Tensor:
         """The expected one, which has gradients."""
@@ -45,13 +41,14 @@ class Peak:
             return p[0] * _smooth_max([held[0], *map(peak, self._children[name])]) + (p[1:] * held[1:]).sum()
 
         activations = _smooth_max([torch.tensor(float(self._live.outside)), *map(peak, self._children[None])])
-        return (activations + 4 * self._parameters(probabilities)) / self._kept[smooth_max]
+        return (activations + 4 * self._parameters(probabilities)) / self._smoothly_kept
 
-    def of(self, selection: Selection, largest: Largest = max) -> float:
-        """Of a selection, by the plain maximum or `smooth_max`."""
-        return self._bytes_of(selection, largest) / self._kept[largest]
+    def of(self, selection: Selection) -> float:
+        return self.bytes_of(selection) / self.kept_bytes
 
-    def _bytes_of(self, selection: Selection, largest: Largest) -> float:
+    def bytes_of(self, selection: Selection, largest: Callable[[Sequence[float]], float] = max) -> float:
+        """In fp32, by the plain maximum or another one."""
+
         def peak(name: str) -> float:
             option = selection.get(name, KEEP)
             inside = map(peak, self._children[name]) if option == KEEP else ()
@@ -61,13 +58,11 @@ class Peak:
         return activations + 4 * self._parameters.of(selection)
 
 
-def smooth_max(values: Sequence[float]) -> float:
-    largest = max(values)
-    scale = max(largest, 1.0) / SHARPNESS
-    return largest + scale * math.log(sum(math.exp((value - largest) / scale) for value in values))
-
-
 def _smooth_max(values: Sequence[Tensor]) -> Tensor:
     stacked = torch.stack(list(values))
     scale = stacked.detach().max().clamp_min(1.0) / SHARPNESS
     return torch.logsumexp(stacked / scale, 0) * scale
+
+
+def _smooth_largest(values: Sequence[float]) -> float:
+    return float(_smooth_max([torch.tensor(value, dtype=torch.float64) for value in values]))

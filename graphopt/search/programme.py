@@ -54,8 +54,8 @@ class Programme:
             self._below(hardware.parameters, goals.parameters)
         planned = []
         for target, goal in goals.memory_bytes.items():
-            if target in hardware.learnt:
-                self._below(hardware.learnt[target].memory_bytes, goal)
+            if target in hardware.memory:
+                self._below(hardware.memory[target], goal)
             else:
                 planned.append(goal / hardware.table.base[target].peak_memory_bytes)
         if planned:

@@ -44,7 +44,9 @@ class Search:
 
     def run(self, say: Progress) -> SearchResult:
         """A loss that is not finite is a GraphoptError; the last good checkpoint is kept."""
-        self._resume(say)
+        self._say = say
+        if saved := self._trainer.resume():
+            self._go_on(saved)
         if self.result is None:
             self.result = self.fabric.broadcast(self.method.choose(self, say))
             self._save()
@@ -52,7 +54,6 @@ class Search:
         while self.step < steps:
             loss = self.update(selection=selection)
             self.record("chosen", loss, one_hot(self.problem.given.space, selection), self.step == steps)
-            say(self.share, f"chosen; trains step {self.step}/{steps}, {-loss:.2f} dB")
         self.result.history = self.history
         return self.result
 
@@ -68,10 +69,11 @@ class Search:
         self, phase: str, loss: float, shares: Mapping[str, list[float]], last: bool, tau: float | None = None,
         expected: Mapping[str, float] | None = None,
     ) -> None:  # fmt: skip
-        """After an update: every `record_every` steps, and at the `last` of a phase; with a checkpoint.
+        """After an update, says so; every `record_every` steps, and at the `last` of a phase, with a checkpoint.
 
         `expected` ms are needed where the choices depend on each other.
         """
+        self._say(self.share, f"{phase} step {self.step}/{self.method.steps}, {-loss:.2f} dB")
         step = self.step - 1
         if step % self.config.record_every and not last:
             return
@@ -83,19 +85,15 @@ class Search:
         self._save()
 
     def _save(self) -> None:
-        result = None if self.result is None else asdict(self.result)
+        result = self.result and asdict(self.result)
         history = [asdict(record) for record in self.history]
         wholes = [whole.selection for whole in self.problem.aim.seen]
         self._trainer.save(method=self.method.state(), history=history, result=result, wholes=wholes)
 
-    def _resume(self, say: Progress) -> None:
-        saved = self._trainer.resume()
-        if not saved:
-            return
+    def _go_on(self, saved: Mapping[str, Any]) -> None:
         self.history = [Record(**record) for record in saved["history"]]
         self.method.restore(saved["method"])
         for selection in saved["wholes"]:  # what they taught is part of the problem; their prices are cached
             self.problem.aim.look(selection)
-        if (result := saved["result"]) is not None:
-            self.result = SearchResult(**result)
-        say(self.share, f"goes on at step {self.step}")
+        self.result = saved["result"] and SearchResult(**saved["result"])
+        self._say(self.share, f"goes on at step {self.step}")

@@ -66,8 +66,6 @@ class Sites(Method):
                 routed = self.route(tau, step, for_choices=False)
             loss = search.update(**routed)
             search.record(phase, loss, self._shares(tau), search.step in (warm_up, self.searching), tau)
-            entropy = search.history[-1].entropy
-            say(search.share, f"{phase} step {step + 1}/{self.steps}, {-loss:.2f} dB, entropy {entropy:.2f}")
         return self._decided()
 
     def _update_choices(self, search: Search, progress: float, tau: float) -> None:

@@ -40,24 +40,25 @@ class SearchStage:
 
     def run(self, say: Progress) -> None:
         """The first search is that of the goal and method of the configuration; its weights go into the space."""
-        config = self.given.config
+        given, config = self.given, self.given.config
         shares = [config.latency, *sorted(set(config.pareto) - {config.latency})]
         wanted = [(config.method, share) for share in shares]
         wanted += [(name, share) for name in config.baselines for share in sorted(shares)]
         wanted = list(dict.fromkeys(wanted))
-        live = live_bytes(self.given.space) if config.objective.memory is not None else None
+        live = live_bytes(given.space) if config.objective.memory is not None else None
         hardware = {share: self._hardware(live, share) for share in shares}
-        if not (self.given.whole_targets and config.wholes):  # else sums say little of what can be reached
+        as_wholes = {name: Cost.from_dict(given.original[name]) for name in given.whole_targets if config.wholes}
+        if not as_wholes:  # else sums say little of what can be reached
             for share, each in hardware.items():
                 _check_reachable(each, share)
         sensitivity = self._sensitivity(_part(say, 0.0, 0.1))
-        aims = self._aims(hardware, sensitivity, _part(say, 0.1, 0.2))
+        aims = self._aims(hardware, as_wholes, sensitivity, _part(say, 0.1, 0.2))
         front, trained = [], None
         for number, (method, share) in enumerate(wanted):
             head = f"{method} at {share:g}: " if len(wanted) > 1 else ""
-            part = _part(say, 0.2 + 0.8 * number / len(wanted), 0.2 + 0.8 * (number + 1) / len(wanted), head)
+            part = _part(_part(say, 0.2, 1.0), number / len(wanted), (number + 1) / len(wanted), head)
             label = f"{share:g}" if method == config.method else f"{method}.{share:g}"
-            problem = Problem(self.given, aims[share], sensitivity, files.checkpoint_of(self.place, label))
+            problem = Problem(given, aims[share], sensitivity, files.checkpoint_of(self.place, label))
             result = Search(problem, method_of(method, problem)).run(part)
             found = _summary(problem, result)
             front.append({"method": method, "goal": share, **{key: found[key] for key in _IN_SHORT}})
@@ -65,36 +66,36 @@ class SearchStage:
             if not number:
                 self._write(self.place / files.HISTORY, [asdict(record) for record in result.history])
                 trained = problem.supernet
-        if trained and self.given.fabric.is_global_zero:  # in the end: every search starts from the calibrated weights
-            trained.write_back(self.given.space)
-            save_space(self.given.space, self.place / files.SPACE)
-        if aims[config.latency].original:
+        if trained and given.fabric.is_global_zero:  # in the end: every search starts from the calibrated weights
+            trained.write_back(given.space)
+            save_space(given.space, self.place / files.SPACE)
+        if as_wholes:
             self._write(self.place / files.WHOLES, [asdict(whole) for whole in aims[config.latency].seen])
         self._write(self.place / files.FRONT, front)
 
     def _hardware(self, live: LiveBytes | None, share: float) -> Hardware:
-        given, objective, targets = self.given, self.given.config.objective, self.given.searched
-        memory, parameters = objective.memory, objective.parameters
+        given, objective = self.given, self.given.config.objective
+        original = {name: given.original[name] for name in given.searched}
+        memory, parameters = objective.memory, next(iter(original.values()))["parameters"]  # the same on every target
         goals = Goals(
-            {name: share * given.original[name]["latency_ms"] for name in targets},
-            {} if memory is None else {name: memory * given.original[name]["peak_memory_bytes"] for name in targets},
-            None if parameters is None else parameters * given.original[next(iter(targets))]["parameters"],
+            {name: share * cost["latency_ms"] for name, cost in original.items()},
+            {name: memory * cost["peak_memory_bytes"] for name, cost in original.items() if memory},
+            objective.parameters and objective.parameters * parameters,
         )
         return Hardware(given.space, given.table, live, goals)
 
-    def _aims(self, hardware: Mapping[float, Hardware], sensitivity: Sensitivity, say: Progress) -> dict[float, Aim]:
+    def _aims(
+        self, hardware: Mapping[float, Hardware], as_wholes: Mapping[str, Cost], sensitivity: Sensitivity, say: Progress
+    ) -> dict[float, Aim]:
         """By share. What was seen for one goal is known for all of them."""
-        given, seen = self.given, list[Whole]()
-        names = given.whole_targets if given.config.wholes else ()
-        original = {name: Cost.from_dict(given.original[name]) for name in names}
-        aims = {}
+        aims, seen = {}, list[Whole]()
         for number, (share, each) in enumerate(hardware.items()):
-            aims[share] = Aim(each, self._price, original, seen)
-            if original:
+            aim = aims[share] = Aim(each, self._price, as_wholes, seen)
+            if as_wholes:
                 part = _part(say, number / len(hardware), (number + 1) / len(hardware))
-                aims[share].search(sensitivity, given.config.wholes, part)
-                if aims[share].best(sensitivity) is None:
-                    _check_reachable(aims[share].hardware, share)
+                aim.search(sensitivity, self.given.config.wholes, part)
+                if aim.best(sensitivity) is None:
+                    _check_reachable(aim.hardware, share)
         return aims
 
     def _sensitivity(self, say: Progress) -> Sensitivity:

@@ -12,12 +12,13 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import brentq
 
-from graphopt.ir.space import Selection, Space
+from graphopt.ir.space import Selection
 
 EQUAL = 1e-12  # dB; losses that differ by less are the same
 DECADES = 9  # T lies within so many powers of ten around the spread of the losses
@@ -88,17 +89,12 @@ class Tempering:
         entropy = (1 - ended / len(self.plan.judged)) * math.log(self.drawn)
         self.shares = self.new_shares([loss(selection) for selection in self.selections], entropy)
 
-    def expected(self, costs: Callable[[Selection], Mapping[str, float]]) -> dict[str, float]:
-        """E_q of each figure."""
-        rows = [costs(selection) for selection in self.selections]
-        return {name: sum(q * row[name] for q, row in zip(self.shares, rows, strict=True)) for name in rows[0]}
-
-    def probabilities(self, space: Space) -> dict[str, list[float]]:
-        """By choice, p_ik: the sum of the shares of those that have option k."""
-        pairs = list(zip(self.selections, self.shares, strict=True))
+    def expected(self, figures: Callable[[Selection], Mapping[str, float | list[float]]]) -> dict[str, Any]:
+        """E_q of each figure of a selection, or of each of several."""
+        rows = [figures(selection) for selection in self.selections]
         return {
-            name: [sum(share for selection, share in pairs if selection[name] == option) for option in choice.options]
-            for name, choice in space.choices.items()
+            name: sum(q * np.array(row[name]) for q, row in zip(self.shares, rows, strict=True)).tolist()  # type: ignore[union-attr]
+            for name in rows[0]
         }
 
 

@@ -16,7 +16,7 @@ from graphopt.errors import GraphoptError
 from graphopt.ir.space import Selection
 from graphopt.progress import Progress
 from graphopt.search.additive import Additive, Doubt, corrected, latency_of
-from graphopt.search.hardware import Hardware, Learnt, missed
+from graphopt.search.hardware import Hardware, missed
 from graphopt.search.programme import reachable, solve
 from graphopt.search.sensitivity import Sensitivity, varied
 
@@ -107,19 +107,18 @@ class Aim:
     def _learnt(self) -> Hardware:
         """The table's latency and a memory at its goal, corrected by what was seen."""
         space, table, goals = self.first.space, self.first.table, self.first.goals
-        learnt = {}
+        latency, memory = {}, {}
         for target, original in self.original.items():
             goal, held = goals.latency_ms[target], original.peak_memory_bytes
             allowed = goals.memory_bytes.get(target, held)
-            latency = latency_of(space, table, target)
-            memory = Additive(space, allowed, {name: [0.0] * len(c.options) for name, c in space.choices.items()})
+            unknown = {name: [0.0] * len(choice.options) for name, choice in space.choices.items()}
+            latency[target], memory[target] = latency_of(space, table, target), Additive(space, allowed, unknown)
             if self.seen:
                 times = [(whole.selection, whole.costs[target].latency_ms) for whole in self.seen]
                 peaks = [(whole.selection, float(whole.costs[target].peak_memory_bytes)) for whole in self.seen]
-                latency = corrected(latency, times, LATENCY.times(original.latency_ms), goal)
-                memory = corrected(memory, peaks, MEMORY.times(held), allowed)
-            learnt[target] = Learnt(latency, memory)
-        return Hardware(space, table, self.first.live, goals, learnt)
+                latency[target] = corrected(latency[target], times, LATENCY.times(original.latency_ms), goal)
+                memory[target] = corrected(memory[target], peaks, MEMORY.times(held), allowed)
+        return Hardware(space, table, self.first.live, goals, latency, memory)
 
 
 def lost(hardware: Hardware, losses: Sensitivity, selection: Selection) -> float:

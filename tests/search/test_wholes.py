@@ -68,7 +68,7 @@ def test_the_peak_of_memory_is_learnt_from_wholes_too() -> None:
     aim, _, losses = aim_of(3.9, memory_bytes={TARGET: 500}, live=True)
     assert len(short(aim.best(losses))) == 2
     assert short(aim.best(losses)) == ["first", "third"]
-    assert aim.hardware.learnt[TARGET].memory_bytes.of(aim.best(losses) or {}) == pytest.approx(400, abs=60)
+    assert aim.hardware.memory[TARGET].of(aim.best(losses) or {}) == pytest.approx(400, abs=60)
 
 
 def test_a_decision_that_misses_as_a_whole_is_taken_again() -> None:

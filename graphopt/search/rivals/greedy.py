@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import math
+from collections.abc import Mapping, Sequence
 
 from graphopt.ir.space import KEEP, Selection
 from graphopt.progress import Progress
 from graphopt.search.additive import Additive
 from graphopt.search.hardware import Hardware
 from graphopt.search.method import Method, SearchResult, one_hot
-from graphopt.search.peak import Peak, smooth_max
+from graphopt.search.peak import SHARPNESS, Peak
 from graphopt.search.search import Search
 from graphopt.search.sensitivity import Sensitivity
 
@@ -57,7 +58,16 @@ def violation(hardware: Hardware, selection: Selection) -> float:
     """
 
     def smoothly(figure: Additive | Peak) -> float:
-        return figure.of(selection, smooth_max) if isinstance(figure, Peak) else figure.of(selection)
+        if isinstance(figure, Additive):
+            return figure.of(selection)
+        return figure.bytes_of(selection, smooth_max) / figure.bytes_of({}, smooth_max)
 
     terms = [*hardware.excess(selection).values(), *hardware.memory_excess(smoothly).values()]
     return sum(max(0.0, value) for value in terms)
+
+
+def smooth_max(values: Sequence[float]) -> float:
+    """As that of `Peak` for expectations."""
+    largest = max(values)
+    scale = max(largest, 1.0) / SHARPNESS
+    return largest + scale * math.log(sum(math.exp((value - largest) / scale) for value in values))

@@ -43,7 +43,6 @@ class Population(Method):
             selection = paths[search.step]
             loss = search.update(selection=selection)
             search.record("warm-up", loss, one_hot(self.space, selection), search.step == warm_up)
-            say(search.share, f"warm-up step {search.step}/{warm_up}, {-loss:.2f} dB")
         patches = self.problem.held_out(1)
 
         def judge(selection: Selection) -> float:
