@@ -19,7 +19,7 @@ T = TypeVar("T", float, Tensor)
 
 @dataclass(frozen=True)
 class Goals:
-    """What the chosen network may cost. `latency_ms` names every searched target; the others may be left open."""
+    """What the chosen network may cost: latency on every searched target, and the others where they are asked for."""
 
     latency_ms: Mapping[str, float]
     memory_bytes: Mapping[str, float] = field(default_factory=dict)

@@ -23,34 +23,26 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Record:
-    """The search at one step. Entropy is normalised: 1 undecided, 0 decided. Latencies are expected ones, in ms.
-
-    `temperature` is that of the softmax over options, None where there is none.
-    """
+    """The search at one step."""
 
     step: int
     phase: str
     loss: float
-    entropy: float
-    temperature: float | None
+    entropy: float  # normalised: 1 undecided, 0 decided
+    temperature: float | None  # of the softmax over options, where there is one
     expected_ms: dict[str, float]
     probabilities: dict[str, list[float]]
 
 
 @dataclass
 class SearchResult:
-    """Final probabilities of every choice, the selection, and the history. The supernet holds the trained weights.
-
-    The selection meets every goal; `turned` names the choices whose most probable option did not stay, `restored` those
-    that went back to `keep` as there was room. `rounding` has the PSNR (dB) on `Problem.judged` of the soft network, if
-    there was one, and of the chosen one with the same weights.
-    """
+    """Final probabilities of every choice, and a selection that meets every goal. The supernet has trained weights."""
 
     probabilities: Mapping[str, list[float]]
     selection: dict[str, str]
-    turned: list[str] = field(default_factory=list)
-    restored: list[str] = field(default_factory=list)
-    rounding: tuple[float, float] | None = None
+    turned: list[str] = field(default_factory=list)  # choices whose most probable option did not stay, for the goals
+    restored: list[str] = field(default_factory=list)  # choices that went back to `keep` as there was room
+    rounding: tuple[float, float] | None = None  # PSNR (dB) of the soft network and of the chosen one, when decided
     history: list[Record] = field(default_factory=list)
 
 

@@ -21,7 +21,7 @@ class Peak:
     peak(site) = p_keep * max(its own nodes, peaks of the sites inside) + sum_k p_k * held while candidate k runs,
     peak(network) = max(nodes in no site, peaks of the outermost sites) + E[bytes of weights].
     The maximum of an expectation is smooth, ln(sum exp(s x / m)) m / s with m the largest: a peak falls only where
-    every place that reaches it falls, so all of those must have a gradient. `kept_bytes` is the plain one.
+    every place that reaches it falls, so all of those must have a gradient.
     """
 
     def __init__(self, space: Space, table: CostTable, live: LiveBytes):

@@ -22,6 +22,7 @@ from graphopt.search.sensitivity import Sensitivity
 from graphopt.search.wholes import Aim, Price
 from graphopt.train.data import PatchSampler
 from graphopt.train.data.disjoint import disjoint
+from graphopt.train.finetune import frozen
 from graphopt.train.losses import psnr_loss
 from graphopt.train.processes import mean, own_rows
 
@@ -31,20 +32,16 @@ JUDGE = 4242  # the seed of these patches: the same for every method and seed of
 
 @dataclass(frozen=True)
 class Given:
-    """A space without exact candidates, its prices, and what judges and trains the networks in it.
-
-    `original` holds the price of the original on each target, `weights` those of the targets. `samplers` makes one from
-    a seed, of varied patches or of patches as they are. The processes of `fabric` share the work.
-    """
+    """A space without exact candidates, its prices, and what judges and trains the networks in it."""
 
     config: SearchConfig
     space: Space
     table: CostTable
-    original: Mapping[str, Mapping[str, Any]]
-    weights: Mapping[str, float]
+    original: Mapping[str, Mapping[str, Any]]  # the price of the original on each target
+    weights: Mapping[str, float]  # of the targets
     teacher: nn.Module
-    samplers: Callable[[int, bool], PatchSampler]
-    fabric: Fabric
+    samplers: Callable[[int, bool], PatchSampler]  # from a seed, of varied patches or of patches as they are
+    fabric: Fabric  # its processes share the work
     whole_targets: Sequence[str] = ()  # those whose parts do not add up
     price_whole: Price | None = None  # of a selection on these
 
@@ -62,15 +59,12 @@ class Given:
 
 @dataclass(frozen=True)
 class Problem:
-    """One goal, and what is known of the hardware on the way to it (`aim`).
-
-    `sensitivity` is in dB, by choice and option; `state` is the file that a killed search goes on from.
-    """
+    """One goal."""
 
     given: Given
-    aim: Aim
+    aim: Aim  # with the goal, and what is known of the hardware
     sensitivity: Sensitivity
-    state: Path
+    state: Path  # the file that a killed search goes on from
 
     @cached_property
     def supernet(self) -> Supernet:
@@ -83,14 +77,15 @@ class Problem:
     @cached_property
     def samplers(self) -> tuple[PatchSampler, PatchSampler]:
         """For weights and for choices: they never train on the same pixels."""
-        config = self.given.config
-        return disjoint(self.given.samplers(config.seed, True), config.held_out, config.seed)
+        return self._disjoint(self.given.config.seed, True)
 
     @cached_property
     def judged(self) -> tuple[Tensor, Tensor]:
         """Noisy and clean: patches of the part that weights never see, the same for every method and seed."""
-        sampler = disjoint(self.given.samplers(JUDGE, False), self.given.config.held_out, JUDGE)[1]
-        return _tensors(sampler, *JUDGED)
+        return _tensors(self._disjoint(JUDGE, False)[1], *JUDGED)
+
+    def _disjoint(self, seed: int, varied: bool) -> tuple[PatchSampler, PatchSampler]:
+        return disjoint(self.given.samplers(seed, varied), self.given.config.held_out, seed)
 
     def held_out(self, batches: int) -> tuple[Tensor, Tensor]:
         """Noisy and clean, from the photographs of the choices: the same whenever they are asked for."""
@@ -112,16 +107,15 @@ class Problem:
     @torch.no_grad()
     def psnr(self, patches: tuple[Tensor, Tensor], **routing: Any) -> float:
         """PSNR (dB) of the supernet on noisy and clean `patches`."""
-        noisy, clean = (own_rows(self.given.fabric, planes) for planes in patches)
+        fabric = self.given.fabric
+        noisy, clean = (own_rows(fabric, planes) for planes in patches)
         restored = self.supernet(noisy.to(memory_format=torch.channels_last), **routing)
-        assert isinstance(restored, Tensor)
-        return -float(mean(self.given.fabric, psnr_loss(restored, clean)))
+        return -float(mean(fabric, psnr_loss(restored, clean)))
 
 
 def teacher_of(graph: Any) -> nn.Module:
     """The original network, frozen."""
-    teacher = GraphModule(graph).to(memory_format=torch.channels_last).eval()  # type: ignore[call-overload]
-    return teacher.requires_grad_(False)
+    return frozen(GraphModule(graph))
 
 
 def _tensors(sampler: PatchSampler, count: int, size: int) -> tuple[Tensor, Tensor]:

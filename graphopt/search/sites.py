@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import replace
+from functools import partial
 from typing import Any, ClassVar
 
 import torch
@@ -66,40 +67,30 @@ class Sites(Method):
                 routed = self.route(tau, step, for_choices=False)
             loss = search.update(**routed)
             search.record(phase, loss, self._shares(tau), search.step in (warm_up, self.searching), tau)
-        return self._decided()
+        sensitivity = self.problem.sensitivity if self.regularised else None
+        found = decide_as_whole(self.problem.aim, self._shares(1.0), sensitivity, config.wholes)
+        tau, psnr = config.temperature[1], partial(self.problem.psnr, self.problem.judged)
+        rounding = psnr(probabilities=self.supernet.probabilities(tau)), psnr(selection=found.selection)
+        return replace(found, probabilities=self._shares(tau), rounding=rounding)
 
     def _update_choices(self, search: Search, progress: float, tau: float) -> None:
-        problem = self.problem
-        ((noisy, clean),) = self.batches.of(search.step, self.config.patches)
-        routed = self.route(tau, search.step, for_choices=True)
-        loss = problem.loss(noisy, clean, **routed)[0].cpu() + self._terms(progress, tau)
+        problem, config = self.problem, self.config
+        ((noisy, clean),) = self.batches.of(search.step, config.patches)
+        loss = problem.loss(noisy, clean, **self.route(tau, search.step, for_choices=True))[0].cpu()
+        p = self.supernet.probabilities(tau)
+        terms = penalty(problem.aim.hardware, problem.given.searched, config, p)
+        if self.regularised:
+            terms = terms + entropy_weight(progress, config.entropy) * normalised_entropy(p)
+            terms = terms + config.sensitivity * self.lost(p)
+        loss = loss + terms
         if not torch.isfinite(found := mean(search.fabric, loss)):
             raise GraphoptError(
-                f"search: the loss of the choices became {found.item()} at step {search.step}; {search.advice}"
+                f"search: the loss of the choices became {found} at step {search.step}; {search.advice}"
             )
         self.optimiser.zero_grad()
         loss.backward()
         mean_gradients(search.fabric, self.alphas)
         self.optimiser.step()
-
-    def _terms(self, progress: float, tau: float) -> Tensor:
-        """All of the loss that does not look at images."""
-        p, config = self.supernet.probabilities(tau), self.config
-        total = penalty(self.problem.aim.hardware, self.problem.given.searched, config, p)
-        if self.regularised:
-            total = total + entropy_weight(progress, config.entropy) * normalised_entropy(p)
-            total = total + config.sensitivity * self.lost(p)
-        return total
-
-    @torch.no_grad()
-    def _decided(self) -> SearchResult:
-        """What the probabilities say, within the goals; and what rounding them costs before any further training."""
-        problem, tau = self.problem, self.config.temperature[1]
-        sensitivity = problem.sensitivity if self.regularised else None
-        found = decide_as_whole(problem.aim, self._shares(1.0), sensitivity, self.config.wholes)
-        soft = problem.psnr(problem.judged, probabilities=self.supernet.probabilities(tau))
-        chosen = problem.psnr(problem.judged, selection=found.selection)
-        return replace(found, probabilities=self._shares(tau), rounding=(soft, chosen))
 
     @torch.no_grad()
     def _shares(self, tau: float) -> dict[str, list[float]]:

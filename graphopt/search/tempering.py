@@ -64,7 +64,7 @@ class Tempering:
     def __init__(self, plan: Plan, seed: int, new_shares: NewShares, selections: list[dict[str, str]]):
         self.plan, self.seed, self.new_shares = plan, seed, new_shares
         self.drawn, self.selections = len(selections), selections
-        self.shares = [1 / self.drawn] * self.drawn
+        self.shares = [1 / len(selections) for _ in selections]
 
     @property
     def best(self) -> dict[str, str]:
