@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import torch
 from lightning_fabric import Fabric
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from graphopt.config.search import SearchConfig
@@ -24,8 +25,9 @@ from graphopt.train.data import PatchSampler
 from graphopt.train.data.disjoint import disjoint
 from graphopt.train.finetune import frozen
 from graphopt.train.losses import psnr_loss
-from graphopt.train.processes import mean, own_rows
+from graphopt.train.processes import mean, own_batch
 
+Planes = tuple[NDArray[np.float32], NDArray[np.float32]]  # noisy and clean
 JUDGED = (16, 64)  # patches that every network of a front is judged on
 JUDGE = 4242  # the seed of these patches: the same for every method and seed of a search
 
@@ -80,18 +82,18 @@ class Problem:
         return self._disjoint(self.given.config.seed, True)
 
     @cached_property
-    def judged(self) -> tuple[Tensor, Tensor]:
+    def judged(self) -> Planes:
         """Noisy and clean: patches of the part that weights never see, the same for every method and seed."""
-        return _tensors(self._disjoint(JUDGE, False)[1], *JUDGED)
+        return self._disjoint(JUDGE, False)[1].batch(*JUDGED)
 
     def _disjoint(self, seed: int, varied: bool) -> tuple[PatchSampler, PatchSampler]:
         return disjoint(self.given.samplers(seed, varied), self.given.config.held_out, seed)
 
-    def held_out(self, batches: int) -> tuple[Tensor, Tensor]:
+    def held_out(self, batches: int) -> Planes:
         """Noisy and clean, from the photographs of the choices: the same whenever they are asked for."""
         sampler = replace(self.samplers[1], random=np.random.default_rng([self.given.config.seed, 17]))
         count, size = self.given.config.patches
-        return _tensors(sampler, batches * count, size)
+        return sampler.batch(batches * count, size)
 
     def loss(self, noisy: Tensor, clean: Tensor, **routing: Any) -> tuple[Tensor, Tensor]:
         """PSNR loss against the clean image, and a share of the same against the original's output; and the PSNR."""
@@ -105,10 +107,10 @@ class Problem:
         return loss, -by_truth.detach()
 
     @torch.no_grad()
-    def psnr(self, patches: tuple[Tensor, Tensor], **routing: Any) -> float:
+    def psnr(self, patches: Planes, **routing: Any) -> float:
         """PSNR (dB) of the supernet on noisy and clean `patches`."""
         fabric = self.given.fabric
-        noisy, clean = (own_rows(fabric, planes) for planes in patches)
+        noisy, clean = own_batch(fabric, patches)
         restored = self.supernet(noisy.to(memory_format=torch.channels_last), **routing)
         return -float(mean(fabric, psnr_loss(restored, clean)))
 
@@ -116,8 +118,3 @@ class Problem:
 def teacher_of(graph: Any) -> nn.Module:
     """The original network, frozen."""
     return frozen(GraphModule(graph))
-
-
-def _tensors(sampler: PatchSampler, count: int, size: int) -> tuple[Tensor, Tensor]:
-    noisy, clean = sampler.batch(count, size)
-    return torch.from_numpy(noisy), torch.from_numpy(clean)

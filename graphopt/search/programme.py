@@ -14,6 +14,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
 import numpy as np
+from numpy.typing import NDArray
 from scipy.optimize import Bounds, LinearConstraint, milp
 from scipy.sparse import csr_array
 
@@ -22,6 +23,7 @@ from graphopt.ir.space import KEEP
 from graphopt.search.additive import Additive
 from graphopt.search.hardware import Hardware
 
+Row = NDArray[np.float64]
 GAP = 1e-3  # relative, to the best sum that is possible
 NODES = 2000  # of the branch and bound; a tight goal could take minutes for the last per mille
 
@@ -31,20 +33,13 @@ class Programme:
 
     def __init__(self, hardware: Hardware):
         self.hardware, self.choices = hardware, hardware.space.choices
-        options = [(name, option) for name, choice in self.choices.items() for option in choice.options]
-        self.at = {option: i for i, option in enumerate(options)}
-        self.slack = len(options)
-        self.rows: list[tuple[dict[int, float], float, float]] = []  # weights of the variables, lower and upper bound
-        self._nesting()
-        self._goals()
-
-    def _nesting(self) -> None:
+        self.options = [(name, option) for name, choice in self.choices.items() for option in choice.options]
+        self.one = dict(zip(self.options, np.eye(len(self.options) + 1), strict=False))  # the row of each variable
+        self.rows: list[tuple[Row, float, float]] = []  # weights of the variables, lower and upper bound
         for name, choice in self.choices.items():
-            row = {self.at[name, option]: 1.0 for option in choice.options}
-            if choice.parent is None:
-                self.rows.append((row, 1, 1))
-            else:
-                self.rows.append(({**row, self.at[choice.parent, KEEP]: -1.0}, 0, 0))
+            row = np.sum([self.one[name, option] for option in choice.options], axis=0)
+            self.rows.append((row, 1, 1) if choice.parent is None else (row - self.one[choice.parent, KEEP], 0, 0))
+        self._goals()
 
     def _goals(self) -> None:
         hardware, goals = self.hardware, self.hardware.goals
@@ -61,10 +56,12 @@ class Programme:
         if planned:
             self._peak_below(min(planned))
 
+    def _weights(self, figure: Additive, slack: float) -> Row:
+        return np.array([*(value for name in self.choices for value in figure.values[name]), slack])
+
     def _below(self, figure: Additive, goal: float) -> None:
         """base + sum x v <= goal (1 + slack), divided by the goal."""
-        row = {i: value / goal for i, value in self._variables(figure).items()}
-        self.rows.append(({**row, self.slack: -1.0}, -np.inf, 1 - figure.base / goal))
+        self.rows.append((self._weights(figure, -goal) / goal, -np.inf, 1 - figure.base / goal))
 
     def _peak_below(self, share: float) -> None:
         """held_ik x_ik + 4 (parameters + sum x v) <= M (1 + slack), for every option that holds activations."""
@@ -72,37 +69,28 @@ class Programme:
         assert peak is not None
         assert live is not None
         allowed = share * peak.kept_bytes
-        weights = {i: 4 * value / allowed for i, value in self._variables(parameters).items()}
-        weights[self.slack] = -1.0
-        rest = 1 - 4 * parameters.base / allowed
+        weights, rest = 4 * self._weights(parameters, -allowed / 4) / allowed, 1 - 4 * parameters.base / allowed
         self.rows.append((weights, -np.inf, rest - live.outside / allowed))
-        for (name, option), i in self.at.items():
-            held = live.inside[name][option] / allowed
-            self.rows.append(({**weights, i: weights[i] + held}, -np.inf, rest))
+        for (name, option), one in self.one.items():
+            self.rows.append((weights + live.inside[name][option] / allowed * one, -np.inf, rest))
 
-    def _variables(self, figure: Additive) -> dict[int, float]:
-        return {i: float(value) for i, value in enumerate(v for name in self.choices for v in figure.values[name])}
+    def solve(self, costs: list[float], slack: float) -> tuple[dict[str, str], float] | None:
+        """The selection of least cost and its slack, at most `slack`; None where there is none.
 
-    def solve(self, costs: Mapping[int, float], slack: float) -> tuple[dict[str, str], float] | None:
-        """The selection of least cost and its slack, at most `slack`; None where there is none."""
-        count = self.slack + 1
+        `costs` are those of the options, and of the slack.
+        """
         weights, low, high = zip(*self.rows, strict=True)
-        entries = [(value, r, i) for r, row in enumerate(weights) for i, value in row.items()]
-        data, rows, columns = zip(*entries, strict=True)
-        matrix = csr_array((data, (rows, columns)), shape=(len(weights), count))
-        upper, integral = np.ones(count), np.ones(count)
-        upper[self.slack], integral[self.slack] = slack, 0
+        free = len(self.options) * [1]
         with _unheard():
             found = milp(
-                [costs.get(i, 0.0) for i in range(count)], integrality=integral, bounds=Bounds(np.zeros(count), upper),
-                constraints=LinearConstraint(matrix, low, high),
+                costs, integrality=[*free, 0], bounds=Bounds(0, [*free, slack]),
+                constraints=LinearConstraint(csr_array(np.array(weights)), low, high),
                 options={"mip_rel_gap": GAP, "node_limit": NODES},  # no limit of time: the same on every machine
             )  # fmt: skip
         if found.x is None:
             return None
-        selection = dict.fromkeys(self.choices, KEEP)
-        selection |= {name: option for (name, option), i in self.at.items() if found.x[i] > 0.5}
-        return selection, float(found.x[self.slack])
+        chosen = {name: option for (name, option), x in zip(self.options, found.x, strict=False) if x > 0.5}
+        return dict.fromkeys(self.choices, KEEP) | chosen, float(found.x[-1])
 
 
 @contextmanager
@@ -126,8 +114,8 @@ def solve(hardware: Hardware, losses: Mapping[str, Mapping[str, float]]) -> dict
     Raises GraphoptError where none does; `reachable` then says what is.
     """
     programme = Programme(hardware)
-    costs = {i: max(0.0, float(losses[name][option])) for (name, option), i in programme.at.items()}
-    found = programme.solve(costs, slack=1e-7)  # for the last digits alone: solvers and sums round
+    costs = [max(0.0, float(losses[name][option])) for name, option in programme.options]
+    found = programme.solve([*costs, 0.0], slack=1e-7)  # for the last digits alone: solvers and sums round
     if found is None:
         raise GraphoptError("search: no selection meets every goal")
     return found[0]
@@ -136,6 +124,6 @@ def solve(hardware: Hardware, losses: Mapping[str, Mapping[str, float]]) -> dict
 def reachable(hardware: Hardware) -> tuple[dict[str, str], float]:
     """The selection that misses its goals by the least, and by how much (relative; 0 where all can be met)."""
     programme = Programme(hardware)
-    found = programme.solve({programme.slack: 1.0}, slack=1e3)
+    found = programme.solve([*(0.0 for _ in programme.options), 1.0], slack=1e3)
     assert found is not None  # keep everything, and miss as much as that does
     return found

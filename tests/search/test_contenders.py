@@ -8,7 +8,7 @@ from search_toys import TARGET, Drop, cost, hardware_of, toy_space
 from graphopt.cost.record import Cost
 from graphopt.errors import GraphoptError
 from graphopt.ir.space import KEEP, Selection
-from graphopt.search.contenders import contenders
+from graphopt.search.entropy import contenders
 from graphopt.search.wholes import Aim
 
 
