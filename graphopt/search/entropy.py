@@ -13,7 +13,6 @@ from graphopt.progress import Progress
 from graphopt.search.method import Method, SearchResult, one_hot
 from graphopt.search.problem import Problem
 from graphopt.search.programme import solve
-from graphopt.search.search import Search
 from graphopt.search.sensitivity import Sensitivity, varied
 from graphopt.search.tempering import Plan, Tempering, tempered
 from graphopt.search.wholes import TRIES, Aim
@@ -34,19 +33,19 @@ class Entropy(Method):
         self.steps = self.plan.updates + budget - self.plan.cost
         self.tempering: Tempering | None = None
 
-    def choose(self, search: Search, say: Progress) -> SearchResult:
+    def choose(self, say: Progress) -> SearchResult:
         problem, plan = self.problem, self.plan
         if self.tempering is None:
             say(0.0, "draws selections that meet the goals")
             drawn = contenders(problem.aim, problem.sensitivity, plan.count, self.config.spread, self.config.seed)
             self.tempering = self._equal(problem.given.fabric.broadcast(drawn))
         tempering, judged = self.tempering, problem.held_out(BATCHES)
-        while len(tempering.selections) > 1 and (number := search.step) < plan.updates:
-            loss = search.update(selection=tempering.turn(number))
+        while len(tempering.selections) > 1 and (number := self.step) < plan.updates:
+            loss = self.update(selection=tempering.turn(number))
             tempering.judge(number, lambda selection: -problem.psnr(judged, selection=selection))
             shares = tempering.expected(partial(one_hot, self.space))
             expected = tempering.expected(problem.aim.hardware.costs)
-            search.record("choice", loss, shares, search.step == plan.updates, expected=expected)
+            self.record("choice", loss, shares, self.step == plan.updates, expected=expected)
         return SearchResult(one_hot(self.space, tempering.best), tempering.best)
 
     def new_shares(self, losses: Sequence[float], entropy: float) -> list[float]:

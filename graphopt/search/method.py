@@ -1,4 +1,4 @@
-"""The interface of a method of search, and what it leaves. All share one budget, one table and one supernet."""
+"""What all methods of search share: one budget, one supernet and its training, the history, and checkpoints."""
 
 from __future__ import annotations
 
@@ -6,19 +6,21 @@ import math
 import pkgutil
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from dataclasses import asdict, dataclass, field
+from functools import partial
+from typing import Any
 
+import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from graphopt.config.methods import METHODS
+from graphopt.config.training import TrainingKeys
 from graphopt.ir.space import KEEP, Selection, Space
 from graphopt.progress import Progress
 from graphopt.search.problem import Problem
-
-if TYPE_CHECKING:
-    from graphopt.search.search import Search
+from graphopt.train.schedule import cosine
+from graphopt.train.trainer import Trainer
 
 
 @dataclass(frozen=True)
@@ -47,20 +49,27 @@ class SearchResult:
 
 
 class Method(ABC):
-    """Chooses a selection; what is left of the budget then trains it (`graphopt.search.search`).
+    """Chooses a selection, then trains it with the rest of the budget, by the weights of one supernet.
 
-    `steps` are the updates of the weights in all: the budget, less what choosing costs beside them.
+    `steps` are the updates of the weights in all: the budget, less what choosing costs beside them. A checkpoint holds
+    the weights, the history and the `state` of the method.
     """
 
     def __init__(self, problem: Problem):
         self.problem, self.config, self.space = problem, problem.given.config, problem.given.space
-        self.steps = self.config.steps
+        self.fabric, self.steps, rate = problem.given.fabric, self.config.steps, self.config.learning_rate
+        weights = nn.ModuleList([problem.supernet.base, problem.supernet.fragments])
+        keys = TrainingKeys(learning_rate=rate, ema=0, seed=self.config.seed)
+        self.advice = f"lower search.learning_rate (now {rate:g}), and list bounded-gate among the passes"
+        self._trainer = Trainer(weights, problem.samplers[0], keys, problem.state, "search", self.advice, self.fabric)
+        self.history: list[Record] = []
+        self.result: SearchResult | None = None
 
     @abstractmethod
-    def choose(self, search: Search, say: Progress) -> SearchResult:
-        """May train the weights by `search.update`, and say how it goes by `search.record`.
+    def choose(self, say: Progress) -> SearchResult:
+        """May train the weights by `update`, and say how it goes by `record`.
 
-        A search that was killed calls it again with `search.step` and `restore` as they were at the last record.
+        In a search that was killed, `step` and what `restore` got are as they were at the last record.
         """
 
     def state(self) -> dict[str, Any]:
@@ -69,6 +78,72 @@ class Method(ABC):
 
     def restore(self, saved: Mapping[str, Any]) -> None:  # noqa: B027
         """What `state` gave."""
+
+    @property
+    def step(self) -> int:
+        """How many updates of the weights were made."""
+        return self._trainer.step
+
+    @property
+    def share(self) -> float:
+        """Of the updates that are made."""
+        return self.step / max(1, self.steps)
+
+    def run(self, say: Progress) -> SearchResult:
+        """A loss that is not finite is a GraphoptError; the last good checkpoint is kept."""
+        self._say = say
+        if saved := self._trainer.resume():
+            self._go_on(saved)
+        if self.result is None:
+            self.result = self.fabric.broadcast(self.choose(say))
+            self._save()
+        selection = self.result.selection
+        while self.step < self.steps:
+            loss = self.update(selection=selection)
+            self.record("chosen", loss, one_hot(self.space, selection), self.step == self.steps)
+        self.result.history = self.history
+        return self.result
+
+    def update(self, **routing: Any) -> float:
+        """One update of the weights on one batch, the supernet routed so; the loss, in dB."""
+        peak = self.config.learning_rate
+        rate = cosine(self.step / self.steps, peak, end=peak / 10, warm_up=0.05)
+        loss, _ = self._trainer.gradients(self.config.patches, rate, partial(self.problem.loss, **routing))
+        self._trainer.update()
+        return loss
+
+    def record(
+        self, phase: str, loss: float, shares: Mapping[str, list[float]], last: bool, tau: float | None = None,
+        expected: Mapping[str, float] | None = None,
+    ) -> None:  # fmt: skip
+        """After an update, says so; every `record_every` steps, and at the `last` of a phase, with a checkpoint.
+
+        `expected` ms are needed where the choices depend on each other.
+        """
+        self._say(self.share, f"{phase} step {self.step}/{self.steps}, {-loss:.2f} dB")
+        step = self.step - 1
+        if step % self.config.record_every and not last:
+            return
+        p = {name: torch.tensor(row) for name, row in shares.items()}
+        if expected is None:
+            expected = {target: float(latency(p)) for target, latency in self.problem.aim.hardware.latency.items()}
+        rounded = {name: np.round(values.numpy(), 4).tolist() for name, values in p.items()}
+        self.history.append(Record(step, phase, loss, float(normalised_entropy(p)), tau, dict(expected), rounded))
+        self._save()
+
+    def _save(self) -> None:
+        result = self.result and asdict(self.result)
+        history = [asdict(record) for record in self.history]
+        wholes = [whole.selection for whole in self.problem.aim.seen]
+        self._trainer.save(method=self.state(), history=history, result=result, wholes=wholes)
+
+    def _go_on(self, saved: Mapping[str, Any]) -> None:
+        self.history = [Record(**record) for record in saved["history"]]
+        self.restore(saved["method"])
+        for selection in saved["wholes"]:  # what they taught is part of the problem; their prices are cached
+            self.problem.aim.look(selection)
+        self.result = saved["result"] and SearchResult(**saved["result"])
+        self._say(self.share, f"goes on at step {self.step}")
 
 
 def method_of(name: str, problem: Problem) -> Method:

@@ -22,7 +22,6 @@ from graphopt.search.decision import decide_as_whole
 from graphopt.search.hardware import Hardware
 from graphopt.search.method import Method, SearchResult, normalised_entropy
 from graphopt.search.problem import Problem
-from graphopt.search.search import Search
 from graphopt.train.loader import Batches, Share
 from graphopt.train.processes import mean, mean_gradients
 
@@ -55,41 +54,39 @@ class Sites(Method):
         """How the supernet runs for one step: the arguments of its forward. Gradients reach the alphas."""
         return {"probabilities": self.supernet.probabilities(tau)}
 
-    def choose(self, search: Search, say: Progress) -> SearchResult:
+    def choose(self, say: Progress) -> SearchResult:
         """Mixes all options first, then searches, then decides."""
         config, warm_up = self.config, self.config.warm_up_steps
-        while (step := search.step) < self.searching:
+        while (step := self.step) < self.searching:
             progress = max(0, step - warm_up) / max(1, self.searching - warm_up - 1)
             tau, phase = temperature(progress, *config.temperature), "search" if step >= warm_up else "warm-up"
             if step >= warm_up:
-                self._update_choices(search, progress, tau)
+                self._update_choices(progress, tau)
             with torch.no_grad():
                 routed = self.route(tau, step, for_choices=False)
-            loss = search.update(**routed)
-            search.record(phase, loss, self._shares(tau), search.step in (warm_up, self.searching), tau)
+            loss = self.update(**routed)
+            self.record(phase, loss, self._shares(tau), self.step in (warm_up, self.searching), tau)
         sensitivity = self.problem.sensitivity if self.regularised else None
         found = decide_as_whole(self.problem.aim, self._shares(1.0), sensitivity, config.wholes)
         tau, psnr = config.temperature[1], partial(self.problem.psnr, self.problem.judged)
         rounding = psnr(probabilities=self.supernet.probabilities(tau)), psnr(selection=found.selection)
         return replace(found, probabilities=self._shares(tau), rounding=rounding)
 
-    def _update_choices(self, search: Search, progress: float, tau: float) -> None:
+    def _update_choices(self, progress: float, tau: float) -> None:
         problem, config = self.problem, self.config
-        ((noisy, clean),) = self.batches.of(search.step, config.patches)
-        loss = problem.loss(noisy, clean, **self.route(tau, search.step, for_choices=True))[0].cpu()
+        ((noisy, clean),) = self.batches.of(self.step, config.patches)
+        loss = problem.loss(noisy, clean, **self.route(tau, self.step, for_choices=True))[0].cpu()
         p = self.supernet.probabilities(tau)
         terms = penalty(problem.aim.hardware, problem.given.searched, config, p)
         if self.regularised:
             terms = terms + entropy_weight(progress, config.entropy) * normalised_entropy(p)
             terms = terms + config.sensitivity * self.lost(p)
         loss = loss + terms
-        if not torch.isfinite(found := mean(search.fabric, loss)):
-            raise GraphoptError(
-                f"search: the loss of the choices became {found} at step {search.step}; {search.advice}"
-            )
+        if not torch.isfinite(found := mean(self.fabric, loss)):
+            raise GraphoptError(f"search: the loss of the choices became {found} at step {self.step}; {self.advice}")
         self.optimiser.zero_grad()
         loss.backward()
-        mean_gradients(search.fabric, self.alphas)
+        mean_gradients(self.fabric, self.alphas)
         self.optimiser.step()
 
     @torch.no_grad()

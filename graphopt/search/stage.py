@@ -23,7 +23,6 @@ from graphopt.search.hardware import Goals, Hardware
 from graphopt.search.method import SearchResult, method_of, normalised_entropy
 from graphopt.search.problem import Given, Problem
 from graphopt.search.programme import reachable
-from graphopt.search.search import Search
 from graphopt.search.sensitivity import Sensitivity, measure
 from graphopt.search.wholes import Aim, Whole
 from graphopt.train.processes import by_first
@@ -59,7 +58,7 @@ class SearchStage:
             part = _part(_part(say, 0.2, 1.0), number / len(wanted), (number + 1) / len(wanted), head)
             label = f"{share:g}" if method == config.method else f"{method}.{share:g}"
             problem = Problem(given, aims[share], sensitivity, files.checkpoint_of(self.place, label))
-            result = Search(problem, method_of(method, problem)).run(part)
+            result = method_of(method, problem).run(part)
             found = _summary(problem, result)
             front.append({"method": method, "goal": share, **{key: found[key] for key in _IN_SHORT}})
             self._write(files.selection_of(self.place, label) if number else self.place / files.SELECTION, found)

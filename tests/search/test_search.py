@@ -31,7 +31,6 @@ from graphopt.errors import GraphoptError
 from graphopt.ir.space import Selection
 from graphopt.search.method import method_of
 from graphopt.search.problem import Problem
-from graphopt.search.search import Search
 from graphopt.search.stage import SearchStage
 from graphopt.search.wholes import Aim
 from graphopt.train.trainer import Trainer
@@ -104,7 +103,7 @@ def test_a_search_that_goes_on_knows_the_wholes_that_it_has_priced(tmp_path: Pat
     searches = []
     for aim in aims:
         problem = replace(problem_of(space, tmp_path, steps=20), aim=aim)
-        searches.append(Search(problem, method_of("entropy", problem)))
+        searches.append(method_of("entropy", problem))
         if aim is aims[0]:
             aim.look({name: "drop" for name in space.choices})
         searches[-1].run(silent)

@@ -23,9 +23,8 @@ from graphopt.ir.canonical import canonical, to_graph, to_model
 from graphopt.ir.space import Selection, Space
 from graphopt.ir.space_building import build_space
 from graphopt.search.hardware import Goals, Hardware
-from graphopt.search.method import method_of
+from graphopt.search.method import Method, method_of
 from graphopt.search.problem import Given, Problem, teacher_of
-from graphopt.search.search import Search
 from graphopt.search.wholes import Aim
 from graphopt.train.data import PatchSampler
 from graphopt.train.processes import start_fabric
@@ -192,9 +191,9 @@ def problem_of(
 
 def search_of(
     space: Space, tmp_path: Path, goal: float = 2.0, lost: dict[str, float] | None = None, **changes: Any
-) -> Search:
+) -> Method:
     problem = problem_of(space, tmp_path, goal, lost, **changes)
-    return Search(problem, method_of(problem.given.config.method, problem))
+    return method_of(problem.given.config.method, problem)
 
 
 def silent(share: float, words: str) -> None:
@@ -206,7 +205,7 @@ def short(selection: Selection) -> dict[str, str]:
     return {name.split("/")[0]: option for name, option in selection.items()}
 
 
-def killed_and_whole(space: Space, tmp_path: Path, at: int, **changes: Any) -> tuple[Search, Search, int]:
+def killed_and_whole(space: Space, tmp_path: Path, at: int, **changes: Any) -> tuple[Method, Method, int]:
     """A search that was killed when it said update `at`, went on and ended; one that never was killed; and the update
     that the first one went on at."""
 

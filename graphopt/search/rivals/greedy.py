@@ -11,14 +11,13 @@ from graphopt.search.additive import Additive
 from graphopt.search.hardware import Hardware
 from graphopt.search.method import Method, SearchResult, one_hot
 from graphopt.search.peak import SHARPNESS, Peak
-from graphopt.search.search import Search
 from graphopt.search.sensitivity import Sensitivity
 
 
 class Greedy(Method):
     """By sensitivities (dB for each share of the goals that is saved). No training steps."""
 
-    def choose(self, search: Search, say: Progress) -> SearchResult:
+    def choose(self, say: Progress) -> SearchResult:
         problem, kept = self.problem, dict.fromkeys(self.space.choices, KEEP)
         say(0.0, "turns one choice after another")
         found = meet_goals(problem.aim.hardware, kept, problem.sensitivity)[0]

@@ -5,7 +5,6 @@ from __future__ import annotations
 from graphopt.progress import Progress
 from graphopt.search.method import Method, SearchResult, one_hot
 from graphopt.search.programme import solve
-from graphopt.search.search import Search
 
 
 class Lana(Method):
@@ -14,7 +13,7 @@ class Lana(Method):
     Where whole networks are priced, of those that were looked at.
     """
 
-    def choose(self, search: Search, say: Progress) -> SearchResult:
+    def choose(self, say: Progress) -> SearchResult:
         problem = self.problem
         say(0.0, "solves the integer programme")
         found = problem.aim.best(problem.sensitivity) or solve(problem.aim.hardware, problem.sensitivity)

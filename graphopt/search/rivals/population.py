@@ -17,7 +17,6 @@ from graphopt.progress import Progress
 from graphopt.search.method import Method, SearchResult, one_hot
 from graphopt.search.problem import Problem
 from graphopt.search.rivals.greedy import meet_goals
-from graphopt.search.search import Search
 
 Score = Callable[[Selection], float]  # minus the PSNR, in dB
 
@@ -36,20 +35,20 @@ class Population(Method):
     def best(self, judge: Score, say: Progress) -> dict[str, str]:
         """The network that is chosen."""
 
-    def choose(self, search: Search, say: Progress) -> SearchResult:
+    def choose(self, say: Progress) -> SearchResult:
         warm_up = self.config.warm_up_steps
         paths = [self.drawn() for _ in range(warm_up)]  # all of them, whichever step a search goes on at
-        while search.step < warm_up:
-            selection = paths[search.step]
-            loss = search.update(selection=selection)
-            search.record("warm-up", loss, one_hot(self.space, selection), search.step == warm_up)
+        while self.step < warm_up:
+            selection = paths[self.step]
+            loss = self.update(selection=selection)
+            self.record("warm-up", loss, one_hot(self.space, selection), self.step == warm_up)
         patches = self.problem.held_out(1)
 
         def judge(selection: Selection) -> float:
             found = -self.problem.psnr(patches, selection=selection)
             return found if math.isfinite(found) else math.inf
 
-        found = self.best(judge, lambda done, words: say(search.share, words))
+        found = self.best(judge, lambda done, words: say(self.share, words))
         return SearchResult(one_hot(self.space, found), found)
 
     def drawn(self) -> dict[str, str]:
