@@ -1,7 +1,4 @@
-"""Additive models of a selection: a base, and a value for each option of each choice; and what corrects them.
-
-y(x) = b + sum_ik x_ik v_ik, where x_ik = 1 if choice i has option k and lies in no replaced site.
-"""
+"""Additive models of a selection: a base, and a value for each option of each choice; and what corrects them."""
 
 from __future__ import annotations
 
@@ -10,7 +7,6 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from graphopt.cost.table import CostTable
@@ -18,7 +14,6 @@ from graphopt.ir.space import Selection, Space
 
 Probabilities = Mapping[str, Tensor]
 Values = Mapping[str, Sequence[float]]  # by choice, in the order of its options
-Observations = Sequence[tuple[Selection, float]]
 
 
 class Additive:
@@ -66,20 +61,15 @@ def _sum_of_parts(space: Space, table: CostTable, target: str, figure: str) -> A
 
 @dataclass(frozen=True)
 class Doubt:
-    """How far an additive model may be off: standard deviations of its parts before anything is observed.
-
-    `base`, `own` (of each value) and `alike` (of all values together) are in the model's units, `of_pass` and `of_all`
-    shares of the values: of those of one pass together, of all together. An observation is exact to `noise`, plus `far`
-    times its distance from the place where the model is to hold: what is not additive is taken as additive nearby.
-    """
+    """How far an additive model may be off: standard deviations before anything is observed, in its unit or shares."""
 
     base: float
-    own: float
-    alike: float = 0.0
-    of_pass: float = 0.0
-    of_all: float = 0.0
-    noise: float = 0.0
-    far: float = 0.0
+    own: float  # of each value
+    alike: float = 0.0  # of all values together
+    of_pass: float = 0.0  # of the values of one pass together, as a share of them
+    of_all: float = 0.0  # of all values together, as a share of them
+    noise: float = 0.0  # of an observation
+    far: float = 0.0  # the same, as a share of its distance from where the model is to hold
 
     def times(self, unit: float) -> Doubt:
         """From shares of a figure to its unit."""
@@ -87,12 +77,11 @@ class Doubt:
         return replace(self, **own)
 
 
-def corrected(model: Additive, seen: Observations, doubt: Doubt, near: float) -> Additive:
+def corrected(model: Additive, seen: Sequence[tuple[Selection, float]], doubt: Doubt, near: float) -> Additive:
     """The most probable additive model after `seen`: selections and what they were worth as a whole.
 
     Bayesian linear regression (Rasmussen and Williams, Gaussian Processes for Machine Learning, 2006, 2.1):
-    v = v0 + C X' (X C X' + N)^-1 (y - b0 - X v0). `near` is the figure around which the model is to hold. `keep`
-    keeps its value.
+    v = v0 + C X' (X C X' + N)^-1 (y - b0 - X v0). The model is to hold around the figure `near`.
     """
     choices = model.space.choices
     options = [(name, option) for name, choice in choices.items() for option in choice.candidates]
@@ -100,18 +89,14 @@ def corrected(model: Additive, seen: Observations, doubt: Doubt, near: float) ->
     chosen = [model.space.in_effect(selection) for selection, _ in seen]
     x = np.array([[float(row.get(name) == option) for name, option in options] for row in chosen])
     y = np.array([worth for _, worth in seen])
-    spread = _covariance(first, np.array([option for _, option in options]), doubt) @ x.T
+    passes, products = np.array([option for _, option in options]), np.outer(first, first)
+    covariance = doubt.own**2 * np.eye(len(first))
+    covariance += doubt.alike**2 + doubt.of_all**2 * products
+    covariance += doubt.of_pass**2 * products * np.equal.outer(passes, passes)
+    spread = covariance @ x.T
     noise = doubt.noise**2 + (doubt.far * (y - near)) ** 2
     unexplained = y - np.array([model.of(selection) for selection, _ in seen])
     off = np.linalg.solve(x @ spread + doubt.base**2 + np.diag(noise), unexplained)
     found = iter((first + spread @ off).tolist())
     values = {name: [model.values[name][0], *(next(found) for _ in choices[name].candidates)] for name in choices}
     return Additive(model.space, model.base + float(doubt.base**2 * off.sum()), values)
-
-
-def _covariance(values: NDArray[np.float64], passes: NDArray[np.str_], doubt: Doubt) -> NDArray[np.float64]:
-    products, one_pass = np.outer(values, values), np.equal.outer(passes, passes)
-    found: NDArray[np.float64] = doubt.own**2 * np.eye(len(values))
-    found += doubt.alike**2 + doubt.of_all**2 * products
-    found += doubt.of_pass**2 * products * one_pass
-    return found

@@ -31,14 +31,14 @@ class Entropy(Method):
         budget = self.config.steps
         self.plan = Plan.within(self.config.contenders, self.wide, round(SHARE * budget), BATCHES / 3)
         self.steps = self.plan.updates + budget - self.plan.cost
-        self.tempering: Tempering | None = None
+        self.tempering = Tempering(self.plan, self.config.seed, self.new_shares, [])
 
     def choose(self, say: Progress) -> SearchResult:
         problem, plan = self.problem, self.plan
-        if self.tempering is None:
+        if not self.tempering.selections:
             say(0.0, "draws selections that meet the goals")
             drawn = contenders(problem.aim, problem.sensitivity, plan.count, self.config.spread, self.config.seed)
-            self.tempering = self._equal(problem.given.fabric.broadcast(drawn))
+            self.tempering.begin(self.fabric.broadcast(drawn))
         tempering, judged = self.tempering, problem.held_out(BATCHES)
         while len(tempering.selections) > 1 and (number := self.step) < plan.updates:
             loss = self.update(selection=tempering.turn(number))
@@ -52,26 +52,18 @@ class Entropy(Method):
         """Those of the judged selections, of a given entropy (nats)."""
         return tempered(losses, entropy)
 
-    def _equal(self, selections: list[dict[str, str]]) -> Tempering:
-        return Tempering(self.plan, self.config.seed, self.new_shares, selections)
-
     def state(self) -> dict[str, Any]:
-        if self.tempering is None:
-            return {}
         return {name: getattr(self.tempering, name) for name in ("drawn", "selections", "shares")}
 
     def restore(self, saved: Mapping[str, Any]) -> None:
-        if saved:
-            self.tempering = self._equal(saved["selections"])
-            vars(self.tempering).update(saved)
+        vars(self.tempering).update(saved)
 
 
 def contenders(aim: Aim, sensitivity: Sensitivity, count: int, spread: float, seed: int) -> list[dict[str, str]]:
-    """At least one selection, and up to `count` that meet the goals.
+    """At least one selection, and up to `count` that meet the goals, where some do.
 
-    Whole networks that were priced come first, those that lose least, for at most half of the places. Then the
-    selections with the least sum of sensitivities, each times exp(spread * N(0, 1)); the very first as they are.
-    Where nothing that was drawn meets the goals as a whole, the first draw is all there is.
+    The best whole networks that were priced have at most half of the places. Then come the selections with the least
+    sum of sensitivities, each times exp(spread * N(0, 1)); the very first as they are.
     """
     random = np.random.default_rng([seed, 11])
     found = aim.all_met(sensitivity)[: max(1, count // 2)]

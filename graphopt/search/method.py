@@ -49,10 +49,9 @@ class SearchResult:
 
 
 class Method(ABC):
-    """Chooses a selection, then trains it with the rest of the budget, by the weights of one supernet.
+    """Chooses a selection, then trains it with the rest of the budget.
 
-    `steps` are the updates of the weights in all: the budget, less what choosing costs beside them. A checkpoint holds
-    the weights, the history and the `state` of the method.
+    `steps` are the updates of the weights in all: the budget, less what choosing costs beside them.
     """
 
     def __init__(self, problem: Problem):
@@ -67,10 +66,7 @@ class Method(ABC):
 
     @abstractmethod
     def choose(self, say: Progress) -> SearchResult:
-        """May train the weights by `update`, and say how it goes by `record`.
-
-        In a search that was killed, `step` and what `restore` got are as they were at the last record.
-        """
+        """May train by `update` and `record`; where a search was killed, it goes on as it was at the last record."""
 
     def state(self) -> dict[str, Any]:
         """What a checkpoint holds of the method: tensors and plain values."""
@@ -116,7 +112,7 @@ class Method(ABC):
         self, phase: str, loss: float, shares: Mapping[str, list[float]], last: bool, tau: float | None = None,
         expected: Mapping[str, float] | None = None,
     ) -> None:  # fmt: skip
-        """After an update, says so; every `record_every` steps, and at the `last` of a phase, with a checkpoint.
+        """After an update: a checkpoint every `record_every` steps, and at the `last` of a phase.
 
         `expected` ms are needed where the choices depend on each other.
         """

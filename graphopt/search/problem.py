@@ -73,10 +73,6 @@ class Problem:
         return self.given.supernet()
 
     @cached_property
-    def teacher(self) -> nn.Module:
-        return self.given.teacher.to(self.supernet.device)
-
-    @cached_property
     def samplers(self) -> tuple[PatchSampler, PatchSampler]:
         """For weights and for choices: they never train on the same pixels."""
         return self._disjoint(self.given.config.seed, True)
@@ -102,7 +98,8 @@ class Problem:
         by_truth = loss = psnr_loss(restored, clean)
         if share := self.given.config.distillation:
             with torch.no_grad(), self.supernet.autocast():
-                expected = self.teacher(noisy.to(self.supernet.device)).to(restored)
+                teacher, device = self.given.teacher, self.supernet.device
+                expected = teacher.to(device)(noisy.to(device)).to(restored)
             loss = (loss + share * psnr_loss(restored, expected)) / (1 + share)
         return loss, -by_truth.detach()
 

@@ -75,10 +75,7 @@ class Programme:
             self.rows.append((weights + live.inside[name][option] / allowed * one, -np.inf, rest))
 
     def solve(self, costs: list[float], slack: float) -> tuple[dict[str, str], float] | None:
-        """The selection of least cost and its slack, at most `slack`; None where there is none.
-
-        `costs` are those of the options, and of the slack.
-        """
+        """The selection of least cost (of its options and its slack), and its slack; None where there is none."""
         weights, low, high = zip(*self.rows, strict=True)
         free = len(self.options) * [1]
         with _unheard():
@@ -109,10 +106,7 @@ def _unheard() -> Iterator[None]:
 
 
 def solve(hardware: Hardware, losses: Mapping[str, Mapping[str, float]]) -> dict[str, str]:
-    """The selection with the least sum of `losses` that meets every goal.
-
-    Raises GraphoptError where none does; `reachable` then says what is.
-    """
+    """The selection with the least sum of `losses` that meets every goal; GraphoptError where none does."""
     programme = Programme(hardware)
     costs = [max(0.0, float(losses[name][option])) for name, option in programme.options]
     found = programme.solve([*costs, 0.0], slack=1e-7)  # for the last digits alone: solvers and sums round

@@ -23,10 +23,7 @@ MOST = 10.0  # dB; a candidate that breaks the network alone counts as this
 def measure(
     space: Space, supernet: Supernet, sampler: PatchSampler, patches: tuple[int, int], fabric: Fabric, report: Progress
 ) -> dict[str, dict[str, float]]:
-    """PSNR (dB) lost on one batch by each candidate alone, as in LANA (Molchanov et al. 2022).
-
-    The processes of `fabric` share the batch.
-    """
+    """PSNR (dB) lost on one batch by each candidate alone, as in LANA (Molchanov et al. 2022)."""
     noisy, clean = own_batch(fabric, sampler.batch(*patches))
     noisy = noisy.to(memory_format=torch.channels_last)
     everything_kept = dict.fromkeys(space.choices, KEEP)

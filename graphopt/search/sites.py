@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import replace
 from functools import partial
 from typing import Any, ClassVar
@@ -16,14 +17,21 @@ from torch import Tensor
 
 from graphopt.config.search import SearchConfig
 from graphopt.errors import GraphoptError
+from graphopt.ir.space import KEEP, Selection, Space
 from graphopt.progress import Progress
 from graphopt.search.additive import Additive, Probabilities
-from graphopt.search.decision import decide_as_whole
 from graphopt.search.hardware import Hardware
 from graphopt.search.method import Method, SearchResult, normalised_entropy
 from graphopt.search.problem import Problem
+from graphopt.search.programme import solve
+from graphopt.search.sensitivity import Sensitivity
+from graphopt.search.wholes import Aim
 from graphopt.train.loader import Batches, Share
 from graphopt.train.processes import mean, mean_gradients
+
+Rows = Mapping[str, list[float]]  # the probabilities of each choice's options
+LEAST = 1e-12  # a probability below this counts as this
+BARRED = 1e3  # more than any sum of sensitivities, in dB
 
 
 class Sites(Method):
@@ -104,8 +112,7 @@ class Sites(Method):
 def penalty(hardware: Hardware, weights: Mapping[str, float], config: SearchConfig, p: Probabilities) -> Tensor:
     """w_lat * sum_T w_T * max(0, E[lat_T] / goal_T - 1), the same for memory, and one term for parameters.
 
-    With `objective.targets: worst`, the largest term over the targets stands for the sum. What is under its goal pulls
-    at nothing.
+    With `objective.targets: worst`, the largest term over the targets stands for the sum.
     """
     goals, objective = hardware.goals, config.objective
 
@@ -132,3 +139,60 @@ def entropy_weight(progress: float, strength: float) -> float:
 def temperature(progress: float, start: float, end: float) -> float:
     """Geometric from `start` to `end`."""
     return start * (end / start) ** progress
+
+
+def decide_within(hardware: Hardware, rows: Rows, sensitivity: Sensitivity | None) -> SearchResult:
+    """The most likely selection that meets every goal: max sum_i ln p_ik, p at temperature 1.
+
+    What it leaves of the goals is spent where `sensitivity` is given: of the chosen candidates and `keep`, those with
+    the least sum of sensitivities.
+    """
+    space = hardware.space
+    likely = solve(hardware, unlikeliness(space, rows))
+    turned = changed(space, likely, decide(space, rows))
+    if sensitivity is None:
+        return SearchResult(rows, likely, turned)
+    losses = {
+        name: {o: sensitivity[name][o] if o in (likely[name], KEEP) else BARRED for o in choice.options}
+        for name, choice in space.choices.items()
+    }
+    chosen = solve(hardware, losses)
+    return SearchResult(rows, chosen, turned, changed(space, chosen, likely))
+
+
+def decide_as_whole(aim: Aim, rows: Rows, sensitivity: Sensitivity | None, rounds: int) -> SearchResult:
+    """`decide_within`, up to `rounds` times again with what a whole that misses a goal has taught.
+
+    If none of these meets the goals, the most likely one of all wholes that do; the last decision where none does.
+    """
+    decision = None
+    with suppress(GraphoptError):  # nothing meets the goals, as far as is known now
+        for _ in range(rounds + 1):
+            decision = decide_within(aim.hardware, rows, sensitivity)
+            if not aim.look(decision.selection) or aim.met(decision.selection):
+                break
+    if decision is not None and aim.met(decision.selection):
+        return decision
+    space = aim.hardware.space
+    if (best := aim.best(unlikeliness(space, rows))) is not None:
+        return SearchResult(rows, best, changed(space, best, decide(space, rows)))
+    return decision or decide_within(aim.hardware, rows, sensitivity)
+
+
+def decide(space: Space, rows: Rows) -> dict[str, str]:
+    """The most probable option of each choice."""
+    return {name: choice.options[rows[name].index(max(rows[name]))] for name, choice in space.choices.items()}
+
+
+def changed(space: Space, selection: Selection, before: Selection) -> list[str]:
+    """The choices in effect whose option is another one than before."""
+    return [name for name in space.in_effect(selection) if selection[name] != before[name]]
+
+
+def unlikeliness(space: Space, rows: Rows) -> dict[str, dict[str, float]]:
+    """-ln p_ik, less the least of the choice."""
+    found = {}
+    for name, choice in space.choices.items():
+        row = [-math.log(max(p, LEAST)) for p in rows[name]]
+        found[name] = {option: value - min(row) for option, value in zip(choice.options, row, strict=True)}
+    return found

@@ -15,7 +15,6 @@ from graphopt.atomic import write_json
 from graphopt.cost.live import LiveBytes, live_bytes
 from graphopt.cost.record import Cost
 from graphopt.errors import GraphoptError
-from graphopt.ir.space import Selection
 from graphopt.ir.space_files import save_space
 from graphopt.progress import Progress
 from graphopt.search import files
@@ -87,9 +86,10 @@ class SearchStage:
         self, hardware: Mapping[float, Hardware], as_wholes: Mapping[str, Cost], sensitivity: Sensitivity, say: Progress
     ) -> dict[float, Aim]:
         """By share. What was seen for one goal is known for all of them."""
-        aims, seen = {}, list[Whole]()
+        aims, seen, price = {}, list[Whole](), self.given.price_whole
+        once = price and (lambda selection: by_first(self.given.fabric, partial(price, selection)))
         for number, (share, each) in enumerate(hardware.items()):
-            aim = aims[share] = Aim(each, self._price, as_wholes, seen)
+            aim = aims[share] = Aim(each, once, as_wholes, seen)
             if as_wholes:
                 part = _part(say, number / len(hardware), (number + 1) / len(hardware))
                 aim.search(sensitivity, self.given.config.wholes, part)
@@ -103,12 +103,7 @@ class SearchStage:
             sampler = given.samplers(given.config.seed, False)
             self._write(path, measure(given.space, given.supernet(), sampler, SENSITIVITY_PATCHES, given.fabric, say))
             given.fabric.barrier()
-        content: Sensitivity = json.loads(path.read_text())
-        return content
-
-    def _price(self, selection: Selection) -> Mapping[str, Cost]:
-        assert self.given.price_whole is not None
-        return by_first(self.given.fabric, partial(self.given.price_whole, selection))
+        return dict(json.loads(path.read_text()))
 
     def _write(self, path: Path, content: Any) -> None:
         if self.given.fabric.is_global_zero:
@@ -148,8 +143,7 @@ def _check_reachable(hardware: Hardware, share: float) -> None:
     selection, slack = reachable(hardware)
     if slack <= 1e-6:
         return
-    excess = hardware.excess(selection)
-    worst = "; ".join(f"{term} {value:+.1%}" for term, value in excess.items())
+    worst = "; ".join(f"{term} {value:+.1%}" for term, value in hardware.excess(selection).items())
     raise GraphoptError(
         f"search: no selection meets every goal (search.latency {share:g} of the original); the cheapest reachable one "
         f"misses them by {slack:.1%} ({worst} against its goal); give at least {share * (1 + slack):.3f}, ask less of "

@@ -2,9 +2,8 @@
 
     min_q sum_i q_i L_i  where  H(q) = h ln M   gives   q_i = exp(-L_i / T) / Z,
 
-with T the multiplier of the constraint (Jaynes, Information Theory and Statistical Mechanics, 1957). M selections share
-the weights of the supernet, each trains as often as q says, and h falls from 1 to 0 as they are judged again and again:
-exp(H) counts those that are left, half as many after each round.
+with T the multiplier of the constraint (Jaynes, Information Theory and Statistical Mechanics, 1957). Each of M
+selections trains as often as q says; h falls from 1 to 0 in rounds, and exp(H) counts those that are left.
 """
 
 from __future__ import annotations
@@ -35,10 +34,7 @@ class Plan:
 
     @classmethod
     def within(cls, count: int, wide: int, budget: int, per_judgement: float) -> Plan:
-        """In `budget` training steps; fewer selections where judging would take half of it.
-
-        A round judges `wide` times as many as exp(H) said before it.
-        """
+        """In `budget` training steps; fewer selections where judging would take half of it."""
         while count > 1 and sum(_judged(count, wide)) * per_judgement > budget / 2:
             count = (count + 1) // 2
         judged = _judged(count, wide)
@@ -56,13 +52,13 @@ class Plan:
 
 
 class Tempering:
-    """`shares` of the `selections` that are left, equal at first. Steps count updates since it began.
-
-    A round judges those of the largest shares, and `new_shares` gives them new ones by their losses and an entropy.
-    """
+    """`shares` of the `selections` that are left, equal at first. Steps count updates since it began."""
 
     def __init__(self, plan: Plan, seed: int, new_shares: NewShares, selections: list[dict[str, str]]):
         self.plan, self.seed, self.new_shares = plan, seed, new_shares
+        self.begin(selections)
+
+    def begin(self, selections: list[dict[str, str]]) -> None:
         self.drawn, self.selections = len(selections), selections
         self.shares = [1 / len(selections) for _ in selections]
 
@@ -99,10 +95,7 @@ class Tempering:
 
 
 def tempered(losses: Sequence[float], entropy: float) -> list[float]:
-    """q with H(q) = `entropy` (nats) and the least E_q[L]. What has no finite loss gets none.
-
-    Equal where the losses are, or where no more than exp(`entropy`) are finite; all to the first of the best at 0.
-    """
+    """q with H(q) = `entropy` (nats) and the least E_q[L]. What has no finite loss gets none."""
     found = np.nan_to_num(np.asarray(losses, dtype=np.float64), nan=np.inf, posinf=np.inf)
     finite = np.isfinite(found)
     if not finite.any():

@@ -37,11 +37,7 @@ class Whole:
 
 
 class Aim:
-    """Looks at whole networks; `hardware` is what they have taught so far.
-
-    `price` gives the costs of a selection, of the targets whose parts do not add up: those of `original`. `seen` is
-    appended to, and may hold more already.
-    """
+    """Looks at whole networks, priced on the targets of `original`; `hardware` is what `seen` has taught so far."""
 
     def __init__(self, hardware: Hardware, price: Price | None, original: Mapping[str, Cost], seen: list[Whole]):
         self.first, self.price, self.original, self.seen = hardware, price, original, seen
@@ -56,8 +52,7 @@ class Aim:
             if priced >= rounds:
                 break
             report(priced / rounds, f"prices whole network {priced + 1}/{rounds}")
-            another = number % 2 == 1 or again
-            wanted = varied(losses, VARIED, np.random.default_rng(number)) if another else losses
+            wanted = varied(losses, VARIED, np.random.default_rng(number)) if number % 2 or again else losses
             try:
                 selection = solve(self.hardware, wanted)
             except GraphoptError:  # nothing meets the goals as far as is known

@@ -9,7 +9,7 @@ from search_toys import Drop, DropPair, hardware_of, toy_space
 
 from graphopt.errors import GraphoptError
 from graphopt.ir.space import KEEP, Space
-from graphopt.search.decision import decide_within
+from graphopt.search.sites import decide_within
 
 
 def shares(space: Space, of: dict[str, float]) -> dict[str, list[float]]:

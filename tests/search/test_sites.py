@@ -12,10 +12,9 @@ from search_toys import TARGET, Drop, DropPair, cost, hardware_of, search_of, to
 from graphopt.config.search import SearchConfig
 from graphopt.cost.table import CostTable, Delta
 from graphopt.ir.space import KEEP
-from graphopt.search.decision import decide
 from graphopt.search.hardware import Goals, Hardware
 from graphopt.search.method import normalised_entropy
-from graphopt.search.sites import entropy_weight, penalty, temperature
+from graphopt.search.sites import decide, entropy_weight, penalty, temperature
 
 
 def test_normalised_entropy_and_schedules() -> None:

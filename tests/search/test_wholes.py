@@ -9,7 +9,7 @@ from graphopt.cost.live import LiveBytes
 from graphopt.cost.record import Cost
 from graphopt.errors import GraphoptError
 from graphopt.ir.space import KEEP, Selection
-from graphopt.search.decision import decide_as_whole
+from graphopt.search.sites import decide_as_whole
 from graphopt.search.wholes import Aim, Whole, lost
 
 
