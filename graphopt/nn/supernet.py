@@ -10,9 +10,8 @@ import torch
 from torch import Tensor, nn
 
 from graphopt.errors import GraphoptError, did_you_mean
-from graphopt.ir.contract import Contract
 from graphopt.ir.fragments import Fragment
-from graphopt.ir.space import KEEP, Choice, Space
+from graphopt.ir.space import Choice, Space
 from graphopt.nn.initialisers import Initialisers, attribute_name, is_trained
 from graphopt.nn.mixing import mix
 from graphopt.nn.module import Result, base_initialisers, collect, feed, graph_inputs
@@ -21,14 +20,10 @@ from graphopt.nn.program import Environment, Program, Routing, Step, node_steps
 
 @dataclass(frozen=True)
 class Branch:
-    """One way through a choice: what to run, and which tensor then stands for each output of the site.
-
-    `options` are the positions of the choice's options that run as this branch.
-    """
+    """An option of a choice: what to run, and which tensor then stands for each output of the site."""
 
     program: Program
     stands_for: tuple[str, ...]
-    options: tuple[int, ...]
 
     @property
     def reads(self) -> tuple[str, ...]:
@@ -64,20 +59,17 @@ class ChoiceStep:
     def run(self, environment: Environment, routing: Routing) -> None:
         selected = routing.selection.get(self.name)
         if selected is not None:
-            option = self.options.index(selected)
-            branch = next(branch for branch in self.branches if option in branch.options)
+            branch = self.branches[self.options.index(selected)]
             environment.update(zip(self.writes, branch.run(environment, routing), strict=True))
             return
         if self.name not in routing.probabilities:
             raise GraphoptError(
                 f"{self.label} is neither selected nor given probabilities; select one of {', '.join(self.options)}"
             )
-        branches = self.branches
-        if self.name in routing.sampled:
-            sampled = routing.sampled[self.name]
-            branches = tuple(branch for branch in branches if any(i in sampled for i in branch.options))
-        groups = tuple(branch.options for branch in branches)
-        values = [branch.run(environment, routing) for branch in branches]
+        every = range(len(self.options))
+        running = [i for i in every if i in routing.sampled.get(self.name, every)]
+        groups = tuple((i,) for i in running)
+        values = [self.branches[i].run(environment, routing) for i in running]
         for i, name in enumerate(self.writes):
             environment[name] = mix(routing.probabilities[self.name], groups, [value[i] for value in values])
 
@@ -86,9 +78,8 @@ class Supernet(nn.Module):
     """Runs a space: at each choice the output is sum_k p_k * y_k over `keep` and the candidates' fragments.
 
     The base weights are shared by all branches, each fragment has its own. `keep` of a choice runs the site's nodes
-    with the choices nested in it. Exact candidates do not run: they compute what `keep` does, so their alpha is minus
-    infinity and `keep` has their probability. p is softmax(alpha / temperature), the other alphas zero at the start
-    (DARTS, Liu et al. 2019).
+    with the choices nested in it. p is softmax(alpha / temperature), all alphas zero at the start (DARTS, Liu et al.
+    2019).
     """
 
     def __init__(self, space: Space):
@@ -98,9 +89,8 @@ class Supernet(nn.Module):
         self.fragments = Initialisers()
         for constant in _fragment_constants(space):
             self.fragments.store(constant, is_trained(constant))
-        self.alphas = nn.ParameterDict(
-            [(attribute_name(choice.name), nn.Parameter(_start(choice))) for choice in space.choices.values()]
-        )
+        starts = [(attribute_name(name), torch.zeros(len(options))) for name, options in self._options.items()]
+        self.alphas = nn.ParameterDict([(name, nn.Parameter(start)) for name, start in starts])
         self._inputs = [tensor.name for tensor in graph_inputs(space.graph)]
         self._outputs = [tensor.name for tensor in space.graph.outputs]
         self._program = _Planner(space).level(None, space.graph.nodes, self._outputs)
@@ -209,7 +199,7 @@ class _Planner:
         self._visible = {tensor.name for tensor in space.graph.outputs}
         for choice in space.choices.values():
             self._visible.update(choice.site.outputs.values())
-            for fragment in _running(choice).values():
+            for fragment in (candidate.fragment for candidate in choice.candidates.values()):
                 self._visible.update(tensor.name for node in fragment.nodes for tensor in node.inputs)
                 self._visible.update(tensor.name for tensor in fragment.outputs.values())
 
@@ -231,16 +221,12 @@ class _Planner:
             )
         nodes = sorted((self._nodes[name] for name in site.nodes), key=lambda node: self._position[node.name])
         outputs = tuple(site.outputs.values())
-        running = _running(choice)
-        as_keep = tuple(i for i, option in enumerate(choice.options) if option not in running)
-        branches = [Branch(self.level(choice.name, nodes, outputs), outputs, as_keep)]
-        for i, option in enumerate(choice.options):
-            if option in running:
-                branches.append(self._candidate(choice, option, running[option], i))
+        branches = [Branch(self.level(choice.name, nodes, outputs), outputs)]
+        branches += [self._candidate(choice, name, each.fragment) for name, each in choice.candidates.items()]
         position = max(self._position[node.name] for node in nodes)
         return ChoiceStep(choice.name, choice.options, tuple(branches), outputs, position)
 
-    def _candidate(self, choice: Choice, option: str, fragment: Fragment, index: int) -> Branch:
+    def _candidate(self, choice: Choice, option: str, fragment: Fragment) -> Branch:
         outputs = tuple(choice.site.outputs.values())
         missing = [name for name in outputs if name not in fragment.outputs]
         if missing:
@@ -251,29 +237,14 @@ class _Planner:
         stands_for = tuple(fragment.outputs[name].name for name in outputs)
         positions = {node.name: i for i, node in enumerate(fragment.nodes)}
         steps = node_steps(fragment.nodes, set(stands_for), self._space.graph.opset, positions)
-        return Branch(Program(steps, stands_for), stands_for, (index,))
-
-
-def _start(choice: Choice) -> Tensor:
-    """alpha (K,) before any training."""
-    running = {KEEP, *_running(choice)}
-    return torch.tensor([0.0 if option in running else -torch.inf for option in choice.options])
-
-
-def _running(choice: Choice) -> dict[str, Fragment]:
-    """The fragments that are executed: those of the candidates that are not exact."""
-    return {
-        option: candidate.fragment
-        for option, candidate in choice.candidates.items()
-        if option != KEEP and candidate.contract is not Contract.EXACT
-    }
+        return Branch(Program(steps, stands_for), stands_for)
 
 
 def _fragment_constants(space: Space) -> Iterator[gs.Constant]:
-    """The constants of all fragments that run, each once."""
+    """The constants of all fragments, each once."""
     for choice in space.choices.values():
-        for fragment in _running(choice).values():
-            yield from _constants(fragment)
+        for candidate in choice.candidates.values():
+            yield from _constants(candidate.fragment)
 
 
 def _constants(fragment: Fragment) -> Iterable[gs.Constant]:

@@ -93,10 +93,9 @@ class Method(ABC):
         if self.result is None:
             self.result = self.fabric.broadcast(self.choose(say))
             self._save()
-        selection = self.result.selection
         while self.step < self.steps:
-            loss = self.update(selection=selection)
-            self.record("chosen", loss, one_hot(self.space, selection), self.step == self.steps)
+            loss = self.update(selection=self.result.selection)
+            self.record("chosen", loss, one_hot(self.space, self.result.selection), self.step == self.steps)
         self.result.history = self.history
         return self.result
 
@@ -112,10 +111,7 @@ class Method(ABC):
         self, phase: str, loss: float, shares: Mapping[str, list[float]], last: bool, tau: float | None = None,
         expected: Mapping[str, float] | None = None,
     ) -> None:  # fmt: skip
-        """After an update: a checkpoint every `record_every` steps, and at the `last` of a phase.
-
-        `expected` ms are needed where the choices depend on each other.
-        """
+        """After an update. `expected` ms are needed where the choices depend on each other."""
         self._say(self.share, f"{phase} step {self.step}/{self.steps}, {-loss:.2f} dB")
         step = self.step - 1
         if step % self.config.record_every and not last:

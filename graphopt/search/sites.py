@@ -83,13 +83,12 @@ class Sites(Method):
     def _update_choices(self, progress: float, tau: float) -> None:
         problem, config = self.problem, self.config
         ((noisy, clean),) = self.batches.of(self.step, config.patches)
-        loss = problem.loss(noisy, clean, **self.route(tau, self.step, for_choices=True))[0].cpu()
         p = self.supernet.probabilities(tau)
         terms = penalty(problem.aim.hardware, problem.given.searched, config, p)
         if self.regularised:
             terms = terms + entropy_weight(progress, config.entropy) * normalised_entropy(p)
             terms = terms + config.sensitivity * self.lost(p)
-        loss = loss + terms
+        loss = problem.loss(noisy, clean, **self.route(tau, self.step, for_choices=True))[0].cpu() + terms
         if not torch.isfinite(found := mean(self.fabric, loss)):
             raise GraphoptError(f"search: the loss of the choices became {found} at step {self.step}; {self.advice}")
         self.optimiser.zero_grad()
@@ -163,7 +162,7 @@ def decide_within(hardware: Hardware, rows: Rows, sensitivity: Sensitivity | Non
 def decide_as_whole(aim: Aim, rows: Rows, sensitivity: Sensitivity | None, rounds: int) -> SearchResult:
     """`decide_within`, up to `rounds` times again with what a whole that misses a goal has taught.
 
-    If none of these meets the goals, the most likely one of all wholes that do; the last decision where none does.
+    If none meets the goals, the most likely whole that does; the last decision where there is none.
     """
     decision = None
     with suppress(GraphoptError):  # nothing meets the goals, as far as is known now
