@@ -112,16 +112,15 @@ class Method(ABC):
         expected: Mapping[str, float] | None = None,
     ) -> None:  # fmt: skip
         """After an update. `expected` ms are needed where the choices depend on each other."""
-        self._say(self.share, f"{phase} step {self.step}/{self.steps}, {-loss:.2f} dB")
         step = self.step - 1
-        if step % self.config.record_every and not last:
-            return
-        p = {name: torch.tensor(row) for name, row in shares.items()}
-        if expected is None:
-            expected = {target: float(latency(p)) for target, latency in self.problem.aim.hardware.latency.items()}
-        rounded = {name: np.round(values.numpy(), 4).tolist() for name, values in p.items()}
-        self.history.append(Record(step, phase, loss, float(normalised_entropy(p)), tau, dict(expected), rounded))
-        self._save()
+        if step % self.config.record_every == 0 or last:
+            p = {name: torch.tensor(row) for name, row in shares.items()}
+            if expected is None:
+                expected = {target: float(latency(p)) for target, latency in self.problem.aim.hardware.latency.items()}
+            rounded = {name: np.round(values.numpy(), 4).tolist() for name, values in p.items()}
+            self.history.append(Record(step, phase, loss, float(normalised_entropy(p)), tau, dict(expected), rounded))
+            self._save()
+        self._say(self.share, f"{phase} step {self.step}/{self.steps}, {-loss:.2f} dB")  # what is said is kept
 
     def _save(self) -> None:
         result = self.result and asdict(self.result)
