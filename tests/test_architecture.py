@@ -92,6 +92,11 @@ def said(found: Import) -> str:
     return f"{found.file}:{found.line} imports {found.name}"
 
 
+FOLDERS_OF_BACKENDS = tuple(
+    f"graphopt.backends.{path.parent.name}" for path in (ROOT / "graphopt" / "backends").glob("*/__init__.py")
+)
+
+
 def direction(all_imports: Iterable[Import]) -> Iterator[Fault]:
     """A package imports those alone that it may; nobody but `python -m graphopt` imports the command line."""
     for found in all_imports:
@@ -103,6 +108,10 @@ def direction(all_imports: Iterable[Import]) -> Iterator[Fault]:
         ):
             if found.file != "graphopt/__main__.py":
                 yield Fault(found.file, "direction", f"{said(found)}: nobody imports the command line")
+        elif home and found.name == "graphopt":
+            yield Fault(found.file, "direction", f"{said(found)}: the public names are for people outside")
+        elif home and home != "backends" and found.name.startswith(FOLDERS_OF_BACKENDS):
+            yield Fault(found.file, "direction", f"{said(found)}: ask the backend, whichever it is")
         elif home and to and to != home:
             allowed = MAY_IMPORT[home] | ({"errors"} if home == "config" else FOR_ALL)
             if to != "passes" and to not in allowed:
@@ -254,6 +263,8 @@ NAMED = 'from importlib import import_module\nimport_module("graphopt.backends.b
         ("graphopt/config/new.py", "from graphopt.progress import Progress\n", "direction", 1),
         ("graphopt/run/new.py", LATE, "direction", 2),
         ("benchmarks/new.py", LATE, "direction", 2),
+        ("graphopt/ir/new.py", "from graphopt import GraphModule\n", "direction", 1),
+        ("graphopt/run/new.py", "from graphopt.backends.opencl.backend import OpenClBackend\n", "direction", 1),
         ("graphopt/search/new.py", "import tvm.relax\n", "libraries", 1),
         ("graphopt/tuning/new.py", "def f():\n    import onnxruntime_qnn\n", "libraries", 2),
         ("passes/new.py", "from graphopt.ir.sites import Site\n", "passes", 1),

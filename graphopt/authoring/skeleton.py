@@ -6,6 +6,7 @@ import keyword
 from pathlib import Path
 from string import Template
 
+from graphopt.atomic import replacing
 from graphopt.errors import GraphoptError
 
 PASS = Template('''\
@@ -92,8 +93,6 @@ def write_skeleton(path: Path) -> list[Path]:
     words = [word for word in stem.lower().split("_") if word]
     names = {"name": "-".join(words), "kind": "".join(word.capitalize() for word in words), "file": path.name}
     for file, template in ((path, PASS), (test, TEST)):
-        try:
-            file.write_text(template.substitute(names))
-        except OSError as error:
-            raise GraphoptError(f"{file} cannot be written: {error.strerror}") from error
+        with replacing(file) as temporary:
+            temporary.write_text(template.substitute(names))
     return [path, test]

@@ -52,6 +52,29 @@ class Finding:
     do: str = ""
 
 
+@dataclass(frozen=True)
+class CheckedKernel:
+    """One fused function against its reference: the largest difference, relative, over all its calls."""
+
+    name: str
+    kind: str
+    calls: int
+    difference: float
+
+
+@dataclass(frozen=True)
+class Verification:
+    """What was found when the `file` that was written ran on `platform`, in `arithmetic`: each kernel beside its
+    reference, and the whole network's largest relative difference from onnxruntime.
+    """
+
+    file: str
+    platform: str
+    arithmetic: str
+    kernels: list[CheckedKernel]
+    difference: float
+
+
 class Backend(ABC, Generic[TargetT]):
     """One way of running networks, for one target. Prices are kept in `cache`."""
 
@@ -132,6 +155,27 @@ class Backend(ABC, Generic[TargetT]):
             GraphoptError: it does not run on this machine.
         """
         raise GraphoptError(f"target {self.target.name}: its artefacts do not run here, because {self.elsewhere}")
+
+    def verify(self, model: onnx.ModelProto, written: Path | None, trials: int, say: Progress = silent) -> Verification:
+        """Runs what is written for the target, kernel by kernel: the file `written`, or what a build makes now, under
+        the best of `trials` schedules that tuning draws.
+
+        Raises:
+            GraphoptError: nothing to run kernel by kernel, a platform that is missing, or something else computed.
+        """
+        raise GraphoptError(
+            f"target {self.target.name} has no OpenCL kernels; name an OpenCL target (graphopt targets list)"
+        )
+
+    def price_operators(self, rows: Path, output: Path) -> int:
+        """Prices the single operators of a CSV, and writes them to another; returns how many there are.
+
+        Raises:
+            GraphoptError: the backend prices no single operators, or a file cannot be read or written.
+        """
+        raise GraphoptError(
+            f"target {self.target.name} has no kernel model to price operators by; expected a GPU target"
+        )
 
     @abstractmethod
     def check(self, tracker: tuple[str, int] | None = None, key: str | None = None) -> list[Finding]:

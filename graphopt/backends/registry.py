@@ -47,6 +47,7 @@ def backend_class(kind: str) -> type[Backend[Any]]:
     if not (isinstance(found, type) and issubclass(found, Backend)):
         raise GraphoptError(f"{where}: expected a class that derives from graphopt.backends.base.Backend")
     missing = [name for name in ("target_type", "provenance") if not hasattr(found, name)]
+    missing += sorted(found.__abstractmethods__)
     if missing or getattr(found, "kind", None) != kind:
         missing = missing or [f"kind = '{kind}'"]
         raise GraphoptError(f"{where}: {found.__name__} lacks {', '.join(missing)}")

@@ -116,13 +116,14 @@ def _share(ms: float, cost: NetworkCost) -> str:
 
 
 def _cost_of_operators(ops: Path, output: Path | None, model: str | None, target: list[str], as_json: bool) -> None:
-    from graphopt.backends.opencl.operator_files import read_operators, write_prices
+    from graphopt.backends.registry import open_backend
     from graphopt.backends.targets import load_target
+    from graphopt.cost.cache import CostCache, cache_folder
 
     if output is None or model is not None or len(target) != 1:
         raise GraphoptError("cost --ops FILE.csv takes one --target, --output OUT.csv, and no network")
     device = load_target(target[0])
-    count = write_prices(read_operators(ops), device, output)
+    count = open_backend(device, CostCache(cache_folder() / "costs")).price_operators(ops, output)
     if as_json:
         typer.echo(json.dumps({"target": device.name, "operators": count, "output": str(output)}, indent=1))
     else:

@@ -13,6 +13,7 @@ from google.protobuf.message import DecodeError
 from numpy.typing import NDArray
 from onnx.external_data_helper import load_external_data_for_model
 
+from graphopt.atomic import replacing
 from graphopt.errors import GraphoptError
 from graphopt.ir.canonical import (
     LARGEST_SHAPE_VALUE,
@@ -64,7 +65,7 @@ def save_graph(graph: gs.Graph, path: Path) -> None:
     size = sum(memoryview(part).nbytes for part in parts)
     if size > LARGEST_FILE:
         raise GraphoptError(f"{path} would hold {size} bytes; an ONNX file holds {LARGEST_FILE} at most")
-    with path.open("wb") as file:
+    with replacing(path) as temporary, temporary.open("wb") as file:
         file.writelines(parts)
 
 

@@ -27,6 +27,7 @@ def _work(run: Run, say: Progress) -> None:
     expected, differences = write_exports(model, image, folder)
     paths = [folder.model.path, folder.half_model.path, folder.weights]
     costs, refusals = {}, {}
+    folder.forget_artefacts()
     folder.compiled.mkdir(exist_ok=True)
     backends = run.backends()
     for done, (name, backend) in enumerate(backends.items()):

@@ -192,6 +192,15 @@ class RunFolder:
         """How a device runs the artefact of a target."""
         return _json(self.compiled / f"{target}.json", dict[str, Any])
 
+    def forget_artefacts(self) -> None:
+        """Removes what the manifests of an earlier network name."""
+        for path in self.compiled.glob("*.json"):
+            manifest = self.manifest(path.stem)
+            if manifest.path == path and not path.name.endswith(".plan.json"):
+                for name in manifest.read().get("files", []):
+                    (self.compiled / Path(name).name).unlink(missing_ok=True)
+                path.unlink()
+
     @property
     def page(self) -> Path:
         return self.root / "report.html"
@@ -228,11 +237,7 @@ def _model(path: Path) -> File[onnx.ModelProto]:
 def _graph(path: Path) -> File[gs.Graph]:
     from graphopt.ir.files import load_graph, save_graph
 
-    def write(graph: gs.Graph) -> None:
-        with replacing(path) as temporary:
-            save_graph(graph, temporary)
-
-    return File(path, lambda: load_graph(path), write)
+    return File(path, lambda: load_graph(path), lambda graph: save_graph(graph, path))
 
 
 def _space(folder: Path) -> File[Space]:

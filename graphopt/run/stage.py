@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from inspect import isfunction
 from pathlib import Path
 from typing import Any
 
-from graphopt.ir.passes import Stage
+from graphopt.ir.passes import Pass, Stage
 from graphopt.progress import Progress
 from graphopt.run.run import Run
 from graphopt.run.stamps import file_digest
@@ -54,6 +55,8 @@ def patch_keys(run: Run) -> list[Any]:
     return [photograph_keys(run), data.vary, data.mixup, run.config.threads]
 
 
-def _code_digest(rule: Any) -> str:
-    """A hash of the file that holds a pass: an edited pass is another pass."""
-    return file_digest(Path(type(rule).rewrite.__code__.co_filename))
+def _code_digest(rule: Pass) -> list[str]:
+    """A hash of each file that a pass is made of: an edited pass is another pass."""
+    made_of = [kind for kind in type(rule).__mro__ if issubclass(kind, Pass) and kind is not Pass]
+    files = {Path(value.__code__.co_filename) for kind in made_of for value in vars(kind).values() if isfunction(value)}
+    return sorted(file_digest(file) for file in files if file.is_file())  # what a dataclass writes has no file

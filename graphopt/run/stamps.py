@@ -43,7 +43,7 @@ def read_stamp(place: Path) -> Stamp:
     """The stamp in the folder of a stage; an empty one where there is none, or one that cannot be read."""
     try:
         return Stamp(**json.loads((place / STAMP).read_text()))
-    except (FileNotFoundError, json.JSONDecodeError, TypeError):
+    except (OSError, ValueError, TypeError):
         return Stamp()
 
 
@@ -59,13 +59,17 @@ class Stamps:
     @contextmanager
     def locked(self) -> Iterator[None]:
         """Makes the folder, and keeps other runs out of it. The system drops the lock of a run that was killed."""
-        self.folder.mkdir(parents=True, exist_ok=True)
         lock = FileLock(self.folder / ".lock", timeout=0)
         try:
+            self.folder.mkdir(parents=True, exist_ok=True)
             lock.acquire()
         except Timeout as error:
             raise GraphoptError(
                 f"run folder {self.folder} is in use by another run; wait for its end, or choose another with --run"
+            ) from error
+        except OSError as error:
+            raise GraphoptError(
+                f"run folder {self.folder} cannot be written to: {error.strerror or error}; choose another with --run"
             ) from error
         try:
             yield

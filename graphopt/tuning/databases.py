@@ -9,7 +9,9 @@ from importlib import metadata
 from pathlib import Path
 from statistics import median
 
+from graphopt.atomic import replacing
 from graphopt.cost.record import Provenance
+from graphopt.errors import GraphoptError
 from graphopt.kernels.keys import figures_key, target_key
 from graphopt.kernels.target import TvmTarget
 from graphopt.tuning.records import Database, Loaded, Record
@@ -69,6 +71,7 @@ def tuning_state(folder: Path, target: TvmTarget) -> str:
 def mark_tuned(found: Database) -> None:
     """Says that what is priced from now on may find other records than before."""
     mark = found.folder / "tuned"
-    with suppress(OSError):  # a full disk, which the next trial reports
+    with suppress(GraphoptError):  # a full disk, which the next trial reports
         count = int(mark.read_text() or 0) if mark.exists() else 0
-        mark.write_text(str(count + 1))
+        with replacing(mark) as temporary:
+            temporary.write_text(str(count + 1))

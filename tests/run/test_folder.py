@@ -69,3 +69,15 @@ def test_nobody_else_spells_a_file_of_the_run_folder() -> None:
             if isinstance(node, ast.Constant) and node.value in NAMES:
                 found.append(f"{path.relative_to(ROOT)}:{node.lineno} {node.value}")
     assert found == []
+
+
+def test_artefacts_of_an_earlier_network_go_and_other_files_stay(tmp_path: Path) -> None:
+    folder = RunFolder(tmp_path)
+    folder.compiled.mkdir()
+    for name in ("phone.cl", "phone.plan.json", "mine.txt"):
+        (folder.compiled / name).write_text("{}")
+    folder.manifest("phone").write({"files": ["phone.cl", "phone.plan.json", "../outside.txt"]})
+    (tmp_path / "outside.txt").write_text("kept")
+    folder.forget_artefacts()
+    assert [path.name for path in folder.compiled.iterdir()] == ["mine.txt"]
+    assert (tmp_path / "outside.txt").exists()

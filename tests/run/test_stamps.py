@@ -175,3 +175,18 @@ def test_digests(tmp_path: Path) -> None:
     assert file_digest(first) == file_digest(second)
     second.write_text("y")
     assert file_digest(first) != file_digest(second)
+
+
+def test_a_stamp_that_is_no_text_runs_the_stage_again(tmp_path: Path) -> None:
+    Stamps(tmp_path).run("one", (), (), writes)
+    (tmp_path / "one" / "stamp.json").write_bytes(b"\xff\xfe\x00")
+    assert Stamps(tmp_path).run("one", (), (), writes) is True
+
+
+@pytest.mark.parametrize("place", ["taken", "taken/below"])
+def test_a_run_folder_that_cannot_be_made_is_one_message(tmp_path: Path, place: str) -> None:
+    (tmp_path / "taken").write_text("a file")
+    with pytest.raises(
+        GraphoptError, match=rf"^run folder .*{place} cannot be written to: .*choose another with --run"
+    ):
+        Stamps(tmp_path / place).locked().__enter__()

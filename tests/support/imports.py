@@ -63,6 +63,7 @@ class _Reader:
             base = ".".join([*self._package[: len(self._package) + 1 - node.level], *filter(None, [node.module])])
             base = base if node.level else str(node.module)
             inner = [f"{base}.{alias.name}" for alias in node.names]
+            inner = [name for name in inner if name != "graphopt.__version__"]  # what everybody may ask
             for name in dict.fromkeys(name if name in self._modules else base for name in inner):
                 yield Import(self._file, node.lineno, name, at_once)
         elif isinstance(node, ast.Constant) and isinstance(node.value, str) and node.value not in GROUPS:

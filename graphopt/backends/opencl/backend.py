@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import tempfile
 from pathlib import Path
 from typing import ClassVar
 
 import onnx
 
-from graphopt.backends.base import Artefact, Backend, Finding, manifest_of
+from graphopt.backends.base import Artefact, Backend, Finding, Verification, manifest_of
 from graphopt.backends.breakdown import Breakdown
 from graphopt.backends.findings import tvm_findings
 from graphopt.backends.opencl.roofline import by_block, by_kind
+from graphopt.cost.cache import CostCache
 from graphopt.cost.counts import macs_and_parameters
 from graphopt.cost.memory import peak_memory
 from graphopt.cost.record import NetworkCost, Provenance
@@ -73,6 +75,30 @@ class OpenClBackend(Backend[GpuTarget]):
         loaded_by = _LINKED if library.suffix == ".so" else _UNLINKED
         images_in = "float16" if self.target.dtype == "float16" else None
         return Artefact((library, source, *beside), manifest_of(model, self.target, loaded_by, images_in))
+
+    def verify(self, model: onnx.ModelProto, written: Path | None, trials: int, say: Progress = silent) -> Verification:
+        from graphopt.backends.opencl.build import build, build_under
+        from graphopt.backends.opencl.drawn_schedules import drawn_records
+        from graphopt.backends.opencl.plan import read_kernel_file
+        from graphopt.backends.opencl.platform import Device
+        from graphopt.backends.opencl.verify import check_kernel_file
+
+        device = Device()
+        with tempfile.TemporaryDirectory() as place:
+            folder = Path(place)
+            if written is None and trials:
+                records = drawn_records(model, self.target, trials, CostCache(folder / "cache"), say)
+                written = build_under(model, self.target, folder, records.get)[0]
+            elif written is None:
+                written = build(model, self.target, folder, self.cache)[0]
+            kernels, whole = check_kernel_file(read_kernel_file(written), model, self.target, device, say)
+        arithmetic = "float16" if device.halves and self.target.dtype == "float16" else "float32"
+        return Verification(written.name, device.name, arithmetic, kernels, whole)
+
+    def price_operators(self, rows: Path, output: Path) -> int:
+        from graphopt.backends.opencl.operator_files import read_operators, write_prices
+
+        return write_prices(read_operators(rows), self.target, output)
 
     @property
     def elsewhere(self) -> str:

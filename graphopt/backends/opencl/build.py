@@ -13,7 +13,7 @@ from tvm import relax
 
 from graphopt.atomic import replacing
 from graphopt.backends.opencl.launches import AfterSplit, called_functions, launch_plan
-from graphopt.backends.opencl.plan import write_artefact
+from graphopt.backends.opencl.plan import write_kernel_file
 from graphopt.cost.cache import CostCache
 from graphopt.errors import GraphoptError
 from graphopt.kernels.calls import workload_key
@@ -60,7 +60,7 @@ def build_under(
         executable = relax.build(module, device, relax_pipeline=None)
     text = _each_once(_opencl_source(executable.mod))
     plan, weights = launch_plan(target.name, text, main, split.module, weight_names(unbound))
-    source, *beside = write_artefact(folder / f"{target.name}.cl", text, plan, weights)
+    source, *beside = write_kernel_file(folder / f"{target.name}.cl", text, plan, weights)
     link = aarch64_linker()
     library = folder / f"{target.name}.aarch64.{'tar' if link is None else 'so'}"
     with replacing(library) as temporary:

@@ -8,8 +8,8 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Literal
 
+from graphopt.atomic import replacing
 from graphopt.backends.opencl.operators import TASKS, Operator, operator_price
-from graphopt.cost.target import Target
 from graphopt.errors import GraphoptError
 from graphopt.kernels.target import GpuTarget
 
@@ -41,16 +41,14 @@ def read_operators(path: Path) -> list[tuple[Row, Operator]]:
     return [(row, _operator(row, f"{path}, row {number}")) for number, row in enumerate(rows, 2)]
 
 
-def write_prices(rows: Iterable[tuple[Row, Operator]], target: Target, path: Path) -> int:
+def write_prices(rows: Iterable[tuple[Row, Operator]], target: GpuTarget, path: Path) -> int:
     """Writes each row with `us`, `low_us`, `high_us` and `provenance`, and without the times that it came with.
 
     Returns the number of rows.
 
     Raises:
-        GraphoptError: the target is no GPU, or the file cannot be written.
+        GraphoptError: the file cannot be written.
     """
-    if not isinstance(target, GpuTarget):
-        raise GraphoptError(f"target {target.name} has no kernel model to price operators by; expected a GPU target")
     priced = [
         {
             **{name: value for name, value in row.items() if name is not None and name not in _MEASURED},
@@ -59,7 +57,7 @@ def write_prices(rows: Iterable[tuple[Row, Operator]], target: Target, path: Pat
         for row, operator in rows
     ]
     try:
-        with path.open("w", newline="", encoding="utf-8") as stream:
+        with replacing(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as stream:
             writer = csv.DictWriter(stream, list(priced[0]) if priced else [*COLUMNS, *_PRICED])
             writer.writeheader()
             writer.writerows(priced)

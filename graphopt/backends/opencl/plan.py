@@ -87,7 +87,7 @@ class Plan(_Record):
 
 
 @dataclass(frozen=True)
-class Artefact:
+class KernelFile:
     """The OpenCL file at `path`, its text, and what lies beside it: the plan and the weights."""
 
     path: Path
@@ -124,7 +124,7 @@ def _pointer(argument: str) -> str:
     return re.sub(r"^\s*__global (?:const )?(\w+)\*\s*(?:restrict )?(\w+)\s*$", r"\1 \2", argument)
 
 
-def write_artefact(source: Path, text: str, plan: Plan, weights: Mapping[str, Array]) -> list[Path]:
+def write_kernel_file(source: Path, text: str, plan: Plan, weights: Mapping[str, Array]) -> list[Path]:
     """The source, and plan and weights beside it."""
     with replacing(source) as temporary:
         temporary.write_text(text)
@@ -134,8 +134,8 @@ def write_artefact(source: Path, text: str, plan: Plan, weights: Mapping[str, Ar
     return [source, plan_path(source), weights_path(source)]
 
 
-def read_artefact(source: Path) -> Artefact:
-    """What `write_artefact` has written.
+def read_kernel_file(source: Path) -> KernelFile:
+    """What `write_kernel_file` has written.
 
     Raises:
         GraphoptError: a file is missing or is not what it should be.
@@ -162,4 +162,4 @@ def read_artefact(source: Path) -> Artefact:
                 f"{weights_path(source)}: no {tensor.dtype} {list(tensor.shape)} named {name}, as the plan beside it "
                 "has it; the files come from different builds"
             )
-    return Artefact(source, source.read_text(), plan, weights)
+    return KernelFile(source, source.read_text(), plan, weights)

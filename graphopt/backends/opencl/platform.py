@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from graphopt.backends.opencl.plan import Artefact, Call, kernels_of
+from graphopt.backends.opencl.plan import Call, KernelFile, kernels_of
 from graphopt.errors import GraphoptError
 
 Array = NDArray[Any]
@@ -66,7 +66,7 @@ class Loaded:
         GraphoptError: the file has other kernels than its plan, or does not compile.
     """
 
-    def __init__(self, artefact: Artefact, device: Device):
+    def __init__(self, artefact: KernelFile, device: Device):
         import pyopencl
 
         self._cl = pyopencl
@@ -114,7 +114,7 @@ class Loaded:
         return np.dtype(np.float32 if dtype == "float16" and not self._halves else dtype)
 
 
-def _check_kernels(artefact: Artefact) -> None:
+def _check_kernels(artefact: KernelFile) -> None:
     """The file has the kernels of its plan, and no others, with their arguments in the plan's order."""
     found = kernels_of(artefact.text)
     expected = artefact.plan.kernels

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import onnx
 from numpy.typing import NDArray
 
-from graphopt.backends.opencl.plan import Artefact, Call
+from graphopt.backends.base import CheckedKernel
+from graphopt.backends.opencl.plan import Call, KernelFile
 from graphopt.backends.opencl.platform import Device, Loaded
 from graphopt.backends.opencl.reference import References, holds_halves, run_network
 from graphopt.errors import GraphoptError
@@ -27,19 +27,9 @@ HALF_TOLERANCE = 2e-2  # on a device that computes in halves, and against onnxru
 Array = NDArray[Any]
 
 
-@dataclass(frozen=True)
-class KernelCheck:
-    """One fused function against its reference: the largest difference, relative, over all its calls."""
-
-    name: str
-    kind: str
-    calls: int
-    difference: float
-
-
-def check_artefact(
-    artefact: Artefact, model: onnx.ModelProto, target: GpuTarget, device: Device, say: Progress
-) -> tuple[list[KernelCheck], float]:
+def check_kernel_file(
+    artefact: KernelFile, model: onnx.ModelProto, target: GpuTarget, device: Device, say: Progress
+) -> tuple[list[CheckedKernel], float]:
     """Runs the artefact on a random image; returns the checks of its kernels, and how far the whole network is from
     onnxruntime, relative.
 
@@ -60,7 +50,7 @@ def check_artefact(
         image = image.astype(np.float16).astype(np.float32)
     loaded.write(plan.inputs[0], image)
     allowed = HALF_TOLERANCE if halves else KERNEL_TOLERANCE
-    found: dict[str, KernelCheck] = {}
+    found: dict[str, CheckedKernel] = {}
     for done, call in enumerate(plan.calls):
         say(done / len(plan.calls), call.function)
         inputs = [loaded.read(name) for name in call.inputs]
@@ -74,7 +64,7 @@ def check_artefact(
                 f"(allowed {allowed:g})"
             )
         before = found.get(call.function)
-        found[call.function] = KernelCheck(
+        found[call.function] = CheckedKernel(
             call.function,
             references.kinds[call.function],
             1 + (before.calls if before else 0),
@@ -94,7 +84,7 @@ def _network_tolerance(target: GpuTarget) -> float:
     return ROUNDED_TOLERANCE if target.dtype == "float16" else NETWORK_TOLERANCE
 
 
-def _check_origin(artefact: Artefact, references: References, target: GpuTarget) -> None:
+def _check_origin(artefact: KernelFile, references: References, target: GpuTarget) -> None:
     plan = artefact.plan
     if plan.target != target.name:
         raise GraphoptError(f"{artefact.path.name} was built for {plan.target}, not for {target.name}")
@@ -107,7 +97,7 @@ def _check_origin(artefact: Artefact, references: References, target: GpuTarget)
             )
 
 
-def _signature(artefact: Artefact, call: Call) -> tuple[tuple[str, tuple[int, ...]], ...]:
+def _signature(artefact: KernelFile, call: Call) -> tuple[tuple[str, tuple[int, ...]], ...]:
     tensors = [artefact.plan.tensors[name] for name in (*call.inputs, *call.outputs)]
     return tuple((tensor.dtype, tensor.shape) for tensor in tensors)
 
@@ -119,6 +109,6 @@ def _shapes(signature: Sequence[tuple[str, tuple[int, ...]]] | None) -> str:
 
 
 def _largest_difference(found: Sequence[Array], expected: Sequence[Array]) -> float:
-    return max(
-        float(np.abs(f - e).max()) / max(float(np.abs(e).max()), 1e-12) for f, e in zip(found, expected, strict=True)
-    )
+    """Relative to the largest value of each; NaN where anything is."""
+    pairs = zip(found, expected, strict=True)
+    return float(np.max([np.abs(f - e).max() / max(float(np.abs(e).max()), 1e-12) for f, e in pairs]))

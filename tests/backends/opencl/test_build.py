@@ -15,7 +15,7 @@ from small_models import two_inputs
 from tvm import s_tir
 
 from graphopt.backends.opencl.build import build
-from graphopt.backends.opencl.plan import Tensor, kernels_of, read_artefact
+from graphopt.backends.opencl.plan import Tensor, kernels_of, read_kernel_file
 from graphopt.backends.targets import load_target
 from graphopt.cost.cache import CostCache
 from graphopt.errors import GraphoptError
@@ -143,7 +143,7 @@ def test_what_tuning_builds_for_a_device_compiles(tmp_path: Path) -> None:
 
 def test_the_plan_launches_every_kernel_of_the_file_and_nothing_else(tmp_path: Path) -> None:
     source, _ = built(oddly_named(), tmp_path)
-    plan = read_artefact(source).plan
+    plan = read_kernel_file(source).plan
     launches = [launch for call in plan.calls for launch in call.launches]
     assert {launch.kernel for launch in launches} == set(plan.kernels) == set(kernels_of(source.read_text()))
     (call,) = plan.calls

@@ -10,12 +10,13 @@ import pytest
 from graphs import onnx_model
 from typer.testing import CliRunner
 
+from graphopt.backends.base import CheckedKernel
 from graphopt.backends.opencl import platform as opencl
 from graphopt.backends.opencl.build import build, build_under
 from graphopt.backends.opencl.drawn_schedules import drawn_records
-from graphopt.backends.opencl.plan import plan_path, read_artefact, weights_path
+from graphopt.backends.opencl.plan import plan_path, read_kernel_file, weights_path
 from graphopt.backends.opencl.platform import Device
-from graphopt.backends.opencl.verify import KernelCheck, check_artefact
+from graphopt.backends.opencl.verify import _largest_difference, check_kernel_file
 from graphopt.backends.targets import load_target
 from graphopt.cli import app
 from graphopt.cost.cache import CostCache
@@ -53,13 +54,13 @@ def optimised(shipped: onnx.ModelProto) -> onnx.ModelProto:
     return to_model(graph)
 
 
-def check(model: onnx.ModelProto, phone: str | GpuTarget, source: Path) -> tuple[list[KernelCheck], float]:
+def check(model: onnx.ModelProto, phone: str | GpuTarget, source: Path) -> tuple[list[CheckedKernel], float]:
     """What `verify` finds of the files at `source`, or of a build that it makes there."""
     target = load_target(phone) if isinstance(phone, str) else phone
     if not source.suffix:
         source.mkdir()
         source = build(model, target, source, CostCache(source))[0]
-    return check_artefact(read_artefact(source), model, target, Device(), silent)
+    return check_kernel_file(read_kernel_file(source), model, target, Device(), silent)
 
 
 @needs_platform
@@ -122,7 +123,7 @@ def test_a_file_that_does_not_compile_is_refused_with_the_compilers_words(source
 
 @needs_platform
 def test_a_file_with_other_kernels_than_its_plan_is_refused(source: Path) -> None:
-    name = next(iter(read_artefact(source).plan.kernels))
+    name = next(iter(read_kernel_file(source).plan.kernels))
     replace_once(source, f"{name}(", f"{name}_2(")
     with pytest.raises(GraphoptError, match=rf"kernel {name} is missing in the file, \(half .*\) in the plan"):
         check(small(), PHONES[0], source)
@@ -130,7 +131,7 @@ def test_a_file_with_other_kernels_than_its_plan_is_refused(source: Path) -> Non
 
 @needs_platform
 def test_arguments_in_another_order_are_refused(source: Path) -> None:
-    name, (first, second, *_) = next(iter(read_artefact(source).plan.kernels.items()))
+    name, (first, second, *_) = next(iter(read_kernel_file(source).plan.kernels.items()))
     one, two = (f"__global half* restrict {pointer.split()[1]}" for pointer in (first, second))
     replace_once(source, f"{one}, {two}", f"{two}, {one}")
     with pytest.raises(
@@ -154,13 +155,13 @@ def test_files_beside_the_source_that_do_not_fit_are_refused(source: Path) -> No
     plan["calls"][0]["launches"][0]["arguments"][0] = "nowhere"
     plan_path(source).write_text(json.dumps(plan))
     with pytest.raises(GraphoptError, match=r"is no plan of launches: .*\['float16'"):
-        read_artefact(source)
+        read_kernel_file(source)
     plan_path(source).write_text("{")
     with pytest.raises(GraphoptError, match=r"plan\.json is not JSON"):
-        read_artefact(source)
+        read_kernel_file(source)
     weights_path(source).unlink()
     with pytest.raises(GraphoptError, match=r"adreno750\.safetensors is missing"):
-        read_artefact(source)
+        read_kernel_file(source)
 
 
 def test_weights_of_another_build_are_refused(source: Path, tmp_path: Path) -> None:
@@ -169,7 +170,7 @@ def test_weights_of_another_build_are_refused(source: Path, tmp_path: Path) -> N
     other = build(small(), single, tmp_path / "other", CostCache(tmp_path / "cache"))[0]
     weights_path(source).write_bytes(weights_path(other).read_bytes())
     with pytest.raises(GraphoptError, match=r"no float16 \[4\] named b"):
-        read_artefact(source)
+        read_kernel_file(source)
 
 
 @needs_platform
@@ -182,7 +183,7 @@ def test_scalars_in_memory_and_masks_of_halves(tmp_path: Path) -> None:
     weights: dict[str, Any] = {"w": (8, 8, 3, 3), "b": (8,), "slope": (8, 1, 1), **limits}
     model = onnx.shape_inference.infer_shapes(onnx_model(text, weights))
     source = build(model, load_target(PHONES[0]), tmp_path, CostCache(tmp_path / "cache"))[0]
-    plan = read_artefact(source).plan
+    plan = read_kernel_file(source).plan
     assert [plan.tensors[name].shape for name in plan.weights].count(()) == 2
     assert "convert_short8" in source.read_text()
     assert check(model, PHONES[0], source)[1] < 1e-6
@@ -206,7 +207,7 @@ def test_a_device_that_has_halves_computes_in_them(tmp_path: Path) -> None:
     source = build(model, target, tmp_path, CostCache(tmp_path))[0]
     device = Device()
     device.halves, device.prelude = True, "#define cl_amd_fp16\n#define half _Float16\n"
-    checks, whole = check_artefact(read_artefact(source), model, target, device, silent)
+    checks, whole = check_kernel_file(read_kernel_file(source), model, target, device, silent)
     assert 1e-5 < max(check.difference for check in checks) < 1e-3
     assert 1e-5 < whole < 2e-3
 
@@ -252,3 +253,9 @@ def test_a_target_without_opencl_is_refused(tmp_path: Path) -> None:
     result = CliRunner().invoke(app, ["verify", "nafnet-width8-sigma25", "--target", "host-cpu"])
     assert isinstance(result.exception, GraphoptError)
     assert "target host-cpu has no OpenCL kernels" in str(result.exception)
+
+
+def test_an_output_that_is_no_number_is_no_small_difference() -> None:
+    good, spoilt = np.ones(4, np.float32), np.array([1, np.nan, 1, 1], np.float32)
+    assert np.isnan(_largest_difference([good, spoilt], [good, good]))
+    assert _largest_difference([good, 2 * good], [good, good]) == 1.0
