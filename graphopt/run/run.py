@@ -73,8 +73,10 @@ class Run:
             test_images=open_photographs(config.data.test, judged=True),
             fabric=fabric,
         )
-        for backend in opened.backends().values():
+        backends = opened.backends()
+        for backend in backends.values():
             backend.key()  # a compiler that is missing is said before any work
+        _check_options(opened, backends)
         return opened
 
     @property
@@ -109,6 +111,21 @@ class Run:
 
         data, (height, width) = self.config.data, input_shape(self.folder.original.read())[2:]
         return calibration(self.train_images, data.calibration_images, (height, width), noise_of(data))
+
+
+def _check_options(run: Run, backends: Mapping[str, Backend[Any]]) -> None:
+    """An option that none of the targets reads would have no effect."""
+    config, names = run.config, ", ".join(backends)
+    if "trials" in config.model_fields_set and not any(backend.tunes for backend in backends.values()):
+        raise GraphoptError(
+            f"config {run.path}: 'trials' is for targets that are tuned while they are priced, as host-cpu is; "
+            f"leave it out (targets: {names})"
+        )
+    if "wholes" in config.search.model_fields_set and all(b.additive for b in run.searched(backends).values()):
+        raise GraphoptError(
+            f"config {run.path}: 'search.wholes' is for targets whose parts do not add up, as sm8650-hexagon is; leave "
+            f"it out (targets: {names})"
+        )
 
 
 def _processes(config: PipelineConfig) -> Fabric | None:

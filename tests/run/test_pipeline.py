@@ -314,3 +314,19 @@ def test_on_an_npu_the_search_aims_by_whole_networks(home: Path, tmp_path: Path)
     after = read(tmp_path / "run" / "metrics.json")["targets"]["sm8650-hexagon"]["after"]
     assert after["latency_ms"] == pytest.approx(price["latency_ms"], rel=1e-6)
     assert price["latency_ms"] <= found["goals_ms"]["sm8650-hexagon"] * (1 + 1e-6)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"trials": 4}, r"'trials' is for targets that are tuned .*; leave it out \(targets: exynos"),
+        ({"search": {"wholes": 4}}, r"'search\.wholes' is for targets whose parts do not add up, .*; leave it out"),
+    ],
+)
+def test_options_that_no_target_reads_are_refused(
+    home: Path, tmp_path: Path, changes: dict[str, Any], message: str
+) -> None:
+    path = home / "unread.yaml"
+    path.write_text(yaml.safe_dump(config_of(**changes)))
+    with pytest.raises(GraphoptError, match=message):
+        open_pipeline(path, tmp_path / "run", home / "cache", silent)
