@@ -77,6 +77,7 @@ class Run:
         for backend in backends.values():
             backend.key()  # a compiler that is missing is said before any work
         _check_options(opened, backends)
+        _check_files(opened)
         return opened
 
     @property
@@ -111,6 +112,17 @@ class Run:
 
         data, (height, width) = self.config.data, input_shape(self.folder.original.read())[2:]
         return calibration(self.train_images, data.calibration_images, (height, width), noise_of(data))
+
+
+def _check_files(run: Run) -> None:
+    """A run must not write over what it was given."""
+    folder = run.folder
+    written = [folder.model.path, folder.half_model.path, folder.weights]
+    if run.model.resolve() in (path.resolve() for path in written):
+        raise GraphoptError(
+            f"config {run.path}: the run would write over its own model, {run.model}; choose another run folder with "
+            "--run, or rename the model"
+        )
 
 
 def _check_options(run: Run, backends: Mapping[str, Backend[Any]]) -> None:

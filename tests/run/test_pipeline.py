@@ -330,3 +330,11 @@ def test_options_that_no_target_reads_are_refused(
     path.write_text(yaml.safe_dump(config_of(**changes)))
     with pytest.raises(GraphoptError, match=message):
         open_pipeline(path, tmp_path / "run", home / "cache", silent)
+
+
+def test_a_run_never_writes_over_its_own_model(home: Path, tmp_path: Path) -> None:
+    onnx.save(to_model(nafnet(size=32)), tmp_path / "model.onnx")
+    path = home / "over.yaml"
+    path.write_text(yaml.safe_dump(config_of(model=str(tmp_path / "model.onnx"))))
+    with pytest.raises(GraphoptError, match=r"the run would write over its own model, .*model\.onnx; choose another"):
+        open_pipeline(path, tmp_path, home / "cache", silent)
