@@ -29,7 +29,7 @@ from graphopt.train.restorer import evaluate, open_restorer
 EXAMPLES = Path(__file__).parents[1] / "examples"
 TARGET = "sm8650-adreno750"
 TINY: dict[str, Any] = {"width": 4, "encoder_blocks": [1, 1], "middle_blocks": 2, "decoder_blocks": [1, 1]}
-SHORT_SEARCH = {"steps": 5, "patches": [2, 32], "wholes": 2}
+SHORT_SEARCH = {"steps": 5, "patches": [2, 32]}
 SHORT_TUNING = {"steps": 2, "patches": [2, 32], "workers": 0}
 
 
