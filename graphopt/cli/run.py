@@ -20,6 +20,8 @@ def run(config: PipelineArgument, folder: FolderOption = None) -> None:
     if fabric is not None and not fabric.is_global_zero:
         return
     typer.echo(files.summary.read_text())
+    for target, reason in files.deployed.read().refusals.items():
+        typer.echo(f"{target} has no artefact: {reason}")
     if not worked:
         typer.echo("Nothing to do: every stage was finished before, and nothing that they read has changed.")
     typer.echo(f"Network {files.model.path}, report {files.page}")

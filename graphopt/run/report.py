@@ -119,7 +119,12 @@ def _exact(run: Run) -> list[str]:
     """What was done that changes nothing, and by how much it differs all the same."""
     prepared, forms, edits = run.folder.prepared.read(), run.folder.forms.read(), run.folder.edits.read()
     settled = Counter(run.folder.table.read().settled.values())
-    lines = [f"{name}: {count} sites, before the search" for name, count in prepared.items()]
+    source = run.folder.source.read()
+    lines = [
+        f"canonical form: {source.nodes} nodes; the output differs by {source.difference:.1e} relative from that of "
+        "what was given (measured)"
+    ]
+    lines += [f"{name}: {count} sites, before the search" for name, count in prepared.items()]
     lines += [f"{name}: {count} sites, cheaper than what stood there" for name, count in settled.items()]
     lines += [
         f"{name}: {count} sites in their training form while fine-tuned; collapsed, the output differs by "
