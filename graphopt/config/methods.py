@@ -27,7 +27,7 @@ METHODS = {
     "darts": MethodEntry("rivals.darts:Darts", _MIXTURE),
     "gumbel": MethodEntry("rivals.gumbel:Gumbel", _MIXTURE),
     "proxyless": MethodEntry("rivals.proxyless:Proxyless", _MIXTURE),
-    "milp": MethodEntry("rivals.milp:Lana"),
+    "milp": MethodEntry("rivals.milp:IntegerProgramme"),
     "greedy": MethodEntry("rivals.greedy:Greedy"),
     "evolution": MethodEntry("rivals.evolution:Evolution", _JUDGED),
     "random": MethodEntry("rivals.random:Random", _JUDGED),

@@ -5,13 +5,23 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
+from PIL import Image
 
 from graphopt.config.training import PretrainConfig
 from graphopt.models.nafnet import NAFNet, NAFNetConfig
 from graphopt.train.pretrain import pretrain
 
 TINY: dict[str, Any] = {"width": 4, "encoder_blocks": [1], "middle_blocks": 1, "decoder_blocks": [1]}
+
+
+def scene(folder: Path) -> Path:
+    """The folder, with one small scene in it."""
+    rows, columns = np.mgrid[:64, :64]
+    plane = 127 + 100 * np.sin(rows / 5) * np.cos(columns / 7)
+    Image.fromarray(np.stack([plane, plane[::-1], plane.T], -1).astype(np.uint8)).save(folder / "a.png")
+    return folder
 
 
 def content(photographs: Path, output: Path, **changes: Any) -> dict[str, Any]:

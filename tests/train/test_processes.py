@@ -5,12 +5,10 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
 import yaml
-from PIL import Image
-from small_training import content, furthest, trained
+from small_training import content, furthest, scene, trained
 from torchrun import torchrun
 
 from graphopt.models.checkpoints import load_checkpoint
@@ -18,11 +16,7 @@ from graphopt.models.checkpoints import load_checkpoint
 
 @pytest.fixture(scope="module")
 def photographs(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("photographs")
-    rows, columns = np.mgrid[:64, :64]
-    plane = 127 + 100 * np.sin(rows / 5) * np.cos(columns / 7)
-    Image.fromarray(np.stack([plane, plane[::-1], plane.T], -1).astype(np.uint8)).save(folder / "a.png")
-    return folder
+    return scene(tmp_path_factory.mktemp("photographs"))
 
 
 def test_two_processes_train_what_one_does_with_the_batches_of_both(photographs: Path, tmp_path: Path) -> None:

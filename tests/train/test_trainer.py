@@ -4,20 +4,14 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
-from PIL import Image
-from small_training import furthest, trained
+from small_training import furthest, scene, trained
 
 
 @pytest.fixture(scope="module")
 def photographs(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("photographs")
-    rows, columns = np.mgrid[:64, :64]
-    plane = 127 + 100 * np.sin(rows / 5) * np.cos(columns / 7)
-    Image.fromarray(np.stack([plane, plane[::-1], plane.T], -1).astype(np.uint8)).save(folder / "a.png")
-    return folder
+    return scene(tmp_path_factory.mktemp("photographs"))
 
 
 def test_accumulated_gradients_are_those_of_the_whole_batch(photographs: Path, tmp_path: Path) -> None:

@@ -14,14 +14,14 @@ from graphopt.kernels.calls import kernel_facts, network_calls, workload_key
 from graphopt.kernels.keys import target_key
 from graphopt.kernels.model import KernelFacts, price
 from graphopt.kernels.target import GpuTarget
-from graphopt.progress import Progress, silent
+from graphopt.progress import Progress
 from graphopt.tuning.databases import TunedKernels, tuned_kernels, tuning_state
 
 Bounds = tuple[float, float, float]  # milliseconds: middle, low, high
 
 
 @dataclass(frozen=True)
-class _Kernel:
+class Kernel:
     key: str
     facts: KernelFacts
     calls: int
@@ -36,7 +36,7 @@ def estimate(
     """
     tuned = _tuned(target, cache)
     prices, rows = [], []
-    for kernel in _kernels(model, target, cache, say):
+    for kernel in network_kernels(model, target, cache, say):
         bounds, basis = _priced(kernel, target, tuned)
         facts, calls = kernel.facts, kernel.calls
         prices.append((calls, bounds))
@@ -57,18 +57,12 @@ def estimate(
     return (latency, low, high), provenance, tuple(rows)
 
 
-def network_kernels(
-    model: onnx.ModelProto, target: GpuTarget, cache: CostCache, say: Progress = silent
-) -> list[tuple[KernelFacts, int]]:
-    """The distinct kernels that TVM makes of the model, each with its number of calls.
+def network_kernels(model: onnx.ModelProto, target: GpuTarget, cache: CostCache, say: Progress) -> list[Kernel]:
+    """The distinct kernels that TVM makes of the model.
 
     A kernel is lowered once for each target's limits, whatever graphs it occurs in. One that TVM cannot compile is
     replaced by the kernels of its single operators, named `KERNEL/OPERATOR`.
     """
-    return [(kernel.facts, kernel.calls) for kernel in _kernels(model, target, cache, say)]
-
-
-def _kernels(model: onnx.ModelProto, target: GpuTarget, cache: CostCache, say: Progress) -> list[_Kernel]:
     from graphopt.kernels.lowering import kernel_parts
 
     calls = network_calls(model, target, cache)
@@ -76,19 +70,19 @@ def _kernels(model: onnx.ModelProto, target: GpuTarget, cache: CostCache, say: P
     for done, call in enumerate(calls):
         try:
             facts = kernel_facts(call, target, cache)
-            kernels.append(_Kernel(workload_key(call.function), facts, call.calls, False))
+            kernels.append(Kernel(workload_key(call.function), facts, call.calls, False))
         except GraphoptError:
             parts = kernel_parts(model, target, call.name)
             if not parts:
                 raise
             for part in parts:
                 facts = kernel_facts(part, target, cache)
-                kernels.append(_Kernel(workload_key(part.function), facts, call.calls, True))
+                kernels.append(Kernel(workload_key(part.function), facts, call.calls, True))
         say((done + 1) / len(calls), f"{target.name}: {call.name}")
     return kernels
 
 
-def _priced(kernel: _Kernel, target: GpuTarget, tuned: TunedKernels) -> tuple[Bounds, Basis]:
+def _priced(kernel: Kernel, target: GpuTarget, tuned: TunedKernels) -> tuple[Bounds, Basis]:
     """Measured over RPC, before estimated of a tuned schedule that beats TVM's default one, before that one's price."""
     measured = tuned.times_ms(kernel.key)
     if measured is not None:

@@ -7,7 +7,7 @@ from graphopt.search.method import Method, SearchResult, one_hot
 from graphopt.search.programme import solve
 
 
-class Lana(Method):
+class IntegerProgramme(Method):
     """The selection with the least sum of sensitivities that meets every goal. No training steps.
 
     Where whole networks are priced, of those that were looked at.

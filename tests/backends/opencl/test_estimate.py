@@ -17,6 +17,7 @@ from graphopt.cost.cache import CostCache
 from graphopt.cost.counts import macs_and_parameters
 from graphopt.cost.target import Target
 from graphopt.errors import GraphoptError
+from graphopt.progress import silent
 
 
 @pytest.fixture(scope="module")
@@ -85,7 +86,7 @@ def test_a_layer_norm_costs_three_kernels(phone: Target, cache: CostCache) -> No
 
 
 def test_facts_of_kernels(phone: Target, cache: CostCache) -> None:
-    kernels = {facts.kind: facts for facts, _ in network_kernels(normalised(), phone, cache)}
+    kernels = {kernel.facts.kind: kernel.facts for kernel in network_kernels(normalised(), phone, cache, silent)}
     conv = kernels["conv"]
     assert (conv.channels, conv.rows, conv.columns, conv.outputs) == (16, 64, 64, 16 * 64 * 64)
     assert (conv.window_rows, conv.window_columns, conv.stride, conv.storage) == (3, 3, 1, "unknown")
@@ -97,7 +98,8 @@ def test_facts_of_kernels(phone: Target, cache: CostCache) -> None:
 
 def test_a_depthwise_convolution_is_one_kernel(phone: Target, cache: CostCache) -> None:
     node = "y = Conv<group=16, kernel_shape=[3,3], pads=[1,1,1,1]>(x, w, b)"
-    (facts, calls) = network_kernels(model(node, w=(16, 1, 3, 3), b=(16,)), phone, cache)[0]
+    kernel = network_kernels(model(node, w=(16, 1, 3, 3), b=(16,)), phone, cache, silent)[0]
+    facts, calls = kernel.facts, kernel.calls
     assert (facts.kind, facts.macs, facts.launches, calls) == ("depthwise", 16 * 64 * 64 * 9, 1, 1)
     assert facts.threads == facts.outputs == 16 * 64 * 64
 
@@ -114,7 +116,7 @@ def test_a_depthwise_convolution_is_one_kernel(phone: Target, cache: CostCache) 
 def test_what_threads_can_share(
     node: str, weight: tuple[int, ...], expected: tuple[object, ...], phone: Target, cache: CostCache
 ) -> None:
-    kernels = network_kernels(model(f"y = {node}", w=weight), phone, cache)
+    kernels = [(k.facts, k.calls) for k in network_kernels(model(f"y = {node}", w=weight), phone, cache, silent)]
     facts = max((facts for facts, _ in kernels), key=lambda facts: facts.macs)
     assert (
         facts.kind,
