@@ -20,6 +20,7 @@ from graphopt.backends.breakdown import Breakdown
 from graphopt.cost.cache import CostCache
 from graphopt.cost.keys import graph_key, hash_of
 from graphopt.cost.memory import PLAN
+from graphopt.cost.ratio import Ratio, independent
 from graphopt.cost.record import NetworkCost, Provenance
 from graphopt.cost.target import Target
 from graphopt.errors import GraphoptError
@@ -125,6 +126,16 @@ class Backend(ABC, Generic[TargetT]):
     def exchanged(self, whole: NetworkCost, kept: NetworkCost, put: NetworkCost) -> float:
         """Milliseconds that `whole` takes more where its part `kept` gives way to `put`, all priced by this backend."""
         return put.latency_ms - kept.latency_ms
+
+    def compare(
+        self, before: onnx.ModelProto, after: onnx.ModelProto, budget: int = 0, say: Progress = silent
+    ) -> Ratio:
+        """How many times faster `after` is than `before`, with bounds of the ratio itself.
+
+        Raises:
+            GraphoptError: as `price`.
+        """
+        return independent(self.price(before, budget, say), self.price(after, budget, say))
 
     def break_down(self, cost: NetworkCost, model: onnx.ModelProto | None = None) -> Breakdown | None:
         """Where a price comes from, by block too where the `model` is given. None for what is measured as a whole."""
