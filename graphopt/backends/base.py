@@ -137,6 +137,19 @@ class Backend(ABC, Generic[TargetT]):
         """
         return independent(self.price(before, budget, say), self.price(after, budget, say))
 
+    @property
+    def unpriced(self) -> str:
+        """Why networks have no price for this target on this machine; empty where they do."""
+        return ""
+
+    def caution(self) -> str:
+        """Why prices that are found now are not to be believed; empty where they are."""
+        return ""
+
+    def measured_memory(self, model: onnx.ModelProto) -> int | None:
+        """Bytes at the peak as measured here, beside the plan of `price`; None where nothing runs here."""
+        return None
+
     def break_down(self, cost: NetworkCost, model: onnx.ModelProto | None = None) -> Breakdown | None:
         """Where a price comes from, by block too where the `model` is given. None for what is measured as a whole."""
         return None
