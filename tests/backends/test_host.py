@@ -38,7 +38,8 @@ class SpinningBackend(HostBackend[HostTarget]):
     def build(self, model: onnx.ModelProto, folder: Path, say: Progress = silent) -> Artefact:
         path = folder / "nodes.txt"
         path.write_text(str(len(model.graph.node)))
-        return Artefact(() if self.refuses else (path,), manifest_of(model, self.target, "a test"), self.refuses)
+        manifest = manifest_of(model, self.target, "onnx", ("a runtime", "1.0"), "a test")
+        return Artefact(() if self.refuses else (path,), manifest, self.refuses)
 
     def load(self, artefact: Artefact) -> Loaded:
         seconds = int(artefact.files[0].read_text()) * 1e-3
