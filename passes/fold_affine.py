@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from graphopt import Contract, Pass, Site, Stage, Term, op, pattern, per_channel
-from graphopt.idioms import conv_of
+from graphopt.idioms import conv_of, is_constant
 
 if TYPE_CHECKING:
     from graphopt import Build, GraphView, Match
@@ -106,7 +106,7 @@ def _read_by_several(graph: GraphView) -> Iterator[Site]:
     outputs = {tensor.name for tensor in graph.graph.outputs}
     taken: Counter[str] = Counter()
     for node in graph.nodes.values():
-        constants = [operand for operand in node.inputs if hasattr(operand, "values")]
+        constants = [operand for operand in node.inputs if is_constant(operand)]
         if node.op not in ("Mul", "Add") or len(constants) != 1 or node.outputs[0].name in outputs:
             continue
         convs, (affine,) = list(node.outputs[0].outputs), constants
@@ -124,7 +124,7 @@ def _read_by_several(graph: GraphView) -> Iterator[Site]:
 
 def _reads_as_image(conv: Any, affine: Any) -> bool:
     weights = conv.inputs[1:]
-    return conv.op == "Conv" and conv.inputs[0] is affine.outputs[0] and all(hasattr(t, "values") for t in weights)
+    return conv.op == "Conv" and conv.inputs[0] is affine.outputs[0] and all(is_constant(t) for t in weights)
 
 
 def _unfit(conv: Any, affine: Any, x: Any) -> bool:
