@@ -31,8 +31,9 @@ def _work(run: Run, say: Progress) -> None:
     folder.compiled.mkdir(exist_ok=True)
     backends = run.backends()
     for done, (name, backend) in enumerate(backends.items()):
-        say((done + 0.2) / (len(backends) + 1), f"{name}: price of the whole network")
-        costs[name] = backend.price(model, run.config.trials).total
+        if not backend.unpriced:
+            say((done + 0.2) / (len(backends) + 1), f"{name}: price of the whole network")
+            costs[name] = backend.price_beside(model, folder.original.read(), run.config.trials).total
         say((done + 0.6) / (len(backends) + 1), f"{name}: builds")
         artefact = backend.build(model, folder.compiled)
         if not artefact.files:

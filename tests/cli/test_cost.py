@@ -54,11 +54,11 @@ def test_cost_broken_down(call: Call, halver: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "expected"),
     [
-        (["cost", "nafnet-width", "--target", "host-cpu"], "unknown model 'nafnet-width'; did you mean"),
-        (["cost", "half.onnx", "--target", "host-cpo"], "target 'host-cpo' is not known; did you mean 'host-cpu'?"),
+        (["cost", "nafnet-width", "--target", "host-tvm"], "unknown model 'nafnet-width'; did you mean"),
+        (["cost", "half.onnx", "--target", "host-cpo"], "target 'host-cpo' is not known; did you mean 'host-tvm'?"),
         (["cost", "half.onnx", "--target", "gone.yaml"], "config gone.yaml does not exist"),
-        (["cost", "gone.onnx", "--target", "host-cpu"], "gone.onnx does not exist"),
-        (["cost", "half.onnx", "--target", "host-cpu", "--resolution", 0, 0], "resolution 0x0 is too small"),
+        (["cost", "gone.onnx", "--target", "host-tvm"], "gone.onnx does not exist"),
+        (["cost", "half.onnx", "--target", "host-tvm", "--resolution", 0, 0], "resolution 0x0 is too small"),
     ],
     ids=lambda value: " ".join(map(str, value))[:50],
 )

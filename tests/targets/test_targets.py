@@ -12,7 +12,7 @@ from graphopt.errors import GraphoptError
 BUILT_IN = [
     "dimensity9300-mali-g720",
     "exynos2100-mali-g78",
-    "host-cpu",
+    "host-tvm",
     "mali-g57-mc2",
     "rk3399-mali-t860",
     "rk3588-mali-g610",
@@ -24,7 +24,7 @@ BUILT_IN = [
     "tensor-g3-mali-g715",
     "tophub-adreno",
 ]
-GPUS = [name for name in BUILT_IN if name not in ("host-cpu", "sm8650-hexagon")]
+GPUS = [name for name in BUILT_IN if name not in ("host-tvm", "sm8650-hexagon")]
 
 
 def write(folder: Path, name: str, change: Any) -> str:
@@ -43,7 +43,7 @@ def test_built_in_targets_are_listed_by_name() -> None:
 
 def test_provenance_follows_the_kind() -> None:
     found = {target.name: backend_class(target.kind).provenance for target in list_targets()}
-    assert found == {**dict.fromkeys(BUILT_IN, "estimated"), "host-cpu": "measured"}
+    assert found == {**dict.fromkeys(BUILT_IN, "estimated"), "host-tvm": "measured"}
 
 
 @pytest.mark.parametrize("name", GPUS)
@@ -77,7 +77,7 @@ def test_published_figures() -> None:
     assert (adreno.fact("fp32_peak"), adreno.peak_gflops, adreno.fact("dram_bandwidth")) == (3072, 6144, 76.8)
     assert (mali.fact("fp32_peak"), mali.peak_gflops, mali.fact("dram_bandwidth")) == (681, 1362, 51.2)
     assert adreno.bytes_per_element == 2
-    assert load_target("host-cpu").bytes_per_element == 4
+    assert load_target("host-tvm").bytes_per_element == 4
 
 
 def test_unknown_name_suggests_the_nearest() -> None:
@@ -126,9 +126,9 @@ def test_mistakes_are_named(tmp_path: Path, change: Any, message: str) -> None:
 
 def test_the_host_is_tuned_not_modelled(tmp_path: Path) -> None:
     with pytest.raises(GraphoptError, match="an llvm target has 'tuning'"):
-        load_target(write(tmp_path, "host-cpu", lambda content: content.pop("tuning")))
+        load_target(write(tmp_path, "host-tvm", lambda content: content.pop("tuning")))
     with pytest.raises(GraphoptError, match="computes in 'float32'"):
-        load_target(write(tmp_path, "host-cpu", lambda content: content.update(dtype="float16")))
+        load_target(write(tmp_path, "host-tvm", lambda content: content.update(dtype="float16")))
 
 
 def test_unknown_fact_of_a_target() -> None:
