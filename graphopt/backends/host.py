@@ -31,8 +31,8 @@ from graphopt.progress import Progress, silent
 Loaded = Callable[[Sequence[Array]], list[Array]]
 # After so many seconds, what is known is the answer; `narrow` is half of a 90 % interval, as a share
 _PRICE, _RATIO = Limits(seconds=3.0), Limits(seconds=20.0)
-_PART = Limits(least=5, seconds=0.5, narrow=0.02)  # one of dozens, which whole networks correct
-_BESIDE = Limits(least=5, seconds=4.0)
+_PART = Limits(least=5, seconds=0.3, narrow=0.02)  # one of hundreds, which whole networks correct
+_BESIDE = Limits(least=5, seconds=2.5, narrow=0.015)
 
 
 class HostTarget(Target):

@@ -21,7 +21,7 @@ Call = Callable[[], object]
 CONFIDENCE = 0.9
 _FLOOR = 5  # samples below which least and most do not hold 90 % of where the median may lie
 _SAMPLE_S = 1e-3  # shorter calls are repeated, so that reading the clocks takes no part in what they say
-_LOOK_S = 0.1  # how long processors are watched; the kernel counts in hundredths of a second
+_LOOK_S = 0.05  # how long processors are watched; the kernel counts in hundredths of a second
 _BUSY = 0.25  # share of the machine that others take, from which times are not to be believed
 
 

@@ -41,6 +41,9 @@ def _work(run: Run, say: Progress) -> None:
         rewrite_everywhere(kept, run.cleanups)  # they are applied to whatever is chosen
         return {name: whole(to_model(kept), name) for name in searched}
 
+    for name, backend in backends.items():
+        if caution := backend.caution():
+            say(0.0, f"{name}: {caution}")
     original, space = run.folder.original.read(), run.folder.space.read()
     run.folder.original_costs.write(
         {name: whole(original, name).total for name, backend in backends.items() if not backend.unpriced}

@@ -54,11 +54,12 @@ def _gathered(run: Run, say: Progress) -> ReportData:
     folder = run.folder
     scores, crops = judge(run, folder.stage("report"), say)
     space, found, table = folder.searched.read(), folder.selection.read(), folder.table.read()
-    deployed, first = folder.deployed.read(), next(iter(run.targets))
+    deployed = folder.deployed.read()
     before, after = (
         {name: cost.to_dict() for name, cost in costs.items()}
         for costs in (folder.original_costs.read(), deployed.costs)
     )
+    first = next(iter(before))
     return ReportData(
         title=f"{Path(run.config.model).name}, made faster",
         quality={name: {"psnr": score.psnr, "ssim": score.ssim} for name, score in scores.items()},
@@ -70,10 +71,11 @@ def _gathered(run: Run, say: Progress) -> ReportData:
                 found["sum_of_parts_ms"].get(name), backend.provenance,
             )
             for name, backend in run.backends().items()
+            if name in before
         ],
         choices=choice_rows(space, found, table),
         refusals=[RefusalRow(r.pass_name, r.where, r.reason) for r in space.refusals],
-        exact=_exact(run),
+        exact=[*_exact(run), *_unpriced(run)],
         history=[HistoryPoint(**record) for record in folder.search_history.read()],
         tuning=[TunePoint(r["step"], r["psnr"], r["loss"]) for r in folder.finetune_history.read()],
         crops=crops,
@@ -113,6 +115,12 @@ def _comparison(run: Run, before: Costs, after: Costs, scores: Mapping[str, Qual
         facts(before[target], scores["before"]), facts(after[target], scores["after"]),
         places(run.folder.searched.read(), selection, run.folder.table.read(), target),
     )  # fmt: skip
+
+
+def _unpriced(run: Run) -> list[str]:
+    """What is built all the same."""
+    reasons = {name: backend.unpriced for name, backend in run.backends().items()}
+    return [f"{name}: built, and without a price: {reason}" for name, reason in reasons.items() if reason]
 
 
 def _exact(run: Run) -> list[str]:
