@@ -75,7 +75,7 @@ def _gathered(run: Run, say: Progress) -> ReportData:
         ],
         choices=choice_rows(space, found, table),
         refusals=[RefusalRow(r.pass_name, r.where, r.reason) for r in space.refusals],
-        exact=[*_exact(run), *_unpriced(run)],
+        exact=_exact(run),
         history=[HistoryPoint(**record) for record in folder.search_history.read()],
         tuning=[TunePoint(r["step"], r["psnr"], r["loss"]) for r in folder.finetune_history.read()],
         crops=crops,
@@ -84,6 +84,7 @@ def _gathered(run: Run, say: Progress) -> ReportData:
         config_text=run.path.read_text(),
         latency_goal=_goal(run, found),
         files=[*deployed.files, folder.name(folder.page), folder.name(folder.metrics)],
+        unpriced={backend.target.title: backend.unpriced for backend in run.backends().values() if backend.unpriced},
         comparison=_comparison(run, before, after, scores),
         front=front_points(folder.front.read(), run.config.search.method),
     )  # fmt: skip
@@ -115,12 +116,6 @@ def _comparison(run: Run, before: Costs, after: Costs, scores: Mapping[str, Qual
         facts(before[target], scores["before"]), facts(after[target], scores["after"]),
         places(run.folder.searched.read(), selection, run.folder.table.read(), target),
     )  # fmt: skip
-
-
-def _unpriced(run: Run) -> list[str]:
-    """What is built all the same."""
-    reasons = {name: backend.unpriced for name, backend in run.backends().items()}
-    return [f"{name}: built, and without a price: {reason}" for name, reason in reasons.items() if reason]
 
 
 def _exact(run: Run) -> list[str]:

@@ -17,6 +17,7 @@ from graphs import nafnet
 from safetensors.numpy import load_file
 from small_pipeline import TARGETS, config_of, fill, silent, write_config
 
+from graphopt.bundle.bundle import Bundle
 from graphopt.errors import GraphoptError
 from graphopt.ir.canonical import to_model
 from graphopt.ir.session import OnnxSession
@@ -57,12 +58,14 @@ def test_every_result_is_there_and_agrees(finished: Path) -> None:
         assert after["provenance"] == "estimated"
         assert after["latency_ms"] <= 0.7 * before["latency_ms"] * 1.05
         assert before["low_ms"] < before["latency_ms"] < before["high_ms"]
-        manifest = read(finished / "compiled" / f"{target}.json")
-        library, source, *_ = manifest["files"]
-        assert ".aarch64" in library
-        assert source == f"{target}.cl"
-        assert all((finished / "compiled" / name).is_file() for name in manifest["files"])
-        assert [operand["shape"] for operand in manifest["inputs"]] == [[1, 3, 32, 32]]
+        manifest = Bundle.open(finished / "deploy" / target).manifest
+        library, source, *_ = manifest.files
+        assert ".aarch64" in library.name
+        assert source.name == f"{target}.cl"
+        assert manifest.size == manifest.tile == (32, 32)
+        assert (manifest.noise.kind, manifest.noise.low, manifest.noise.high) == ("gaussian", 25, 25)
+        latency = next(figure for figure in manifest.figures if figure.what == "latency")
+        assert latency.value == after["latency_ms"]
     assert set(metrics["seconds"]) >= set(STAGES[:-1])
     assert all(np.isfinite(metrics["quality"][when][key]) for when in ("before", "after") for key in ("psnr", "ssim"))
     selection = read(finished / "search" / "selection.json")
@@ -223,6 +226,10 @@ def test_a_killed_run_goes_on_where_it_stopped(home: Path, finished: Path, tmp_p
         ({"passes": ["fold-affine"]}, r"'passes' names no pass that offers candidates"),
         ({"passes": ["affine-norm", "affine-norm"]}, r"pass 'affine-norm' is listed twice"),
         ({"targets": {"sm8560-adreno750": 1}}, r"'sm8560-adreno750' is not known; did you mean 'sm8650-adreno750'"),
+        (
+            {"targets": {"android-onnxruntime": 1}},
+            r"target android-onnxruntime has no price on this machine, because A phone's CPU .* give it weight 0",
+        ),
         ({"targets": {"host-tvm": 0}}, r"at least one target needs a weight above 0"),
         ({"data": {"train": ["empty"], "test": ["photos"]}}, r"image folder .*empty holds no images"),
         ({"data": {"train": ["nowhere"], "test": ["photos"]}}, r"image folder .*nowhere does not exist"),

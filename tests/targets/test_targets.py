@@ -10,8 +10,10 @@ from graphopt.cost.target import UNITS
 from graphopt.errors import GraphoptError
 
 BUILT_IN = [
+    "android-onnxruntime",
     "dimensity9300-mali-g720",
     "exynos2100-mali-g78",
+    "host-onnxruntime",
     "host-tvm",
     "mali-g57-mc2",
     "rk3399-mali-t860",
@@ -24,7 +26,8 @@ BUILT_IN = [
     "tensor-g3-mali-g715",
     "tophub-adreno",
 ]
-GPUS = [name for name in BUILT_IN if name not in ("host-tvm", "sm8650-hexagon")]
+MEASURED = [name for name in BUILT_IN if name.startswith(("host-", "android-"))]
+GPUS = [name for name in BUILT_IN if name not in (*MEASURED, "sm8650-hexagon")]
 
 
 def write(folder: Path, name: str, change: Any) -> str:
@@ -43,7 +46,7 @@ def test_built_in_targets_are_listed_by_name() -> None:
 
 def test_provenance_follows_the_kind() -> None:
     found = {target.name: backend_class(target.kind).provenance for target in list_targets()}
-    assert found == {**dict.fromkeys(BUILT_IN, "estimated"), "host-tvm": "measured"}
+    assert found == {**dict.fromkeys(BUILT_IN, "estimated"), **dict.fromkeys(MEASURED, "measured")}
 
 
 @pytest.mark.parametrize("name", GPUS)
@@ -114,7 +117,7 @@ def test_missing_file() -> None:
         (lambda c: c.update(device="cpu"), "adreno or mali"),
         (lambda c: c.pop("kind"), "mine.yaml: key 'kind' is missing; it says which backend runs networks there"),
         (lambda c: c.update(kind="opencll"), "key 'kind': no backend is called 'opencll'; did you mean 'opencl'"),
-        (lambda c: c.update(kind="cuda"), "no backend is called 'cuda'; known: .*llvm, opencl, qnn"),
+        (lambda c: c.update(kind="cuda"), "no backend is called 'cuda'; known: .*llvm, .*opencl, qnn"),
         (lambda c: c.update(kind=3), "no backend is called '3'"),
         (lambda c: c.update(kind="llvm"), "an llvm target has 'tuning'"),
     ],
@@ -134,3 +137,9 @@ def test_the_host_is_tuned_not_modelled(tmp_path: Path) -> None:
 def test_unknown_fact_of_a_target() -> None:
     with pytest.raises(GraphoptError, match="no fact 'launch'"):
         load_target("sm8650-adreno750").fact("launch")
+
+
+def test_a_target_that_has_another_name_now() -> None:
+    with pytest.raises(GraphoptError) as caught:
+        load_target("host-cpu")
+    assert str(caught.value) == ("target 'host-cpu' is not known; did you mean 'host-onnxruntime' or 'host-tvm'?")

@@ -48,7 +48,8 @@ class OnnxRuntimeBackend(HostBackend[HostTarget]):
         path = folder / f"{self.target.name}.onnx"
         with replacing(path) as temporary:
             onnx.save(self._as_run(model), temporary)
-        return Artefact((path,), manifest_of(model, self.target, "onnxruntime (InferenceSession)"))
+        runtime = ("onnxruntime", metadata.version("onnxruntime"))
+        return Artefact((path,), manifest_of(model, self.target, "onnx", runtime, "onnxruntime (InferenceSession)"))
 
     def load(self, artefact: Artefact) -> Loaded:
         try:

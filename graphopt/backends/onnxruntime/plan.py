@@ -11,6 +11,7 @@ from typing import Any
 import onnx
 
 from graphopt.backends.onnxruntime.session import open_session
+from graphopt.cost.counts import static_shapes
 from graphopt.cost.memory import activation_bytes, image_bytes, weight_bytes
 
 _BLOCKED = "com.microsoft.nchwc"
@@ -35,12 +36,13 @@ def optimised(model: onnx.ModelProto, threads: int) -> onnx.ModelProto:
 
 
 def tensor_shapes(made: onnx.ModelProto, model: onnx.ModelProto) -> dict[str, tuple[int, ...]]:
-    """Of all tensors of an optimised graph. onnxruntime writes down those that it had before; in the blocked layout
-    channels are filled up to whole blocks.
+    """Of all tensors of a graph that onnxruntime made of the model. In the blocked layout channels are filled up to
+    whole blocks; elsewhere tensors are what they were, or onnxruntime has written down what they are.
     """
     graph = made.graph
-    shapes: dict[str, tuple[int, ...]] = {tensor.name: tuple(tensor.dims) for tensor in graph.initializer}
-    for value in (*model.graph.input, *graph.value_info, *graph.output):
+    shapes = dict(static_shapes(model))
+    shapes |= {tensor.name: tuple(tensor.dims) for tensor in graph.initializer}
+    for value in graph.value_info:
         shapes[value.name] = tuple(dim.dim_value for dim in value.type.tensor_type.shape.dim)
     outputs = [shapes[node.input[1]][0] for node in graph.node if node.domain == _BLOCKED and node.op_type == "Conv"]
     block = min(outputs, default=1)
