@@ -40,7 +40,11 @@ def blocked() -> onnx.ModelProto:
 
 
 def test_shapes_in_the_blocked_layout() -> None:
-    shapes = tensor_shapes(blocked(), blocked())
+    model = onnx_model(
+        "(float[1,8,12,10] x) => (float[1,30,6,5] y) { y = Conv<strides=[2,2], pads=[1,1,1,1]>(x, k) }",
+        {"k": (30, 8, 3, 3)},
+    )
+    shapes = tensor_shapes(blocked(), model)
     assert {name: shapes[name] for name in "abcefghy"} == {
         "a": (1, 16, 12, 10),
         "b": (1, 16, 12, 10),
