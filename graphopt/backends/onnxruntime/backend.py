@@ -19,7 +19,6 @@ from graphopt.backends.onnxruntime.surroundings import between_convolutions
 from graphopt.cost.keys import figures_of, hash_of
 from graphopt.cost.target import Target
 from graphopt.errors import GraphoptError
-from graphopt.ir.half import to_fp16
 from graphopt.progress import Progress, silent
 
 OPTIONS = 1  # raised whenever sessions are opened in another way: prices are kept under it
@@ -69,4 +68,6 @@ class OnnxRuntimeBackend(HostBackend[HostTarget]):
         return [version_finding("onnxruntime", "1.")]
 
     def _as_run(self, model: onnx.ModelProto) -> onnx.ModelProto:
+        from graphopt.ir.half import to_fp16
+
         return to_fp16(model) if self.target.dtype == "float16" else model

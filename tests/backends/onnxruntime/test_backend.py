@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import numpy as np
 import onnx
 import pytest
+import yaml
 from graphs import onnx_model
+from PIL import Image
 from small_models import two_images, two_inputs, two_outputs
 
 from graphopt.backends.onnxruntime import backend as module
 from graphopt.backends.registry import open_backend
 from graphopt.backends.targets import load_target
+from graphopt.bundle.bundle import Bundle
 from graphopt.cost.cache import CostCache
 from graphopt.errors import GraphoptError
+from graphopt.run.pipeline import open_pipeline
 
 HOST = load_target("host-onnxruntime")
 CONV = "Conv<kernel_shape=[3,3], pads=[1,1,1,1]>"
@@ -115,3 +120,38 @@ def test_no_tracker_leads_to_this_machine(tmp_path: Path) -> None:
         GraphoptError, match="host-onnxruntime is reached over no tracker; leave out --tracker and --key"
     ):
         host.check(("127.0.0.1", 9), "phone")
+
+
+def test_a_run_aims_at_this_machine_and_builds_for_a_phone(tmp_path: Path) -> None:
+    """The phone has weight 0: a bundle, and no price anywhere."""
+    text = """(float[1,3,32,32] x) => (float[1,3,32,32] y) {
+        a = Conv<kernel_shape=[3,3], pads=[1,1,1,1]>(x, w) p = ReduceMean<keepdims=1>(a, axes)
+        k = Conv<kernel_shape=[1,1]>(p, c) m = Mul(a, k) r = Conv<kernel_shape=[3,3], pads=[1,1,1,1]>(m, v)
+        y = Add(r, x) }"""
+    weights = {"w": (8, 3, 3, 3), "axes": np.array([2, 3]), "c": (8, 8, 1, 1), "v": (3, 8, 3, 3)}
+    onnx.save(onnx_model(text, weights), tmp_path / "small.onnx")
+    (tmp_path / "photos").mkdir()
+    pixels = np.random.default_rng(5).integers(0, 255, (40, 40, 3), dtype=np.uint8)
+    Image.fromarray(pixels).save(tmp_path / "photos" / "0.png")
+    config = {
+        "model": "small.onnx",
+        "data": {"train": ["photos"], "test": ["photos"], "calibration_images": 1},
+        "passes": ["static-attention"],
+        "targets": {"android-onnxruntime": 0, "host-onnxruntime": 1},
+        "search": {"latency": 1.0, "steps": 2, "patches": [1, 32], "wholes": 2},
+        "finetune": {"steps": 2, "patches": [1, 32], "record_every": 2},
+    }
+    path, folder = tmp_path / "small.yaml", tmp_path / "run"
+    path.write_text(yaml.safe_dump(config))
+    assert open_pipeline(path, folder, tmp_path / "cache", lambda stage, share, words: None).run()
+    metrics = json.loads((folder / "metrics.json").read_text())
+    assert list(metrics["targets"]) == ["host-onnxruntime"]
+    assert metrics["targets"]["host-onnxruntime"]["after"]["provenance"] == "measured"
+    deployed = json.loads((folder / "deploy" / "deploy.json").read_text())
+    assert list(deployed["costs"]) == ["host-onnxruntime"]
+    assert deployed["differences"]["deploy/host-onnxruntime/host-onnxruntime.onnx"] < 1e-5
+    assert Bundle.open(folder / "deploy" / "android-onnxruntime").manifest.figures == []
+    wholes = json.loads((folder / "search" / "wholes.json").read_text())
+    assert all(row["costs"]["host-onnxruntime"]["provenance"] == "measured" for row in wholes)
+    page = (folder / "report.html").read_text()
+    assert "A phone&#39;s CPU (onnxruntime): built, without a price on the machine of this run" in page
