@@ -34,14 +34,16 @@ def _work(run: Run, say: Progress) -> None:
     from graphopt.run.exports import difference, write_exports
 
     folder, image, backends = run.folder, run.calibration()[0], run.backends()
+    original = folder.original.read()
     model = _folded(run, backends, image, say)
     say(0.0, "writes and verifies model.onnx and model.fp16.onnx")
     expected, differences = write_exports(model, image, folder)
     paths = [folder.model.path, folder.half_model.path, folder.weights]
     costs, refusals = {}, {}
     for done, (name, backend) in enumerate(backends.items()):
-        say((done + 0.2) / (len(backends) + 1), f"{name}: price of the whole network")
-        costs[name] = backend.price(model, run.config.trials).total
+        if not backend.unpriced:
+            say((done + 0.2) / (len(backends) + 1), f"{name}: price of the whole network")
+            costs[name] = backend.price_beside(model, original, run.config.trials).total
         place = empty_folder(folder.bundle(name))
         say((done + 0.6) / (len(backends) + 1), f"{name}: builds")
         artefact = backend.build(model, place)
@@ -49,7 +51,7 @@ def _work(run: Run, say: Progress) -> None:
             refusals[name] = artefact.refusal
             place.rmdir()
             continue
-        about = describe(run, model, backend.target, costs[name], artefact)
+        about = describe(run, model, backend.target, costs.get(name), artefact)
         paths += write_bundle(place, backend.target, artefact, about).paths
         if backend.runs_here:
             label = folder.name(artefact.files[0])

@@ -83,7 +83,7 @@ def test_a_ratio_is_of_turns_that_interleave() -> None:
     before, after, ratio = time_ratio(
         machine.call("a", 0.3), machine.call("b", 0.1), Limits(warm_up=1, least=5), machine.clock
     )
-    assert "".join(machine.calls) == "ab" + 5 * "abba"
+    assert "".join(machine.calls) == "ab" + "abba" + 2 * "baababba"
     assert (before.ms, after.ms, before.runs, after.runs) == pytest.approx((300, 100, 10, 10))
     assert (ratio.value, ratio.low, ratio.high) == pytest.approx((3, 3, 3))
     assert ratio.provenance == "measured"
