@@ -17,7 +17,7 @@ import onnx
 from pydantic import Field
 
 from graphopt.backends.base import Array, Artefact, Backend
-from graphopt.backends.measuring import Call, Limits, busy, pinned, time_call, time_ratio
+from graphopt.backends.measuring import Call, Limits, busy, over_loadings, pinned, time_call, time_ratio
 from graphopt.backends.peak import peak_bytes
 from graphopt.cost.counts import macs_and_parameters, static_shapes
 from graphopt.cost.keys import graph_key, hash_of
@@ -30,9 +30,10 @@ from graphopt.progress import Progress, silent
 
 Loaded = Callable[[Sequence[Array]], list[Array]]
 # After so many seconds, what is known is the answer; `narrow` is half of a 90 % interval, as a share
-_PRICE, _RATIO = Limits(seconds=3.0), Limits(seconds=20.0)
+_PRICE, _RATIO = Limits(seconds=3.0), Limits(seconds=5.0)
 _PART = Limits(least=5, seconds=0.3, narrow=0.02)  # one of hundreds, which whole networks correct
-_BESIDE = Limits(least=5, seconds=2.5, narrow=0.015)
+_BESIDE = Limits(least=5, seconds=0.8, narrow=0.015)
+_LOADINGS = 4  # of a ratio that is shown; a whole network of a search has three, a part one
 
 
 class HostTarget(Target):
@@ -88,7 +89,7 @@ class HostBackend(Backend[HostT]):
         """In its surroundings, beside what stands there: the ratio of both says more than two prices."""
         macs, parameters = macs_and_parameters(model)
         part = self.surrounded(model)
-        cost = self._price(part, _PART) if kept is None else self._beside(part, self.surrounded(kept), _PART, silent)
+        cost = self._price(part, _PART) if kept is None else self._beside(part, self.surrounded(kept), _PART, 1, silent)
         return replace(cost, macs=macs, parameters=parameters)
 
     def price_beside(
@@ -98,7 +99,7 @@ class HostBackend(Backend[HostT]):
         slower than it was then changes nothing.
         """
         self.price(reference, budget, say)
-        return self._beside(model, reference, _BESIDE, say)
+        return self._beside(model, reference, _BESIDE, _LOADINGS - 1, say)
 
     def compare(
         self, before: onnx.ModelProto, after: onnx.ModelProto, budget: int = 0, say: Progress = silent
@@ -106,7 +107,7 @@ class HostBackend(Backend[HostT]):
         """Both in one process, turn by turn. Measured anew each time."""
         if not before.graph.node or not after.graph.node:
             raise GraphoptError(f"target {self.target.name}: a network without nodes takes no time, and has no ratio")
-        return self._ratio(before, after, _RATIO, say)
+        return self._ratio(before, after, _RATIO, _LOADINGS, say)
 
     @property
     def elsewhere(self) -> str:
@@ -134,13 +135,15 @@ class HostBackend(Backend[HostT]):
         """`price`; for no longer than the limits say, where it is not known."""
         return self._kept(self.price_key(model), lambda: self._measured(model, limits, silent))
 
-    def _beside(self, model: onnx.ModelProto, reference: onnx.ModelProto, limits: Limits, say: Progress) -> NetworkCost:
+    def _beside(
+        self, model: onnx.ModelProto, reference: onnx.ModelProto, limits: Limits, loadings: int, say: Progress
+    ) -> NetworkCost:
         known = self._price(reference, limits)
         if not (model.graph.node and reference.graph.node) or graph_key(model) == graph_key(reference):
             return self._price(model, limits)
 
         def measured() -> NetworkCost:
-            ratio, ms = self._ratio(reference, model, limits, say), known.latency_ms
+            ratio, ms = self._ratio(reference, model, limits, loadings, say), known.latency_ms
             counts = (*macs_and_parameters(model), self.planned_memory(model))
             return NetworkCost(ms / ratio.value, ms / ratio.high, ms / ratio.low, self.provenance, *counts)
 
@@ -163,10 +166,18 @@ class HostBackend(Backend[HostT]):
             timing = time_call(call, replace(limits, threads=self.target.threads))
         return NetworkCost(timing.ms, timing.low_ms, timing.high_ms, self.provenance, *counts)
 
-    def _ratio(self, before: onnx.ModelProto, after: onnx.ModelProto, limits: Limits, say: Progress) -> Ratio:
-        with self._ready(before, say) as first, self._ready(after, say) as second:
-            say(0.5, f"{self.target.name}: measures both, turn by turn")
-            return time_ratio(first, second, replace(limits, threads=self.target.threads))[2]
+    def _ratio(
+        self, before: onnx.ModelProto, after: onnx.ModelProto, limits: Limits, loadings: int, say: Progress
+    ) -> Ratio:
+        """Over so many loadings, each within the limits; which network is loaded first changes with each of them."""
+        found, limits = [], replace(limits, threads=self.target.threads)
+        for number in range(loadings):
+            models = (after, before) if number % 2 else (before, after)
+            with self._ready(models[0], say) as first, self._ready(models[1], say) as second:
+                say((number + 0.5) / loadings, f"{self.target.name}: measures both, turn by turn")
+                calls = (second, first) if number % 2 else (first, second)
+                found.append(time_ratio(*calls, limits)[2])
+        return over_loadings(found)
 
     @contextmanager
     def _ready(self, model: onnx.ModelProto, say: Progress) -> Iterator[Call]:
