@@ -100,10 +100,8 @@ def artefact_warning(row: ArtefactRow) -> str:
     if own >= onnx - OWN_LOSS:
         return ""
     lost = "leaves no picture" if own != own else f"loses {formats.number(onnx - own, 2, 'dB')} against model.onnx"
-    return (
-        f"The device's own {row.arithmetic} {lost}: values that it cannot hold (float16 ends at 65504). The passes "
-        "bounded-gate, clipped-norm and fp16-safe-norm keep them small."
-    )
+    half = " It ends at 65504; the passes bounded-gate, clipped-norm and fp16-safe-norm keep values small."
+    return f"The device's own {row.arithmetic} {lost}.{half if row.arithmetic == 'float16' else ''}"
 
 
 def _bar(when: str, row: Mapping[str, Any], scale: float) -> Bar:

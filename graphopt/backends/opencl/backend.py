@@ -116,11 +116,11 @@ class OpenClBackend(Backend[GpuTarget]):
 
     @property
     def runs_on(self) -> str:
-        from graphopt.backends.opencl.platform import device_words, has_halves
+        from graphopt.backends.opencl.platform import has_halves, platform_name
 
         as_made = self.target.dtype != "float16" or has_halves()
-        arithmetic = self.target.dtype if as_made else "float32, on weights and an image rounded to float16"
-        return f"this machine's OpenCL device ({device_words()}), in {arithmetic}"
+        arithmetic = self.target.dtype if as_made else "float32, weights and image rounded to float16"
+        return f"this machine's OpenCL ({platform_name()}), in {arithmetic}"
 
     def file_run(self, artefact: Artefact) -> Path:
         return next(path for path in artefact.files if path.suffix == ".cl")

@@ -36,10 +36,9 @@ def why_no_platform() -> str | None:
     return None if found else f"no OpenCL platform was found to run kernels on: {_INSTALL}"
 
 
-def device_words() -> str:
-    """The device that kernels run on here, without opening it; a platform is there."""
-    found = _device()
-    return f"{found.name}, {found.platform.name}"
+def platform_name() -> str:
+    """The platform that kernels run on here; there is one."""
+    return str(_device().platform.name)
 
 
 def has_halves() -> bool:
