@@ -84,6 +84,7 @@ class Backend(ABC, Generic[TargetT]):
     provenance: ClassVar[Provenance]  # of its prices, where they say nothing else of themselves
     additive: ClassVar[bool] = True  # do prices of parts add up to that of the whole?
     tunes: ClassVar[bool] = False  # does `price` spend a budget?
+    own_arithmetic: ClassVar[str] = ""  # of artefacts, where `run` computes as the device does and not as the graph
 
     def __init__(self, target: TargetT, cache: CostCache):
         self.target, self.cache = target, cache
@@ -190,13 +191,22 @@ class Backend(ABC, Generic[TargetT]):
         """Whether `run` runs artefacts on this machine."""
         return not self.elsewhere
 
+    @property
+    def runs_on(self) -> str:
+        """What `run` runs artefacts on here, and in which arithmetic where that is not the graph's own."""
+        return "this machine"
+
+    def file_run(self, artefact: Artefact) -> Path:
+        """The file of the artefact that `run` loads."""
+        return artefact.files[0]
+
     def run(self, artefact: Artefact, inputs: Sequence[Array]) -> list[Array]:
         """What the artefact, loaded from its files, computes of `inputs`, in the order of the graph's.
 
         Raises:
             GraphoptError: it does not run on this machine.
         """
-        raise GraphoptError(f"target {self.target.name}: its artefacts do not run here, because {self.elsewhere}")
+        raise GraphoptError(f"target {self.target.name}: its artefacts do not run here: {self.elsewhere}")
 
     def verify(self, model: onnx.ModelProto, written: Path | None, trials: int, say: Progress = silent) -> Verification:
         """Runs what is written for the target, kernel by kernel: the file `written`, or what a build makes now, under

@@ -20,8 +20,12 @@ def run(config: PipelineArgument, folder: FolderOption = None) -> None:
     if fabric is not None and not fabric.is_global_zero:
         return
     typer.echo(files.summary.read_text())
-    for target, reason in files.deployed.read().refusals.items():
+    deployed = files.deployed.read()
+    for target, reason in deployed.refusals.items():
         typer.echo(f"{target} has no artefact: {reason}")
+    for ran in deployed.ran.values():
+        if ran.why_not:
+            typer.echo(f"{ran.file}: {ran.why_not}")
     if not worked:
         typer.echo("Nothing to do: every stage was finished before, and nothing that they read has changed.")
     typer.echo(f"Network {files.model.path}, report {files.page}")

@@ -68,6 +68,27 @@ class RefusalRow:
 
 
 @dataclass(frozen=True)
+class ArtefactRow:
+    """What came of running a target's artefact: the `file` that ran, `on` what, by how much its output differs from
+    that of model.onnx (relative to the largest value), and `why_not`: what is missing, in full.
+
+    `psnr` (dB, mean over `crops` crops of `side` pixels) has the keys `original`, `onnx` and `artefact`, the last in
+    the device's own `arithmetic`; it is empty where artefacts compute as the graph does.
+    """
+
+    target: str
+    title: str
+    file: str
+    on: str
+    difference: float | None
+    why_not: Sequence[str]
+    arithmetic: str = ""
+    side: int = 0
+    crops: int = 0
+    psnr: Mapping[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
 class CropRow:
     """Three PNG files of one part of an image; `psnr` (dB) has the keys `noisy`, `original` and `optimised`."""
 
@@ -147,3 +168,4 @@ class ReportData:
     front: Sequence[FrontPoint] = ()
     unpriced: Mapping[str, str] = field(default_factory=dict)
     comparison: Comparison | None = None
+    artefacts: Sequence[ArtefactRow] = ()

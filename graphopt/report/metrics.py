@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from graphopt.atomic import replacing
-from graphopt.report.data import ReportData
+from graphopt.report.data import ArtefactRow, ReportData
 from graphopt.report.published import Comparison
 
 PRICE_KEYS = ("latency_ms", "low_ms", "high_ms", "provenance", "peak_memory_bytes")
@@ -26,6 +26,7 @@ def metrics(data: ReportData) -> dict[str, Any]:
         "parameters": _pick(data.parameters, ("before", "after")),
         "macs": _pick(data.macs, ("before", "after")),
         "choices": {choice.site: choice.chosen.name for choice in data.choices if choice.chosen is not None},
+        "artefacts": {row.target: _artefact(row) for row in data.artefacts},
         **({"published": _published(data.comparison)} if data.comparison else {}),
         "seconds": _pick(data.seconds, tuple(data.seconds)),
     }
@@ -37,6 +38,20 @@ def write_metrics(data: ReportData, path: Path) -> None:
     text = json.dumps(metrics(data), indent=2, ensure_ascii=False, allow_nan=False) + "\n"
     with replacing(path) as temporary:
         temporary.write_text(text, encoding="utf-8")
+
+
+def _artefact(row: ArtefactRow) -> dict[str, Any]:
+    crops = {
+        "count": row.crops,
+        "side": row.side,
+        "arithmetic": row.arithmetic,
+        "psnr": _pick(row.psnr, tuple(row.psnr)),
+    }
+    return {
+        **_pick(vars(row), ("file", "on", "difference")),
+        "why_not": list(row.why_not),
+        **({"crops": crops} if row.psnr else {}),
+    }
 
 
 def _published(comparison: Comparison) -> dict[str, Any]:

@@ -65,6 +65,8 @@ def _content(data: ReportData) -> dict[str, Any]:
             (crop, [(name, view.data_uri(getattr(crop, name))) for name in ("noisy", "original", "optimised")])
             for crop in data.crops
         ],
+        "artefact_warning": view.artefact_warning,
+        "judged": [row for row in data.artefacts if row.psnr],
         "stages": [(stage, value, shares[stage]) for stage, value in data.seconds.items()],
         "total_seconds": total,
     }

@@ -32,6 +32,11 @@ def summary_table(data: ReportData) -> Table:
         difference = None if before is None or after is None else after - before
         figures = (formats.number(before, digits, unit), formats.number(after, digits, unit))
         table.add_row(name, *figures, formats.number(difference, digits, unit, sign=True), "measured")
+    for artefact in (row for row in data.artefacts if row.psnr):
+        original, own = artefact.psnr["original"], artefact.psnr["artefact"]
+        name = f"PSNR on {artefact.crops} crops, in the {artefact.arithmetic} of {artefact.title}"
+        figures = (formats.number(original, 2, "dB"), formats.number(own, 2, "dB"))
+        table.add_row(escape(name), *figures, formats.number(own - original, 2, "dB", sign=True), "measured")
     for name, row in (("MACs", data.macs), ("parameters", data.parameters)):
         figures = (formats.short_count(row.get("before")), formats.short_count(row.get("after")))
         table.add_row(name, *figures, formats.percent(formats.change(row.get("before"), row.get("after"))), "counted")

@@ -10,9 +10,10 @@ from pathlib import Path
 from typing import Any
 
 from graphopt.report import formats
-from graphopt.report.data import CandidateRow, ChoiceRow, RefusalRow, ReportData, TargetRow
+from graphopt.report.data import ArtefactRow, CandidateRow, ChoiceRow, RefusalRow, ReportData, TargetRow
 from graphopt.report.keep import KEEP
 
+OWN_LOSS = 0.05  # dB: what a device's own arithmetic may lose before the page warns
 PARTS_TOLERANCE = 5  # percent: how far the sum of parts may lie from the compiled whole before the page warns
 
 
@@ -89,6 +90,18 @@ def target_card(target: TargetRow) -> TargetCard:
         )
     speed = formats.speed(target.before.get("latency_ms"), after)
     return TargetCard(target, speed, [_bar(when, row, scale) for when, row in rows.items()], warnings, difference)
+
+
+def artefact_warning(row: ArtefactRow) -> str:
+    """What a device's own arithmetic loses against the ONNX file on the same crops, where that can be seen."""
+    if not row.psnr:
+        return ""
+    onnx, own = row.psnr["onnx"], row.psnr["artefact"]
+    if own >= onnx - OWN_LOSS:
+        return ""
+    lost = "leaves no picture" if own != own else f"loses {formats.number(onnx - own, 2, 'dB')} against model.onnx"
+    half = " It ends at 65504; the passes bounded-gate, clipped-norm and fp16-safe-norm keep values small."
+    return f"The device's own {row.arithmetic} {lost}.{half if row.arithmetic == 'float16' else ''}"
 
 
 def _bar(when: str, row: Mapping[str, Any], scale: float) -> Bar:

@@ -13,8 +13,6 @@ from graphopt.run.folder import Deployed, Edits
 from graphopt.run.run import Run
 from graphopt.run.stage import RunStage, noise_keys, pass_keys, price_keys
 
-TOLERANCE = 1e-4  # an artefact that runs here against onnxruntime, relative
-
 
 def _reads(run: Run) -> list[Any]:
     files = [target.model_dump(mode="json") for target in run.targets.values()]  # each bundle holds its own
@@ -31,7 +29,8 @@ def _reads(run: Run) -> list[Any]:
 def _work(run: Run, say: Progress) -> None:
     from graphopt.bundle.bundle import empty_folder, write_bundle
     from graphopt.run.bundles import describe
-    from graphopt.run.exports import difference, write_exports
+    from graphopt.run.exports import write_exports
+    from graphopt.run.proving import prove
 
     folder, image, backends = run.folder, run.calibration()[0], run.backends()
     original = folder.original.read()
@@ -39,7 +38,7 @@ def _work(run: Run, say: Progress) -> None:
     say(0.0, "writes and verifies model.onnx and model.fp16.onnx")
     expected, differences = write_exports(model, image, folder)
     paths = [folder.model.path, folder.half_model.path, folder.weights]
-    costs, refusals = {}, {}
+    costs, refusals, ran = {}, {}, {}
     for done, (name, backend) in enumerate(backends.items()):
         if not backend.unpriced:
             say((done + 0.2) / (len(backends) + 1), f"{name}: price of the whole network")
@@ -54,9 +53,9 @@ def _work(run: Run, say: Progress) -> None:
         about = describe(run, model, backend.target, costs.get(name), artefact)
         paths += write_bundle(place, backend.target, artefact, about).paths
         if backend.runs_here:
-            label = folder.name(artefact.files[0])
-            differences[label] = difference(backend.run(artefact, [image])[0], expected, TOLERANCE, label)
-    folder.deployed.write(Deployed(costs, [folder.name(path) for path in paths], differences, refusals))
+            say((done + 0.8) / (len(backends) + 1), f"{name}: runs on {backend.runs_on}")
+        ran[name] = prove(backend, artefact, image, expected, folder.name)
+    folder.deployed.write(Deployed(costs, [folder.name(path) for path in paths], differences, refusals, ran))
 
 
 def _folded(run: Run, backends: Mapping[str, Backend[Any]], image: Any, say: Progress) -> Any:

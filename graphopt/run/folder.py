@@ -60,15 +60,28 @@ class Edits:
 
 
 @dataclass(frozen=True)
+class Ran:
+    """What came of running an artefact: the `file` that was run, `on` what, by how much its output differs from that of
+    model.onnx (relative to the largest value), or why there is no difference.
+    """
+
+    file: str
+    on: str
+    difference: float | None
+    why_not: str
+
+
+@dataclass(frozen=True)
 class Deployed:
-    """Costs by target, files relative to the run folder, what the artefacts that ran here differ by (relative), and why
-    a target has none.
+    """Costs by target, files relative to the run folder, what other exports differ by from model.onnx (relative), why a
+    target has no artefact, and what came of running those that there are.
     """
 
     costs: dict[str, Cost]
     files: list[str]
     differences: dict[str, float]
     refusals: dict[str, str]
+    ran: dict[str, Ran]
 
 
 class RunFolder:

@@ -126,7 +126,9 @@ def test_a_pipeline_runs_on_it(installed: Path) -> None:
     assert metrics["targets"]["mine"]["after"]["latency_ms"] == pytest.approx(macs / 2e6, rel=1e-12)
     deployed = json.loads((folder / "deploy" / "deploy.json").read_text())
     assert "deploy/mine/mine.onnx" in deployed["files"]
-    assert 0 <= deployed["differences"]["deploy/mine/mine.onnx"] < 1e-6
+    ran = deployed["ran"]["mine"]
+    assert (ran["file"], ran["on"], ran["why_not"]) == ("deploy/mine/mine.onnx", "this machine", "")
+    assert 0 <= ran["difference"] < 1e-6
     assert "A machine of mine" in (folder / "report.html").read_text()
 
 

@@ -15,7 +15,9 @@ from graphopt.report.metrics import metrics, write_metrics
 
 
 def test_metrics_have_exactly_the_declared_shape_and_values(data: ReportData, tmp_path: Path) -> None:
-    small = dataclasses.replace(data, targets=data.targets[:1], choices=data.choices[:2], seconds={"cost": 1312.4})
+    small = dataclasses.replace(
+        data, targets=data.targets[:1], choices=data.choices[:2], artefacts=data.artefacts[1:], seconds={"cost": 1312.4}
+    )
     chosen = [next(row.name for row in choice.candidates if row.chosen) for choice in small.choices]
     expected = {
         "targets": {
@@ -29,6 +31,13 @@ def test_metrics_have_exactly_the_declared_shape_and_values(data: ReportData, tm
         "quality": {"before": {"psnr": 31.418, "ssim": 0.88214}, "after": {"psnr": 31.296, "ssim": 0.87931}},
         "parameters": {"before": 17_111_907, "after": 11_604_355},
         "macs": {"before": 16_254_976_000, "after": 10_871_635_968},
+        "artefacts": {
+            "npu": {"file": "deploy/npu/npu.onnx", "on": "an emulator, in float16", "difference": 3.1e-3, "why_not": [],
+                    "crops": {"count": 4, "side": 64, "arithmetic": "float16",
+                              "psnr": {"original": 31.421, "onnx": 31.302, "artefact": 31.287}}},
+            "mali-g78": {"file": "", "on": "", "difference": None,
+                         "why_not": ["no artefact: its compiler refuses Celu"]},
+        },
         "choices": {"encoders.0.0/feed-forward": chosen[0], "encoders.0.0/norm1": chosen[1]},
         "seconds": {"cost": 1312.4},
     }  # fmt: skip

@@ -7,7 +7,7 @@ import pytest
 from sample_report import price
 
 from graphopt.report import view
-from graphopt.report.data import CandidateRow, ChoiceRow, ReportData, TargetRow
+from graphopt.report.data import ArtefactRow, CandidateRow, ChoiceRow, ReportData, TargetRow
 
 
 def two_targets(after: dict[str, object], parts: float | None = None) -> view.TargetCard:
@@ -30,6 +30,19 @@ def test_warnings_say_when_a_gain_is_not_to_be_trusted() -> None:
     off = two_targets(price(8.0, 7.5, 8.5, "measured", 1), parts=7.0)
     assert len(off.warnings) == 1
     assert "−12.5" in off.warnings[0]
+
+
+def test_a_device_whose_arithmetic_loses_quality_is_named() -> None:
+    def warning(artefact: float) -> str:
+        psnr = {"original": 31.5, "onnx": 31.3, "artefact": artefact}
+        return view.artefact_warning(
+            ArtefactRow("npu", "NPU", "n.onnx", "an emulator", 1e-3, [], "float16", 64, 4, psnr)
+        )
+
+    assert warning(31.28) == ""
+    assert "own float16 loses 2.30\N{NO-BREAK SPACE}dB against model.onnx. It ends at 65504; the" in warning(29.0)
+    assert "own float16 leaves no picture" in warning(float("nan"))
+    assert view.artefact_warning(ArtefactRow("cpu", "CPU", "c.so", "this machine", 1e-7, [])) == ""
 
 
 def test_sites_inside_a_replaced_one_are_not_counted() -> None:

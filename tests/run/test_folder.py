@@ -12,7 +12,7 @@ from graphs import nafnet
 
 from graphopt.cost.record import Cost
 from graphopt.ir.canonical import to_model
-from graphopt.run.folder import Deployed, Edits, File, Forms, RunFolder, Source
+from graphopt.run.folder import Deployed, Edits, File, Forms, Ran, RunFolder, Source
 
 ROOT = Path(__file__).parents[2]
 NAMES = (
@@ -34,6 +34,7 @@ NAMES = (
                 ["model.onnx"],
                 {"a.so": 1e-6},
                 {"npu": "no Pow"},
+                {"phone": Ran("a.cl", "this machine", 1e-4, ""), "moon": Ran("m.so", "", None, "too far")},
             ),
         ),
         ("prepared", {"slices-to-split": 2}),

@@ -17,6 +17,7 @@ from graphs import nafnet
 from safetensors.numpy import load_file
 from small_pipeline import TARGETS, config_of, fill, silent, write_config
 
+from graphopt.backends.opencl.platform import why_no_platform
 from graphopt.bundle.bundle import Bundle
 from graphopt.errors import GraphoptError
 from graphopt.ir.canonical import to_model
@@ -51,13 +52,17 @@ def read(path: Path) -> Any:
 
 def test_every_result_is_there_and_agrees(finished: Path) -> None:
     metrics = read(finished / "metrics.json")
-    assert set(metrics) == {"targets", "quality", "parameters", "macs", "choices", "seconds"}
+    assert set(metrics) == {"targets", "artefacts", "quality", "parameters", "macs", "choices", "seconds"}
     for target in TARGETS:
         before, after = (metrics["targets"][target][when] for when in ("before", "after"))
         assert set(before) == {"latency_ms", "low_ms", "high_ms", "provenance", "peak_memory_bytes"}
         assert after["provenance"] == "estimated"
         assert after["latency_ms"] <= 0.7 * before["latency_ms"] * 1.05
         assert before["low_ms"] < before["latency_ms"] < before["high_ms"]
+        ran = metrics["artefacts"][target]
+        assert ran["file"] == f"deploy/{target}/{target}.cl"
+        assert (ran["difference"] is None) == (why_no_platform() is not None)
+        assert ran["difference"] is None or 0 < ran["difference"] < 2e-3
         manifest = Bundle.open(finished / "deploy" / target).manifest
         library, source, *_ = manifest.files
         assert ".aarch64" in library.name

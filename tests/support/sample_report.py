@@ -11,6 +11,7 @@ import numpy as np
 from PIL import Image
 
 from graphopt.report.data import (
+    ArtefactRow,
     CandidateRow,
     ChoiceRow,
     CropRow,
@@ -154,6 +155,12 @@ def sample(folder: Path) -> ReportData:
         files=["optimised_fp32.onnx", "optimised_fp16.onnx", "metrics.json", "report.html"],
         front=[FrontPoint(method, goal, method == "entropy", 30 + goal + bonus, {t: 40 * goal for t in SCALES}, 0.05, 0.96)
                for method, bonus in (("entropy", 0.2), ("milp", 0.0)) for goal in (0.3, 0.5)],
+        artefacts=[
+            ArtefactRow("adreno-750", "Adreno 750 (GPU)", "deploy/adreno-750/adreno-750.cl", "PoCL, in float32", 4.2e-4, []),
+            ArtefactRow("npu", "Hexagon v75 (NPU)", "deploy/npu/npu.onnx", "an emulator, in float16", 3.1e-3, [],
+                        "float16", 64, 4, {"original": 31.421, "onnx": 31.302, "artefact": 31.287}),
+            ArtefactRow("mali-g78", "Mali-G78 MP14 (GPU)", "", "", None, ["no artefact: its compiler refuses Celu"]),
+        ],
     )  # fmt: skip
 
 

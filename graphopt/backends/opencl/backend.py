@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 from typing import ClassVar
 
+import numpy as np
 import onnx
 
-from graphopt.backends.base import Artefact, Backend, Finding, Verification, manifest_of
+from graphopt.backends.base import Array, Artefact, Backend, Finding, Verification, manifest_of
 from graphopt.backends.breakdown import Breakdown
 from graphopt.backends.findings import tvm_findings, tvm_version
 from graphopt.backends.opencl.roofline import by_block, by_kind
@@ -82,6 +84,7 @@ class OpenClBackend(Backend[GpuTarget]):
         from graphopt.backends.opencl.drawn_schedules import drawn_records
         from graphopt.backends.opencl.plan import read_kernel_file
         from graphopt.backends.opencl.platform import Device
+        from graphopt.backends.opencl.shipped import run_shipped
         from graphopt.backends.opencl.verify import check_kernel_file
 
         device = Device()
@@ -92,7 +95,11 @@ class OpenClBackend(Backend[GpuTarget]):
                 written = build_under(model, self.target, folder, records.get)[0]
             elif written is None:
                 written = build(model, self.target, folder, self.cache)[0]
-            kernels, whole = check_kernel_file(read_kernel_file(written), model, self.target, device, say)
+            artefact = read_kernel_file(written)
+            shapes = [artefact.plan.tensors[name].shape for name in artefact.plan.inputs]
+            say(0.0, "runs the file once, in a process that may crash or hang")
+            run_shipped(written, [np.zeros(shape, np.float32) for shape in shapes])
+            kernels, whole = check_kernel_file(artefact, model, self.target, device, say)
         arithmetic = "float16" if device.halves and self.target.dtype == "float16" else "float32"
         return Verification(written.name, device.name, arithmetic, kernels, whole)
 
@@ -103,7 +110,32 @@ class OpenClBackend(Backend[GpuTarget]):
 
     @property
     def elsewhere(self) -> str:
-        return "they are made for Android's aarch64 (graphopt verify runs their kernels here)"
+        from graphopt.backends.opencl.platform import why_no_platform
+
+        return why_no_platform() or ""
+
+    @property
+    def runs_on(self) -> str:
+        from graphopt.backends.opencl.platform import has_halves, platform_name
+
+        as_made = self.target.dtype != "float16" or has_halves()
+        arithmetic = self.target.dtype if as_made else "float32, weights and image rounded to float16"
+        return f"this machine's OpenCL ({platform_name()}), in {arithmetic}"
+
+    def file_run(self, artefact: Artefact) -> Path:
+        return next(path for path in artefact.files if path.suffix == ".cl")
+
+    def run(self, artefact: Artefact, inputs: Sequence[Array]) -> list[Array]:
+        """The OpenCL file by its plan, on this machine's OpenCL device; the library, which holds the same kernels and
+        is for another processor, is only compared with it.
+        """
+        from graphopt.backends.opencl.shipped import check_library, run_shipped
+
+        if not self.runs_here:
+            return super().run(artefact, inputs)
+        source = self.file_run(artefact)
+        check_library(artefact.files[0], source)
+        return run_shipped(source, inputs)
 
     def check(self, tracker: tuple[str, int] | None = None, key: str | None = None) -> list[Finding]:
         from graphopt.backends.opencl.needs import phone_needs

@@ -26,14 +26,30 @@ _HALVES_AS_FLOATS = "".join(f"#undef {name}\n#define {name} {other}\n" for name,
 def why_no_platform() -> str | None:
     """What is missing before kernels can run here, and what to install; None where nothing is."""
     if importlib.util.find_spec("pyopencl") is None:
-        return "kernels cannot run here: pyopencl is not installed; pip install 'graphopt[opencl]'"
+        return "pyopencl, which runs kernels here, is not installed: pip install 'graphopt[opencl]'"
     import pyopencl
 
     try:
         found = pyopencl.get_platforms()
     except pyopencl.LogicError:
         found = []
-    return None if found else f"kernels cannot run here: no OpenCL platform was found; {_INSTALL}"
+    return None if found else f"no OpenCL platform was found to run kernels on: {_INSTALL}"
+
+
+def platform_name() -> str:
+    """The platform that kernels run on here; there is one."""
+    return str(_device().platform.name)
+
+
+def has_halves() -> bool:
+    """Whether that device computes in float16."""
+    return "cl_khr_fp16" in str(_device().extensions).split()
+
+
+def _device() -> Any:
+    import pyopencl
+
+    return pyopencl.get_platforms()[0].get_devices()[0]
 
 
 class Device:
@@ -50,10 +66,10 @@ class Device:
             raise GraphoptError(reason)
         import pyopencl
 
-        device = pyopencl.get_platforms()[0].get_devices()[0]
+        device = _device()
         self.context = pyopencl.Context([device])
         self.name = str(device.name)
-        self.halves = "cl_khr_fp16" in str(device.extensions).split()
+        self.halves = has_halves()
         self.prelude = "" if self.halves else _HALVES_AS_FLOATS
 
 
@@ -90,9 +106,10 @@ class Loaded:
             self.write(name, artefact.weights[name])
 
     def write(self, tensor: str, array: Array) -> None:
-        """Fills a tensor, in the dtype that it has on the device."""
+        """Fills a tensor, rounded to its dtype, in the dtype that it has on the device."""
         known = self._tensors[tensor]
-        values = np.ascontiguousarray(array, self._dtype(known.dtype)).reshape(known.shape)
+        rounded = np.asarray(array).astype(known.dtype, copy=False)
+        values = np.ascontiguousarray(rounded, self._dtype(known.dtype)).reshape(known.shape)
         self._cl.enqueue_copy(self._queue, self._buffers[known.buffer], values)
 
     def read(self, tensor: str) -> Array:

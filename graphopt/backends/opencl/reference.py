@@ -45,8 +45,10 @@ class References:
         return [tensor.numpy() for tensor in tensors[len(inputs) :]]
 
 
-def run_network(model: onnx.ModelProto, target: GpuTarget, image: NDArray[np.float32]) -> Array:
-    """The network by onnxruntime, in the arithmetic of its file, with weights rounded to the target's dtype."""
+def run_network(model: onnx.ModelProto, target: GpuTarget, image: NDArray[np.float32]) -> list[Array]:
+    """All outputs of the network by onnxruntime, in the arithmetic of its file, with weights rounded to the target's
+    dtype.
+    """
     rounded = onnx.ModelProto()
     rounded.CopyFrom(model)
     for tensor in rounded.graph.initializer:
@@ -54,7 +56,9 @@ def run_network(model: onnx.ModelProto, target: GpuTarget, image: NDArray[np.flo
             values = numpy_helper.to_array(tensor)
             halves = convert_np_to_float16(values.reshape(-1)).reshape(values.shape)  # as when the artefact was built
             tensor.CopyFrom(numpy_helper.from_array(halves.astype(np.float32), tensor.name))
-    return OnnxSession(rounded).run(image.astype(np.float16) if holds_halves(model) else image)
+    session = OnnxSession(rounded)
+    given: NDArray[Any] = image.astype(np.float16) if holds_halves(model) else image
+    return [*session.run_named({session.inputs[0]: given}, session.outputs)]
 
 
 def holds_halves(model: onnx.ModelProto) -> bool:

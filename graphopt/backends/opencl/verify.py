@@ -70,7 +70,8 @@ def check_kernel_file(
             1 + (before.calls if before else 0),
             max(difference, before.difference if before else 0.0),
         )
-    whole = _largest_difference([loaded.read(plan.outputs[0])], [run_network(model, target, image)])
+    made = [loaded.read(name) for name in plan.outputs]
+    whole = _largest_difference(made, run_network(model, target, image))
     allowed = HALF_TOLERANCE if halves or holds_halves(model) else _network_tolerance(target)
     if not whole <= allowed:
         raise GraphoptError(

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import ClassVar
 
 import onnx
 
-from graphopt.backends.base import Artefact, Backend, Finding, manifest_of
+from graphopt.backends.base import Array, Artefact, Backend, Finding, manifest_of
 from graphopt.backends.breakdown import Breakdown
-from graphopt.backends.findings import version_finding
+from graphopt.backends.findings import state_of, version_finding
 from graphopt.backends.qnn.compiler import compile_npu, compiler_version
 from graphopt.backends.qnn.log import CompiledFacts
 from graphopt.backends.qnn.regression import FORMULA, REFUSED, breakdown, exchanged_ms, price
@@ -33,13 +34,14 @@ class QnnBackend(Backend[NpuTarget]):
     target_type: ClassVar[type[Target]] = NpuTarget
     provenance: ClassVar[Provenance] = "estimated"
     additive: ClassVar[bool] = False
+    own_arithmetic: ClassVar[str] = "float16"
 
     def key(self) -> str:
         return hash_of([figures_of(self.target), compiler_version(self.target), FORMULA])
 
     def compile_key(self, model: onnx.ModelProto) -> str:
         """A hash of the graph, and of what decides how the NPU's compiler compiles it."""
-        chip = self.target.npu_compiler.model_dump(exclude={"time_limit_s"})
+        chip = self.target.npu_compiler.model_dump(exclude={"time_limit_s", "emulator_limit_s"})
         return hash_of([graph_key(model), chip, compiler_version(self.target)])
 
     def find_price(self, model: onnx.ModelProto, budget: int, say: Progress) -> NetworkCost:
@@ -84,9 +86,30 @@ class QnnBackend(Backend[NpuTarget]):
 
     @property
     def elsewhere(self) -> str:
-        return "a context binary runs on the phone's NPU alone"
+        from graphopt.backends.qnn.emulator import why_no_emulator
+
+        return why_no_emulator(self.target)
+
+    @property
+    def runs_on(self) -> str:
+        return "Qualcomm's emulator of the NPU, in the NPU's float16"
+
+    def run(self, artefact: Artefact, inputs: Sequence[Array]) -> list[Array]:
+        """On the emulated NPU: the context binary itself, in the arithmetic that it was compiled for."""
+        from graphopt.backends.qnn.emulator import emulate
+
+        if not self.runs_here:
+            return super().run(artefact, inputs)
+        return emulate(artefact.files, inputs, self.target, self.cache)
 
     def check(self, tracker: tuple[str, int] | None = None, key: str | None = None) -> list[Finding]:
         if tracker is not None or key is not None:
             raise GraphoptError(f"target {self.target.name} is reached over no tracker; leave out --tracker and --key")
-        return [version_finding("onnxruntime-qnn", _SERIES)]
+        from graphopt.backends.qnn.emulator import why_no_emulator
+
+        missing = why_no_emulator(self.target)
+        emulator = Finding(
+            "emulator of the NPU", state_of(not missing), "running artefacts here", missing or "onnxruntime-qnn's",
+            "nothing is needed for prices and builds; run the artefact on the phone, or on x86_64 Linux",
+        )  # fmt: skip
+        return [version_finding("onnxruntime-qnn", _SERIES), emulator]

@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import shutil
-import signal
-import subprocess
-import sys
 import tempfile
 from importlib import metadata
 from pathlib import Path
@@ -13,13 +10,15 @@ from pathlib import Path
 import onnx
 
 from graphopt.atomic import replacing
+from graphopt.backends.children import line_after, run_child
 from graphopt.backends.qnn.child import FAILURE
 from graphopt.backends.qnn.log import CompiledFacts, parse_log
-from graphopt.backends.qnn.target import NpuCompiler, NpuTarget
+from graphopt.backends.qnn.target import NpuTarget
 from graphopt.errors import GraphoptError
 
 COMPILER = "2.7.0"  # of onnxruntime-qnn: what the log looks like, and what the regression was calibrated on
 _INSTALL = "pip install 'graphopt[qnn]'"
+_TOO_LONG = "raise 'time_limit_s' in the target's YAML, or price at a smaller resolution"
 
 
 def compiler_version(target: NpuTarget) -> str:
@@ -61,44 +60,17 @@ def compile_npu(
         onnx.save(model, place / "model.onnx")
         context = f"{target.name}.onnx" if folder is not None else None
         log = place / "log"
-        status = _run_child(place, context, target.npu_compiler, log, f"target {target.name}: compiling {name}")
+        chip = [str(target.npu_compiler.soc_model), str(target.npu_compiler.htp_arch)]
+        status = run_child(
+            "graphopt.backends.qnn.child", ["model.onnx", *chip, *([context] if context else [])], place, log,
+            target.npu_compiler.time_limit_s, f"target {target.name}: compiling {name}", lambda: _TOO_LONG,
+        )  # fmt: skip
         with log.open(errors="replace") as lines:
             facts = parse_log(lines)
         if status or facts is None:
-            reason = _reason(log) or f"its log is not that of onnxruntime-qnn {COMPILER}"
+            reason = line_after(FAILURE, log) or f"its log is not that of onnxruntime-qnn {COMPILER}"
             raise GraphoptError(f"target {target.name}: the NPU's compiler refuses {name}: {reason}")
         return facts, [] if folder is None else _keep(place, target.name, folder)
-
-
-def _run_child(place: Path, context: str | None, options: NpuCompiler, log: Path, doing: str) -> int:
-    command = [sys.executable, "-m", "graphopt.backends.qnn.child", "model.onnx"]
-    command += [str(options.soc_model), str(options.htp_arch), *([context] if context else [])]
-    with log.open("wb") as stream:
-        try:
-            done = subprocess.run(
-                command, cwd=place, stdin=subprocess.DEVNULL, stdout=stream, stderr=subprocess.STDOUT,
-                timeout=options.time_limit_s, check=False,
-            )  # fmt: skip
-        except subprocess.TimeoutExpired as error:
-            raise GraphoptError(
-                f"{doing} took longer than {options.time_limit_s:g} s; raise 'time_limit_s' in the target's YAML, "
-                f"or price at a smaller resolution"
-            ) from error
-    if done.returncode < 0:
-        killed = signal.Signals(-done.returncode).name
-        raise GraphoptError(f"{doing} ended the compiler's process with {killed}: {_last_words(log)}")
-    return done.returncode
-
-
-def _reason(log: Path) -> str | None:
-    with log.open(errors="replace") as lines:
-        return next((line.removeprefix(FAILURE).strip()[:300] for line in lines if line.startswith(FAILURE)), None)
-
-
-def _last_words(log: Path) -> str:
-    with log.open(errors="replace") as lines:
-        words = [line.strip() for line in lines if line.strip()]
-    return f"last line of its log: {words[-1][:200]}" if words else "it wrote no log"
 
 
 def _keep(place: Path, stem: str, folder: Path) -> list[Path]:

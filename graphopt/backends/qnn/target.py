@@ -22,11 +22,14 @@ _UNITS = {
 
 
 class NpuCompiler(Strict):
-    """The chip that Qualcomm's offline compiler compiles for, and how long one network may take it."""
+    """The chip that Qualcomm's offline compiler compiles for, how long one network may take it, and how long one run
+    may take its emulator.
+    """
 
     soc_model: int = Field(ge=1, description="Qualcomm's number of the chip: 57 is sm8650")
     htp_arch: int = Field(ge=68, description="version of the Hexagon architecture")
     time_limit_s: float = Field(900, gt=0)
+    emulator_limit_s: float = Field(600, gt=0)
 
 
 class NpuModel(Strict):

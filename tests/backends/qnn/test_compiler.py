@@ -84,5 +84,5 @@ def test_a_compiler_that_crashes(monkeypatch: pytest.MonkeyPatch, tmp_path: Path
     crash.write_text("#!/bin/sh\necho about to die\nkill -SEGV $$\n")
     crash.chmod(0o755)
     monkeypatch.setattr(sys, "executable", str(crash))
-    with pytest.raises(GraphoptError, match="ended the compiler's process with SIGSEGV: last line .*: about to die"):
+    with pytest.raises(GraphoptError, match="ended its process with SIGSEGV: last line .*: about to die"):
         compile_npu(convolution(), hexagon())

@@ -1,0 +1,46 @@
+"""Runs an artefact that was built, where this machine can: its output against that of model.onnx."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from graphopt.backends.base import Artefact, Backend
+from graphopt.errors import GraphoptError
+from graphopt.run.exports import FP16_TOLERANCE, difference
+from graphopt.run.folder import Ran
+
+Array = NDArray[Any]
+TOLERANCE = 1e-4  # in float32, relative to the largest value
+
+
+def prove(backend: Backend[Any], artefact: Artefact, image: Array, expected: Array, name: Callable[[Path], str]) -> Ran:
+    """Runs the artefact on `image` (1, C, H, W), for which model.onnx gives `expected`. `name` is for users to know a
+    file by.
+
+    What cannot be run is no fault of the artefact, so the reason is kept and nothing is raised. Where the device's own
+    arithmetic is reproduced, a large difference is what the device will show, and is kept as well.
+
+    Raises:
+        GraphoptError: it computes something else than model.onnx.
+    """
+    file = name(backend.file_run(artefact))
+    if not backend.runs_here:
+        return Ran(file, "", None, f"not run here: {backend.elsewhere}")
+    try:
+        made = backend.run(artefact, [image])[0]
+    except GraphoptError as error:
+        return Ran(file, backend.runs_on, None, f"not run here: {error}")
+    if backend.own_arithmetic:
+        off = float(np.abs(made.astype(np.float32) - expected).max() / max(float(np.abs(expected).max()), 1e-12))
+    else:
+        off = difference(made, expected, FP16_TOLERANCE if backend.target.dtype == "float16" else TOLERANCE, file)
+    if not np.isfinite(off):
+        return Ran(
+            file, backend.runs_on, None, f"its output is not finite: values that {backend.own_arithmetic} cannot hold"
+        )
+    return Ran(file, backend.runs_on, off, "")

@@ -1,0 +1,84 @@
+"""What the NPU's own arithmetic leaves of the quality, on crops, where onnxruntime-qnn is installed."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import pytest
+import yaml
+from graphs import onnx_model
+from npu import needs_compiler
+from PIL import Image
+
+from graphopt.ir.canonical import canonical
+from graphopt.progress import silent
+from graphopt.run.arithmetic import Judged, judge_arithmetic
+from graphopt.run.run import Run
+
+
+def network(gain: float) -> onnx.ModelProto:
+    """The identity for images of 96x96; its square root and its square cancel, but for what halves cannot hold."""
+    shape = "float[1,3,96,96]"
+    text = f"({shape} x) => ({shape} y) {{ c = Conv(x, w) s = Mul(c, c) d = Conv(s, v) r = Relu(d) y = Sqrt(r) }}"
+    weights = {"w": gain * np.eye(3)[:, :, None, None], "v": np.eye(3)[:, :, None, None] / gain**2}
+    return canonical(onnx_model(text, weights), None, "test")
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> Run:
+    """A run of the NPU alone, with two photographs, as it is when it comes to its report."""
+    (tmp_path / "photos").mkdir()
+    random = np.random.default_rng(5)
+    for number in range(2):
+        pixels = random.integers(60, 255, (5, 6, 3), dtype=np.uint8)
+        Image.fromarray(pixels).resize((100, 50 + number)).save(tmp_path / "photos" / f"{number}.png")
+    onnx.save(network(1), tmp_path / "given.onnx")
+    content: dict[str, Any] = {
+        "model": "given.onnx",
+        "data": {"train": ["photos"], "test": ["photos"], "sigma": 25},
+        "passes": ["static-attention"],
+        "targets": {"sm8650-hexagon": 1},
+        "search": {"wholes": 4},
+    }
+    (tmp_path / "npu.yaml").write_text(yaml.safe_dump(content))
+    opened = Run.open(tmp_path / "npu.yaml", tmp_path / "run", tmp_path / "cache")
+    opened.folder.stage("source").mkdir(parents=True)
+    opened.folder.original.write(network(1))
+    return opened
+
+
+def judged(run: Run, deployed: onnx.ModelProto) -> Judged:
+    run.folder.model.write(deployed)
+    return judge_arithmetic(run, run.backends()["sm8650-hexagon"], silent)
+
+
+@needs_compiler
+def test_halves_that_hold_a_network_lose_nothing(run: Run) -> None:
+    found = judged(run, network(2))
+    assert (found.side, found.count, found.why_not) == (48, 2, "")
+    assert found.psnr["original"] == pytest.approx(20.2, abs=0.5)  # sigma 25, clipped
+    assert found.psnr["onnx"] == pytest.approx(found.psnr["original"], abs=1e-3)
+    assert 0 < abs(found.psnr["artefact"] - found.psnr["onnx"]) < 0.01
+
+
+@needs_compiler
+def test_halves_that_overflow_lose_the_picture(run: Run) -> None:
+    found = judged(run, network(500))
+    assert found.psnr["onnx"] == pytest.approx(found.psnr["original"], abs=1e-3)
+    assert not found.psnr["artefact"] > found.psnr["onnx"] - 5
+
+
+@needs_compiler
+def test_a_network_of_one_size_and_one_that_the_npu_refuses_have_a_reason(run: Run) -> None:
+    shape = "float[1,3,96,96]"
+    fixed = onnx_model(f"({shape} x) => ({shape} y) {{ y = Add(x, a) }}", {"a": (1, 3, 96, 96)})
+    found = judged(run, fixed)
+    assert found.psnr == {}
+    assert found.why_not.startswith(
+        "not judged on crops: model.onnx: the graph does not compute with an input of 1x3x48"
+    )
+    refused = onnx_model(f"({shape} x) => ({shape} y) {{ c = Conv(x, w) y = Celu(c) }}", {"w": (3, 3, 1, 1)})
+    assert judged(run, canonical(refused, None, "test")).why_not.startswith("not judged on crops: the NPU refuses Celu")
