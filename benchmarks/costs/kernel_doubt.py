@@ -7,6 +7,7 @@ third device, so one figure stands for both.
 
 from __future__ import annotations
 
+import math
 from collections import defaultdict
 from dataclasses import dataclass
 from pathlib import Path
@@ -64,7 +65,7 @@ def doubt(
         kind=round(shared(middle, kinds(measured.operators)), 3),
         carried_kind=round(carried[0], 3),
         carried_kernel=round(carried[1], 3),
-        spread=round(float(np.exp(np.quantile(np.abs(residuals), 0.9))), 3),
+        spread=math.ceil(100 * float(np.exp(np.quantile(np.abs(residuals), 0.9)))) / 100,
     )
 
 

@@ -22,6 +22,7 @@ def _work(run: Run, say: Progress) -> None:
     from graphopt.bundle.bundle import empty_folder, write_bundle
     from graphopt.run.bundles import describe
     from graphopt.run.exports import difference, write_exports
+    from graphopt.run.gains import find_gains
 
     folder, image = run.folder, run.calibration()[0]
     say(0.0, "folds affines and scales")
@@ -46,6 +47,7 @@ def _work(run: Run, say: Progress) -> None:
         if backend.runs_here:
             label = folder.name(artefact.files[0])
             differences[label] = difference(backend.run(artefact, [image])[0], expected, TOLERANCE, label)
+    folder.gains.write(find_gains(run, model, costs, say))
     folder.deployed.write(Deployed(costs, [folder.name(path) for path in paths], differences, refusals))
 
 

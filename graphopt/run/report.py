@@ -54,6 +54,7 @@ def _gathered(run: Run, say: Progress) -> ReportData:
     folder = run.folder
     scores, crops = judge(run, folder.stage("report"), say)
     space, found, table = folder.searched.read(), folder.selection.read(), folder.table.read()
+    gains = folder.gains.read()
     deployed, first = folder.deployed.read(), next(iter(run.targets))
     before, after = (
         {name: cost.to_dict() for name, cost in costs.items()}
@@ -67,7 +68,7 @@ def _gathered(run: Run, say: Progress) -> ReportData:
         targets=[
             TargetRow(
                 name, backend.target.title, run.weights[name], before[name], after[name],
-                found["sum_of_parts_ms"].get(name), backend.provenance,
+                found["sum_of_parts_ms"].get(name), backend.provenance, gains.get(name),
             )
             for name, backend in run.backends().items()
         ],
