@@ -58,6 +58,10 @@ def test_every_result_is_there_and_agrees(finished: Path) -> None:
         assert after["provenance"] == "estimated"
         assert after["latency_ms"] <= 0.7 * before["latency_ms"] * 1.05
         assert before["low_ms"] < before["latency_ms"] < before["high_ms"]
+        gain = metrics["targets"][target]["gain"]
+        assert gain["value"] == before["latency_ms"] / after["latency_ms"]
+        assert gain["low"] <= gain["value"] <= gain["high"] < before["high_ms"] / after["low_ms"]
+        assert gain == read(finished / "deploy" / "gains.json")[target]
         manifest = Bundle.open(finished / "deploy" / target).manifest
         library, source, *_ = manifest.files
         assert ".aarch64" in library.name
