@@ -19,7 +19,7 @@ from graphopt.backends.qnn.target import NpuTarget
 from graphopt.cost.counts import macs_and_parameters
 from graphopt.cost.keys import figures_of, graph_key, hash_of
 from graphopt.cost.memory import peak_memory
-from graphopt.cost.ratio import Ratio, drawn
+from graphopt.cost.ratio import Ratio, drawn, independent
 from graphopt.cost.record import NetworkCost, Provenance
 from graphopt.cost.target import Target
 from graphopt.errors import GraphoptError
@@ -71,6 +71,8 @@ class QnnBackend(Backend[NpuTarget]):
     ) -> Ratio:
         """By draws of what the regression does not know, its parameters the same for both networks."""
         old, new = self.price(before, budget, say), self.price(after, budget, say)
+        if not (old.latency_ms and new.latency_ms):  # all of it is refused
+            return independent(old, new)
         doubt = shipped_doubt()
         times = [drawn_times(Features.of_price(cost), self.target, doubt) for cost in (old, new)]
         return drawn(old.latency_ms / new.latency_ms, times[0] / times[1], self.provenance)
