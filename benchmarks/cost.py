@@ -3,9 +3,13 @@
     python benchmarks/cost.py --json
     python benchmarks/cost.py --only operators
     python benchmarks/cost.py --parameters
+    python benchmarks/cost.py --coverage --json
+    python benchmarks/cost.py --doubt
 
-`--parameters` prints the kernel model's parameters instead, fitted to all rows, as `targets/` holds them. Each source
-is a module in `costs/`; errors are fractions. `GRAPHOPT_CALIBRATION` may name the folder of the calibration files.
+`--parameters` prints the kernel model's parameters instead, fitted to all rows, as `targets/` holds them. `--coverage`
+says how often the 90 % interval of a ratio holds, `--doubt` writes what the fits leave open into `graphopt/`. Each
+source is a module in `costs/`; errors are fractions. `GRAPHOPT_CALIBRATION` may name the folder of the calibration
+files.
 """
 
 from __future__ import annotations
@@ -16,21 +20,58 @@ import os
 import sys
 import tempfile
 from collections.abc import Callable, Iterable
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from costs import additivity, gpu_operators, host, memory, npu, pricing, static_trials
+import graphopt
+from costs import (
+    additivity,
+    coverage,
+    gpu_operators,
+    host,
+    kernel_doubt,
+    memory,
+    npu,
+    npu_doubt,
+    pricing,
+    static_trials,
+)
+from graphopt.atomic import replacing
 from graphopt.cost.cache import cache_folder
 from graphopt.errors import GraphoptError
 
+PACKAGE = Path(graphopt.__file__).parent
 CALIBRATION = Path(os.environ.get("GRAPHOPT_CALIBRATION", Path(__file__).parents[2] / "shared" / "calibration"))
 
 
 def npu_figures(calibration: Path) -> dict[str, Any]:
+    return npu.measure(npu_file(calibration))
+
+
+def npu_file(calibration: Path) -> Path:
     path = calibration / "sm8650_npu_fp16_compiled_vs_measured.csv"
     if not path.exists():
         raise GraphoptError(f"{path} does not exist; give the folder of the calibration files with --calibration")
-    return npu.measure(path)
+    return path
+
+
+def coverage_figures(calibration: Path) -> dict[str, Any]:
+    """By device: pairs of operators, bundles of them, operators under carried parameters, pairs of networks."""
+    networks = npu_file(calibration)
+    return {**coverage.operators(calibration, _quietly), "hexagon": coverage.networks(networks)}
+
+
+def write_doubt(calibration: Path) -> dict[str, Any]:
+    """Writes the files that the prices' ratios are drawn from; returns their paths."""
+    made: dict[Path, Any] = {PACKAGE / "backends/qnn/doubt.json": npu_doubt.shipped(npu_file(calibration))}
+    for device, found in kernel_doubt.shipped(calibration).items():
+        made[PACKAGE / f"kernels/doubt_{device}.json"] = found
+    for path, found in made.items():
+        with replacing(path) as temporary:
+            lines = (f" {json.dumps(key)}: {json.dumps(value)}" for key, value in asdict(found).items())
+            temporary.write_text("{\n" + ",\n".join(lines) + "\n}\n")
+    return {"written": [str(path) for path in made]}
 
 
 def memory_figures(_: Path) -> dict[str, Any]:
@@ -83,14 +124,20 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="Prints how far the prices of graphopt can be believed.")
     parser.add_argument("--json", action="store_true", help="print JSON, not lines of text")
     parser.add_argument("--parameters", action="store_true", help="print the fitted parameters of the kernel model")
+    parser.add_argument("--coverage", action="store_true", help="print how often the interval of a ratio holds")
+    parser.add_argument("--doubt", action="store_true", help="write what the fits leave open into graphopt/")
     parser.add_argument("--only", action="append", choices=FIGURES, help="one source of figures; may be repeated")
     parser.add_argument("--calibration", type=Path, default=CALIBRATION, help="folder of the calibration files")
     arguments = parser.parse_args()
     if not arguments.calibration.is_dir():
         sys.exit(f"{arguments.calibration} is no folder; give that of the calibration files with --calibration")
     try:
-        if arguments.parameters:
-            made: dict[str, Any] = gpu_operators.parameters(arguments.calibration)
+        if arguments.doubt:
+            made: dict[str, Any] = write_doubt(arguments.calibration)
+        elif arguments.coverage:
+            made = coverage_figures(arguments.calibration)
+        elif arguments.parameters:
+            made = gpu_operators.parameters(arguments.calibration)
         else:
             made = measure(arguments.calibration, arguments.only or FIGURES)
     except GraphoptError as error:

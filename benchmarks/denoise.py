@@ -23,11 +23,14 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import onnx
+
 from denoising.quality import NOISY, Case, check_names, judge
 from denoising.table import markdown
 from graphopt.backends.registry import open_backend
 from graphopt.backends.targets import load_target
 from graphopt.cost.cache import CostCache, cache_folder
+from graphopt.cost.ratio import Ratio
 from graphopt.cost.record import NetworkCost
 from graphopt.cost.target import Target
 from graphopt.errors import GraphoptError
@@ -45,6 +48,7 @@ NETWORKS = (
 TARGETS = ("sm8650-adreno750", "exynos2100-mali-g78", "sm8650-hexagon")
 
 Prices = dict[str, dict[str, NetworkCost]]  # by network, then by target
+Gains = dict[str, dict[str, Ratio]]  # the same: how many times as fast as the first network
 
 
 def named(given: Sequence[str], option: str) -> dict[str, str]:
@@ -62,24 +66,29 @@ def named(given: Sequence[str], option: str) -> dict[str, str]:
 
 def price(
     networks: dict[str, Path], targets: Sequence[Target], resolution: tuple[int, int], cache: Path, report: Progress
-) -> Prices:
+) -> tuple[Prices, Gains]:
     """Each network on each target, at `resolution` (height, width)."""
     costs = CostCache(cache / "costs")
     prices: Prices = {name: {} for name in networks}
+    gains: Gains = {name: {} for name in networks}
+    first: onnx.ModelProto | None = None
     for number, (name, path) in enumerate(networks.items()):
         report(number / len(networks), name)
         model, _ = load_source(path, resolution, cache / "exports")
+        first = model if first is None else first
         for target in targets:
 
             def heard(share: float, words: str, number: int = number, name: str = name) -> None:
                 report(number / len(networks), f"{name}: {words}")
 
-            prices[name][target.name] = open_backend(target, costs).price(model, say=heard)
+            backend = open_backend(target, costs)
+            prices[name][target.name] = backend.price(model, say=heard)
+            gains[name][target.name] = backend.compare(first, model, say=heard)
     report(1.0, "every network has its prices")
-    return prices
+    return prices, gains
 
 
-def rows(prices: Prices, quality: dict[Case, Quality]) -> list[dict[str, Any]]:
+def rows(prices: Prices, gains: Gains, quality: dict[Case, Quality]) -> list[dict[str, Any]]:
     """A row for each network, set and sigma; the first network is the reference."""
     reference = next(iter(prices))
     return [
@@ -92,13 +101,13 @@ def rows(prices: Prices, quality: dict[Case, Quality]) -> list[dict[str, Any]]:
             "provenance": "measured",
             "psnr_difference": found.psnr - quality[Case(reference, case.set, case.sigma)].psnr,
             "ssim_difference": found.ssim - quality[Case(reference, case.set, case.sigma)].ssim,
-            **_priced(prices.get(case.network, {}), prices[reference]),
+            **_priced(prices.get(case.network, {}), prices[reference], gains.get(case.network, {})),
         }
         for case, found in quality.items()
     ]
 
 
-def _priced(own: dict[str, NetworkCost], reference: dict[str, NetworkCost]) -> dict[str, Any]:
+def _priced(own: dict[str, NetworkCost], reference: dict[str, NetworkCost], gains: dict[str, Ratio]) -> dict[str, Any]:
     """Nothing but None for the noisy images, which no network made."""
     counts = next(iter(own.values()), None)
     first = next(iter(reference.values()))
@@ -115,6 +124,7 @@ def _priced(own: dict[str, NetworkCost], reference: dict[str, NetworkCost]) -> d
                 "peak_memory_bytes": cost.peak_memory_bytes,
                 "provenance": cost.provenance,
                 "latency_ratio": cost.latency_ms / reference[target].latency_ms,
+                "gain": gains[target].to_dict(),
                 "peak_memory_ratio": cost.peak_memory_bytes / reference[target].peak_memory_bytes,
             }
             for target, cost in own.items()
@@ -136,7 +146,7 @@ def measure(given: argparse.Namespace) -> dict[str, Any]:
     targets = [load_target(name) for name in dict.fromkeys(given.targets)]
     cache, resolution = given.cache or cache_folder(), (given.resolution[0], given.resolution[1])
     report = lines(15)
-    prices = price(networks, targets, resolution, cache, partial(report, "price"))
+    prices, gains = price(networks, targets, resolution, cache, partial(report, "price"))
     sigmas = list(dict.fromkeys(given.sigmas))
     quality = judge(networks, sets, sigmas, cache / "quality", given.jobs, partial(report, "judge"))
     return {
@@ -144,7 +154,7 @@ def measure(given: argparse.Namespace) -> dict[str, Any]:
         "command": shlex.join(["python", "benchmarks/denoise.py", *sys.argv[1:]]),
         "resolution": list(resolution),
         "reference": next(iter(networks)),
-        "rows": rows(prices, quality),
+        "rows": rows(prices, gains, quality),
     }
 
 

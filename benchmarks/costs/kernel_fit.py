@@ -82,6 +82,11 @@ def kernels_of(measured: Measured, target: GpuTarget) -> Kernels:
 
 def predict(values: dict[str, float], kernels: Kernels, target: GpuTarget) -> Array:
     """Microseconds of each operator, as `operator_price` gives them for `with_parameters(target, values)`."""
+    return kernels.total(kernel_times(values, kernels, target))
+
+
+def kernel_times(values: dict[str, float], kernels: Kernels, target: GpuTarget) -> Array:
+    """Milliseconds of each kernel."""
     efficiency = np.array([values.get(kind, 1.0) for kind in _KINDS])[kernels.kind]
     peak = 1e6 * np.where(kernels.half, target.fact("fp16_peak") * values["half_share"], target.fact("fp32_peak"))
     rate = peak / 2 * efficiency * np.where(kernels.buffers, values.get("buffer_share", 1.0), 1.0)
@@ -94,7 +99,7 @@ def predict(values: dict[str, float], kernels: Kernels, target: GpuTarget) -> Ar
         values["threads_to_fill"],
     ).min(axis=1)
     memory = kernels.traffic / (target.fact("dram_bandwidth") * values["dram_share"] * 1e6)
-    return kernels.total(values["launch_overhead"] / 1e3 + overlapped(work, memory, values["overlap"]))
+    return np.asarray(values["launch_overhead"] / 1e3 + overlapped(work, memory, values["overlap"]))
 
 
 def fit(measured: Measured, device: str, start: dict[str, float] | None = None) -> dict[str, float]:

@@ -40,7 +40,7 @@ def macs_and_parameters(model: onnx.ModelProto) -> tuple[int, int]:
     and names that end in `_fixed` are no parameters.
     """
     shapes = static_shapes(model)
-    macs = sum(_macs(node, shapes) for node in model.graph.node)
+    macs = sum(macs_of(node, shapes) for node in model.graph.node)
     used = {name for node in model.graph.node for name in node.input}
     parameters = sum(
         prod(tensor.dims)
@@ -53,7 +53,8 @@ def macs_and_parameters(model: onnx.ModelProto) -> tuple[int, int]:
     return macs, parameters
 
 
-def _macs(node: onnx.NodeProto, shapes: Shapes) -> int:
+def macs_of(node: onnx.NodeProto, shapes: Shapes) -> int:
+    """Multiply-accumulates of one node."""
     if node.op_type == "Conv":
         weight, out = shapes[node.input[1]], shapes[node.output[0]]
         return prod(out) * prod(weight[1:])

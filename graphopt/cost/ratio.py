@@ -8,6 +8,8 @@ from typing import Any
 
 from graphopt.cost.record import Cost, Provenance
 
+NINETY = 1.6449  # standard deviations on either side of the middle that hold 90 %
+
 
 @dataclass(frozen=True)
 class Ratio:
@@ -35,3 +37,11 @@ def independent(before: Cost, after: Cost) -> Ratio:
         return Ratio(1.0, 1.0, 1.0, after.provenance)
     low, high = before.low_ms / after.high_ms, before.high_ms / max(after.low_ms, 1e-9)
     return Ratio(before.latency_ms / after.latency_ms, low, high, after.provenance)
+
+
+def drawn(value: float, ratios: Any, provenance: Provenance) -> Ratio:
+    """`value` with the bounds that hold 90 % of `ratios` (draws), and the value itself."""
+    import numpy as np
+
+    low, high = (float(bound) for bound in np.quantile(ratios, (0.05, 0.95)))
+    return Ratio(value, min(low, value), max(high, value), provenance)

@@ -82,30 +82,65 @@ def price(kernel: KernelFacts, target: GpuTarget) -> tuple[float, float, float]:
         raise GraphoptError(
             f"kernel {kernel.name} needs {needs} bytes of local memory, target {target.name} has {has:g}"
         )
-    middle = busy_time(kernel, target, buffers=kernel.storage == "buffer")
-    slow = busy_time(kernel, target, buffers=kernel.storage != "texture")
-    launch = kernel.launches * target.fact("launch_overhead") / 1e3
+    known = Parameters.of(target)
+    middle = float(busy_time(kernel, target, known, buffers=kernel.storage == "buffer"))
+    slow = float(busy_time(kernel, target, known, buffers=kernel.storage != "texture"))
+    launch = kernel.launches * known.launch
     worst = kernel.launches * target.fact("launch_overhead_worst") / 1e3
     spread = target.kernel_model.spread.value
     return launch + middle, middle / spread + launch / 2, worst + slow * spread
 
 
-def busy_time(kernel: KernelFacts, target: GpuTarget, *, buffers: bool) -> float:
-    """Milliseconds of one call without its launch; `buffers`: its contraction reads buffers."""
-    model = target.kernel_model
-    peak = target.peak_gflops * 1e6 * (model.half_share.value if target.dtype == "float16" else 1.0)  # FLOP per ms
-    fill = target.fact("threads_to_fill")
-    arithmetic = 0.0
+@dataclass(frozen=True)
+class Parameters:
+    """What the model knows of a device: each a number, or an array with a value for each of many draws.
+
+    `peak` is in FLOP a millisecond as kernels of the target's dtype see it, `bandwidth` in bytes a millisecond,
+    `launch` in milliseconds; the others are the shares and counts of the target's file.
+    """
+
+    peak: Any
+    efficiency: Mapping[KernelKind, Any]
+    buffer_share: Any
+    special: Any
+    cache_load: Any
+    fill: Any
+    bandwidth: Any
+    overlap: Any
+    launch: Any
+
+    @classmethod
+    def of(cls, target: GpuTarget) -> Parameters:
+        model = target.kernel_model
+        return cls(
+            peak=target.peak_gflops * 1e6 * (model.half_share.value if target.dtype == "float16" else 1.0),
+            efficiency={kind: fact.value for kind, fact in model.efficiency.items()},
+            buffer_share=model.buffer_share.value,
+            special=target.fact("special_function_rate"),
+            cache_load=model.cache_load.value,
+            fill=target.fact("threads_to_fill"),
+            bandwidth=target.fact("dram_bandwidth") * target.fact("dram_share") * 1e6,
+            overlap=model.overlap.value,
+            launch=target.fact("launch_overhead") / 1e3,
+        )
+
+
+def busy_time(kernel: KernelFacts, target: GpuTarget, known: Parameters, *, buffers: bool) -> Any:
+    """Milliseconds of one call without its launch, under each draw of `known`.
+
+    `buffers`: its contraction reads buffers. The shape of register tiles is the target's, whatever is drawn.
+    """
+    arithmetic: Any = 0.0
     if kernel.macs:
-        rate = peak / 2 * model.efficiency[kernel.kind].value * (model.buffer_share.value if buffers else 1.0)
+        rate = known.peak / 2 * known.efficiency[kernel.kind] * (known.buffer_share if buffers else 1.0)
         tiles = register_tiles(kernel, int(target.fact("accumulators")), int(target.fact("vector_width")))
-        arithmetic = float(tiled_work(kernel.macs / rate, kernel.outputs, *tiles, model.cache_load.value, fill).min())
+        work, load, fill = (np.asarray(v)[..., None] for v in (kernel.macs / rate, known.cache_load, known.fill))
+        arithmetic = tiled_work(work, kernel.outputs, *tiles, load, fill).min(axis=-1)
     other: KernelKind = "reduction" if kernel.kind == "reduction" else "elementwise"
-    rest = kernel.flops / (peak * model.efficiency[other].value)
-    rest += kernel.special / (peak / 2 * target.fact("special_function_rate"))
-    arithmetic += rest if kernel.macs else rest * (1 + fill / max(kernel.threads, kernel.outputs))
-    bandwidth = target.fact("dram_bandwidth") * target.fact("dram_share") * 1e6  # bytes per ms
-    return float(overlapped(arithmetic, (kernel.bytes_read + kernel.bytes_written) / bandwidth, model.overlap.value))
+    rest = kernel.flops / (known.peak * known.efficiency[other])
+    rest = rest + kernel.special / (known.peak / 2 * known.special)
+    arithmetic = arithmetic + (rest if kernel.macs else rest * (1 + known.fill / max(kernel.threads, kernel.outputs)))
+    return overlapped(arithmetic, (kernel.bytes_read + kernel.bytes_written) / known.bandwidth, known.overlap)
 
 
 def tiled_work(work: Any, outputs: Any, tile: Any, loads: Any, cache_load: Any, fill: Any) -> Any:

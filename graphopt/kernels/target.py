@@ -21,7 +21,8 @@ class KernelModel(Strict):
     (`transform`: Winograd's transforms). `half_share`: share of the float16 peak that kernels see, where float32
     kernels see all of theirs. `cache_load`: MACs that a load from cache takes as long as. `overlap`: 1 where memory
     waits for arithmetic, large where each hides the other. `buffer_share`: share of its efficiency that a contraction
-    keeps when it reads buffers instead of textures. `spread`: factor between middle and either bound.
+    keeps when it reads buffers instead of textures. `spread`: factor between middle and either bound; one above that
+    of the calibration says that the parameters are carried over from another architecture (`kernels.doubt`).
     """
 
     efficiency: dict[KernelKind, Fact]

@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import math
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from graphopt.cost.ratio import Ratio
 
 DASH = "\N{EN DASH}"
 TIMES = "\N{MULTIPLICATION SIGN}"
@@ -85,11 +89,6 @@ def percent(value: object, digits: int = 1, sign: bool = True) -> str:
     return number(value, digits, "%", sign)
 
 
-def speed(before: object, after: object) -> str:
-    """How many times faster or slower, in words; a dash where a latency is missing."""
-    old, new = known(before), known(after)
-    if old is None or new is None or old <= 0 or new <= 0:
-        return DASH
-    if f"{max(old, new) / min(old, new):.2f}" == "1.00":
-        return "as fast as before"
-    return f"{old / new:.2f}{TIMES} faster" if new < old else f"{new / old:.2f}{TIMES} slower"
+def gain(ratio: Ratio | None) -> str:
+    """How many times as fast, with the interval that holds 90 %; a dash where nothing was compared."""
+    return DASH if ratio is None else f"{ratio} as fast"

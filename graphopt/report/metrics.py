@@ -19,7 +19,11 @@ def metrics(data: ReportData) -> dict[str, Any]:
     """The content of `metrics.json`; a figure that is missing, infinite or not a number is None."""
     return {
         "targets": {
-            target.name: {"before": _pick(target.before, PRICE_KEYS), "after": _pick(target.after, PRICE_KEYS)}
+            target.name: {
+                "before": _pick(target.before, PRICE_KEYS),
+                "after": _pick(target.after, PRICE_KEYS),
+                "gain": target.gain and _pick(target.gain.to_dict(), ("value", "low", "high", "provenance")),
+            }
             for target in data.targets
         },
         "quality": {when: _pick(data.quality.get(when, {}), ("psnr", "ssim")) for when in ("before", "after")},

@@ -27,6 +27,9 @@ def summary_table(data: ReportData) -> Table:
         ):
             change = formats.percent(formats.change(old.get(key), new.get(key)))
             table.add_row(escape(f"{target.title}: {name}"), form(old.get(key)), form(new.get(key)), change, evidence)
+        if target.gain is not None:
+            words = (escape(f"{target.title}: times as fast"), "", "", str(target.gain), target.gain.provenance)
+            table.add_row(*words)
     for name, key, digits, unit in (("PSNR", "psnr", 2, "dB"), ("SSIM", "ssim", 4, "")):
         before, after = (formats.known(data.quality.get(when, {}).get(key)) for when in ("before", "after"))
         difference = None if before is None or after is None else after - before

@@ -36,7 +36,7 @@ class TargetCard:
     """A target's latencies drawn to one scale, and what to think of their difference."""
 
     target: TargetRow
-    speed: str
+    gain: str
     bars: list[Bar]
     warnings: list[str]
     parts_difference: float | None
@@ -79,17 +79,16 @@ def target_card(target: TargetRow) -> TargetCard:
     warnings = []
     if evidence(target.before.get("provenance")) != evidence(target.after.get("provenance")):
         warnings.append("The two latencies do not have the same provenance: their ratio is not a like-for-like one.")
-    if _overlap(target.before, target.after):
-        warnings.append(
-            "The two spreads overlap: unless both figures err the same way, the gain may be smaller than the error."
-        )
+    if target.gain is not None and target.gain.low < 1 < target.gain.high:
+        warnings.append(f"The interval of the gain, {target.gain}, holds 1: the network may be no faster than before.")
     if difference is not None and abs(difference) > PARTS_TOLERANCE:
         warnings.append(
             f"The sum of parts is {formats.percent(difference)} off the compiled whole (more than {PARTS_TOLERANCE}"
             f"{formats.SPACE}%): the search saw prices that the compiled network does not have."
         )
-    speed = formats.speed(target.before.get("latency_ms"), after)
-    return TargetCard(target, speed, [_bar(when, row, scale) for when, row in rows.items()], warnings, difference)
+    return TargetCard(
+        target, formats.gain(target.gain), [_bar(when, row, scale) for when, row in rows.items()], warnings, difference
+    )
 
 
 def artefact_warning(row: ArtefactRow) -> str:
@@ -115,14 +114,6 @@ def _bar(when: str, row: Mapping[str, Any], scale: float) -> Bar:
     provenance = str(row.get("provenance") or "provenance unknown")
     kind = evidence(row.get("provenance"))
     return Bar(when, formats.milliseconds(latency), spread, provenance, kind, share(latency) or 0.0, *whiskers)
-
-
-def _overlap(before: Mapping[str, Any], after: Mapping[str, Any]) -> bool:
-    old_low, old_high = formats.known(before.get("low_ms")), formats.known(before.get("high_ms"))
-    new_low, new_high = formats.known(after.get("low_ms")), formats.known(after.get("high_ms"))
-    if old_low is None or old_high is None or new_low is None or new_high is None:
-        return False
-    return max(old_low, new_low) <= min(old_high, new_high)
 
 
 def kind_of(choice: ChoiceRow, parents: set[str]) -> str:
@@ -200,9 +191,8 @@ def lede(data: ReportData) -> str:
     """The gain in one sentence."""
     parts = []
     for target in sorted(data.targets, key=lambda row: -(formats.known(row.weight) or 0.0))[:1]:
-        speed = formats.speed(target.before.get("latency_ms"), target.after.get("latency_ms"))
-        if speed != formats.DASH:
-            parts.append(f"{speed} on {target.title} ({evidence(target.after.get('provenance'))})")
+        if target.gain is not None:
+            parts.append(f"{formats.gain(target.gain)} on {target.title} ({target.gain.provenance})")
     old, new = (formats.known(data.quality.get(when, {}).get("psnr")) for when in ("before", "after"))
     if old is not None and new is not None:
         parts.append(f"PSNR {formats.number(new - old, 2, 'dB', sign=True)}")

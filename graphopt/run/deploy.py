@@ -30,6 +30,7 @@ def _work(run: Run, say: Progress) -> None:
     from graphopt.bundle.bundle import empty_folder, write_bundle
     from graphopt.run.bundles import describe
     from graphopt.run.exports import write_exports
+    from graphopt.run.gains import find_gains
     from graphopt.run.proving import prove
 
     folder, image, backends = run.folder, run.calibration()[0], run.backends()
@@ -55,6 +56,7 @@ def _work(run: Run, say: Progress) -> None:
         if backend.runs_here:
             say((done + 0.8) / (len(backends) + 1), f"{name}: runs on {backend.runs_on}")
         ran[name] = prove(backend, artefact, image, expected, folder.name)
+    folder.gains.write(find_gains(run, model, costs, say))
     folder.deployed.write(Deployed(costs, [folder.name(path) for path in paths], differences, refusals, ran))
 
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 from pydantic import TypeAdapter
 
 from graphopt.atomic import replacing
+from graphopt.cost.ratio import Ratio
 from graphopt.cost.record import Cost
 from graphopt.search import files
 
@@ -180,6 +181,11 @@ class RunFolder:
     @property
     def deployed(self) -> File[Deployed]:
         return _json(self.stage("deploy") / "deploy.json", Deployed)
+
+    @property
+    def gains(self) -> File[dict[str, Ratio]]:
+        """How many times faster the deployed network is than the original, by target."""
+        return _json(self.stage("deploy") / "gains.json", dict[str, Ratio])
 
     @property
     def summary(self) -> Path:

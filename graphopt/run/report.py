@@ -55,7 +55,7 @@ def _gathered(run: Run, say: Progress) -> ReportData:
     scores, crops = judge(run, folder.stage("report"), say)
     artefacts = _artefacts(run, say)
     space, found, table = folder.searched.read(), folder.selection.read(), folder.table.read()
-    deployed = folder.deployed.read()
+    deployed, gains = folder.deployed.read(), folder.gains.read()
     before, after = (
         {name: cost.to_dict() for name, cost in costs.items()}
         for costs in (folder.original_costs.read(), deployed.costs)
@@ -69,7 +69,7 @@ def _gathered(run: Run, say: Progress) -> ReportData:
         targets=[
             TargetRow(
                 name, backend.target.title, run.weights[name], before[name], after[name],
-                found["sum_of_parts_ms"].get(name), backend.provenance,
+                found["sum_of_parts_ms"].get(name), backend.provenance, gains.get(name),
             )
             for name, backend in run.backends().items()
             if name in before

@@ -159,3 +159,34 @@ def test_the_command_prints_the_figures(tmp_path: Path) -> None:
     assert all(set(figures["baselines"][name]) == keys for name in figures["baselines"])
     assert len(figures["baselines"]) == 3
     assert figures["mali_fp32"]["median_error"] < 0.1 < figures["baselines"]["macs_alone"]["mali_fp32"]["median_error"]
+
+
+def test_what_residuals_have_in_common() -> None:
+    from costs.kernel_doubt import shared
+
+    random, group = np.random.default_rng(0), np.repeat(np.arange(200), 20)
+    alone = random.normal(0, 0.2, 4000)
+    assert shared(alone, group) < 0.02
+    assert shared(alone + random.normal(0, 0.1, 200)[group], group) == pytest.approx(0.1, rel=0.1)
+
+
+def test_errors_of_several_kernels_even_out() -> None:
+    from costs.kernel_doubt import concentration
+    from costs.kernel_fit import fit
+
+    data = measured("mali", 20)
+    found = concentration(data, "mali", fit(data, "mali"))
+    dense = np.array([operator.family == "dense" for operator in data.operators])
+    assert found[dense] == pytest.approx(np.ones(dense.sum()))  # one kernel
+    assert (found[~dense] < 1).all()
+    assert (found > 0.5).all()
+
+
+def test_a_ratio_is_judged_by_its_draws() -> None:
+    from costs.coverage import pairs_of, summary
+
+    drawn = np.exp(np.random.default_rng(0).normal(0, 0.1, (40, 512)))
+    found = summary(pairs_of(drawn, np.exp(np.random.default_rng(1).normal(0, 0.1, 40))))
+    assert found["ratios"] == 40 * 39 / 2
+    assert found["coverage"] == pytest.approx(0.9, abs=0.05)
+    assert found["median_width"] == pytest.approx(np.exp(2 * 1.645 * 0.1 * 2**0.5), rel=0.05)

@@ -21,6 +21,7 @@ from denoising import quality
 from graphopt.backends.registry import open_backend
 from graphopt.backends.targets import load_target
 from graphopt.cost.cache import CostCache
+from graphopt.cost.ratio import Ratio
 from graphopt.ir.canonical import to_model
 from graphopt.models.checkpoints import save_checkpoint
 from graphopt.models.nafnet import NAFNet, NAFNetConfig
@@ -123,6 +124,9 @@ def test_ratios_and_differences_are_to_the_first_network(run: Run) -> None:
             assert own["latency_ratio"] == own["latency_ms"] / its["latency_ms"]
             assert own["peak_memory_ratio"] == own["peak_memory_bytes"] / its["peak_memory_bytes"]
             assert (own["latency_ratio"] == 1) == (name == "original")
+            assert own["gain"]["value"] == pytest.approx(1 / own["latency_ratio"])
+            assert own["gain"]["low"] <= own["gain"]["value"] <= own["gain"]["high"]
+            assert (own["gain"]["low"] == 1) == (name == "original")
 
 
 def test_a_killed_benchmark_goes_on_where_it_stopped(
@@ -166,7 +170,7 @@ def test_the_tables_of_the_results(run: Run) -> None:
     (priced,) = (line.split(" | ") for line in lines if line.startswith(f"| small | `{TARGET}`"))
     price = small["targets"][TARGET]
     assert priced[2:4] == [
-        f"{price['latency_ms']:.3g} ({price['low_ms']:.3g} to {price['high_ms']:.3g})", f"{price['latency_ratio']:.3f}",
+        f"{price['latency_ms']:.3g} ({price['low_ms']:.3g} to {price['high_ms']:.3g})", str(Ratio.from_dict(price["gain"])),
     ]  # fmt: skip
     assert priced[-1] == "estimated |"
     assert "grey, measured: PSNR in dB (difference to `original`), SSIM" in lines

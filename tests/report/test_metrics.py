@@ -26,6 +26,7 @@ def test_metrics_have_exactly_the_declared_shape_and_values(data: ReportData, tm
                            "provenance": "estimated: kernel model", "peak_memory_bytes": 48_300_000},
                 "after": {"latency_ms": 13.87, "low_ms": 10.4, "high_ms": 18.9,
                           "provenance": "estimated: kernel model", "peak_memory_bytes": 31_200_000},
+                "gain": {"value": 1.546, "low": 1.41, "high": 1.72, "provenance": "estimated"},
             }
         },
         "quality": {"before": {"psnr": 31.418, "ssim": 0.88214}, "after": {"psnr": 31.296, "ssim": 0.87931}},

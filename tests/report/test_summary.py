@@ -22,6 +22,7 @@ def test_every_row(data: ReportData) -> None:
     changed = sum(chosen[site] != "keep" for site in counted)
     assert rows["Adreno 750 (GPU): latency"] == ["21.44 ms", "13.87 ms", "-35.3 %", "estimated"]
     assert rows["Adreno 750 (GPU): peak memory"] == ["46.1 MiB", "29.8 MiB", "-35.4 %", "estimated"]
+    assert rows["Adreno 750 (GPU): times as fast"] == ["", "", "1.55x (1.41 to 1.72)", "estimated"]
     assert rows["Host CPU: latency"] == ["312.5 ms", "221.3 ms", "-29.2 %", "measured"]
     assert rows["PSNR"] == ["31.42 dB", "31.30 dB", "-0.12 dB", "measured"]
     assert rows["SSIM"] == ["0.8821", "0.8793", "-0.0028", "measured"]
@@ -30,4 +31,4 @@ def test_every_row(data: ReportData) -> None:
     assert rows["MACs"] == ["16.25 G", "10.87 G", "-33.1 %", "counted"]
     assert rows["parameters"] == ["17.11 M", "11.60 M", "-32.2 %", "counted"]
     assert rows["sites changed"] == ["", f"{changed} of {len(counted)}", "", "searched"]
-    assert len(rows) == 2 * 3 + 5 + 1
+    assert len(rows) == 3 * 3 + 5 + 1

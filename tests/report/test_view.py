@@ -6,24 +6,29 @@ from __future__ import annotations
 import pytest
 from sample_report import price
 
+from graphopt.cost.ratio import Ratio
 from graphopt.report import view
 from graphopt.report.data import ArtefactRow, CandidateRow, ChoiceRow, ReportData, TargetRow
 
 
-def two_targets(after: dict[str, object], parts: float | None = None) -> view.TargetCard:
-    return view.target_card(TargetRow("t", "T", 1.0, price(10.0, 9.0, 11.0, "measured", 1), after, parts))
+def two_targets(after: dict[str, object], parts: float | None = None, low: float = 1.1) -> view.TargetCard:
+    gain = Ratio(1.25, low, 1.4, "measured")
+    row = TargetRow("t", "T", 1.0, price(10.0, 9.0, 11.0, "measured", 1), after, parts, gain=gain)
+    return view.target_card(row)
 
 
 def test_warnings_say_when_a_gain_is_not_to_be_trusted() -> None:
     sound = two_targets(price(8.0, 7.5, 8.5, "measured: rpc", 1), parts=8.3)
     assert sound.warnings == []
-    assert sound.speed == "1.25× faster"
+    assert sound.gain == "1.25x (1.10 to 1.40) as fast"
     assert sound.parts_difference == pytest.approx(3.75)
     assert [bar.width for bar in sound.bars] == [90.91, 72.73]
     assert (sound.bars[1].low, sound.bars[1].high) == (68.18, 77.27)
-    overlapping = two_targets(price(9.5, 8.0, 10.0, "measured", 1))
-    assert len(overlapping.warnings) == 1
-    assert "overlap" in overlapping.warnings[0]
+    assert two_targets(price(9.5, 8.0, 10.0, "measured", 1)).warnings == []  # spreads overlap, and the gain is sure
+    doubtful = two_targets(price(8.0, 7.5, 8.5, "measured", 1), low=0.95)
+    assert doubtful.warnings == [
+        "The interval of the gain, 1.25x (0.95 to 1.40), holds 1: the network may be no faster than before."
+    ]
     mixed = two_targets(price(8.0, 7.5, 8.5, "estimated: model", 1))
     assert len(mixed.warnings) == 1
     assert "provenance" in mixed.warnings[0]

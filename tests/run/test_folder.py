@@ -10,6 +10,7 @@ import onnx
 import pytest
 from graphs import nafnet
 
+from graphopt.cost.ratio import Ratio
 from graphopt.cost.record import Cost
 from graphopt.ir.canonical import to_model
 from graphopt.run.folder import Deployed, Edits, File, Forms, Ran, RunFolder, Source
@@ -17,6 +18,7 @@ from graphopt.run.folder import Deployed, Edits, File, Forms, Ran, RunFolder, So
 ROOT = Path(__file__).parents[2]
 NAMES = (
     "canonical.onnx", "source.json", "prepared.json", "table.json", "original.json", "edits.json", "deploy.json",
+    "gains.json",
     "forms.json", "summary.txt", "metrics.json", "model.fp16.onnx", "model.safetensors", "report.html",
 )  # fmt: skip
 
@@ -25,6 +27,7 @@ NAMES = (
     ("name", "content"),
     [
         ("source", Source(1e-7, 400)),
+        ("gains", {"t": Ratio(1.8, 1.6, 2.1, "estimated")}),
         ("forms", Forms({"affine-norm": 3}, 1e-13)),
         ("edits", Edits({"fold-affine": 4}, 2e-7, 40, 30)),
         (

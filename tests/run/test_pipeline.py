@@ -63,6 +63,10 @@ def test_every_result_is_there_and_agrees(finished: Path) -> None:
         assert ran["file"] == f"deploy/{target}/{target}.cl"
         assert (ran["difference"] is None) == (why_no_platform() is not None)
         assert ran["difference"] is None or 0 < ran["difference"] < 2e-3
+        gain = metrics["targets"][target]["gain"]
+        assert gain["value"] == before["latency_ms"] / after["latency_ms"]
+        assert gain["low"] <= gain["value"] <= gain["high"] < before["high_ms"] / after["low_ms"]
+        assert gain == read(finished / "deploy" / "gains.json")[target]
         manifest = Bundle.open(finished / "deploy" / target).manifest
         library, source, *_ = manifest.files
         assert ".aarch64" in library.name

@@ -16,7 +16,9 @@ from graphopt.backends.findings import tvm_findings, tvm_version
 from graphopt.backends.opencl.roofline import by_block, by_kind
 from graphopt.cost.cache import CostCache
 from graphopt.cost.counts import macs_and_parameters
+from graphopt.cost.keys import hash_of
 from graphopt.cost.memory import peak_memory
+from graphopt.cost.ratio import Ratio, drawn, independent
 from graphopt.cost.record import NetworkCost, Provenance
 from graphopt.cost.target import Target
 from graphopt.kernels.keys import target_key
@@ -54,6 +56,27 @@ class OpenClBackend(Backend[GpuTarget]):
             return NetworkCost(0.0, 0.0, 0.0, self.provenance, *counts)
         bounds, provenance, kernels = estimate(model, self.target, self.cache, say)
         return NetworkCost(*bounds, provenance, *counts, kernels=kernels)
+
+    def compare(
+        self, before: onnx.ModelProto, after: onnx.ModelProto, budget: int = 0, say: Progress = silent
+    ) -> Ratio:
+        """By draws of what the kernel model does not know, each the same for both networks."""
+        old, new = self.price(before, budget, say), self.price(after, budget, say)
+        if not (old.latency_ms and new.latency_ms):
+            return independent(old, new)
+        from graphopt.backends.opencl.gain import drawn_times
+        from graphopt.kernels.doubt import Draws, shipped_doubt
+
+        doubt = shipped_doubt(self.target.device)
+        key = f"gain:{hash_of([self.price_key(before), self.price_key(after), doubt.key()])}"
+        found = self.cache.get(key)
+        if found is None:
+            draws = Draws(self.target, doubt)
+            times = [drawn_times(model, self.target, draws, self.cache, say) for model in (before, after)]
+            provenance = new.provenance if old.provenance == new.provenance else "estimated"
+            found = drawn(old.latency_ms / new.latency_ms, times[0] / times[1], provenance).to_dict()
+            self.cache.put(key, found)
+        return Ratio.from_dict(found)
 
     def break_down(self, cost: NetworkCost, model: onnx.ModelProto | None = None) -> Breakdown | None:
         if not cost.kernels:

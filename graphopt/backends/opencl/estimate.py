@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from math import fsum
 
@@ -28,28 +29,35 @@ class Kernel:
     in_parts: bool
 
 
+@dataclass(frozen=True)
+class Timed:
+    """The price of one call, and the `facts` that it follows from by the model; None where it was measured."""
+
+    bounds: Bounds
+    basis: Basis
+    facts: KernelFacts | None
+
+
 def estimate(
     model: onnx.ModelProto, target: GpuTarget, cache: CostCache, say: Progress
 ) -> tuple[Bounds, Provenance, tuple[KernelCost, ...]]:
     """Bounds, what they are, and the kernels that they are the sum of. A sum of kernels that were all measured over
     RPC is `measured`.
     """
-    tuned = _tuned(target, cache)
     prices, rows = [], []
-    for kernel in network_kernels(model, target, cache, say):
-        bounds, basis = _priced(kernel, target, tuned)
+    for kernel, found in timed(network_kernels(model, target, cache, say), target, cache):
         facts, calls = kernel.facts, kernel.calls
-        prices.append((calls, bounds))
+        prices.append((calls, found.bounds))
         rows.append(
             KernelCost(
                 name=facts.name,
                 kind=facts.kind,
                 calls=calls,
-                ms=calls * bounds[0],
+                ms=calls * found.bounds[0],
                 macs=calls * facts.macs,
                 bytes_read=calls * facts.bytes_read,
                 bytes_written=calls * facts.bytes_written,
-                basis=basis,
+                basis=found.basis,
             )
         )
     latency, low, high = (fsum(calls * bounds[i] for calls, bounds in prices) for i in range(3))
@@ -82,16 +90,21 @@ def network_kernels(model: onnx.ModelProto, target: GpuTarget, cache: CostCache,
     return kernels
 
 
-def _priced(kernel: Kernel, target: GpuTarget, tuned: TunedKernels) -> tuple[Bounds, Basis]:
+def timed(kernels: Iterable[Kernel], target: GpuTarget, cache: CostCache) -> Iterator[tuple[Kernel, Timed]]:
     """Measured over RPC, before estimated of a tuned schedule that beats TVM's default one, before that one's price."""
-    measured = tuned.times_ms(kernel.key)
-    if measured is not None:
-        return measured, "measured"
-    default = price(kernel.facts, target)
-    best = tuned.estimated.best(kernel.key)
-    if best is not None and best.facts is not None and 1e3 * best.seconds < default[0]:
-        return price(KernelFacts.from_dict(best.facts), target), "tuned"
-    return default, "parts" if kernel.in_parts else "model"
+    tuned = _tuned(target, cache)
+    for kernel in kernels:
+        measured = tuned.times_ms(kernel.key)
+        if measured is not None:
+            yield kernel, Timed(measured, "measured", None)
+            continue
+        default = price(kernel.facts, target)
+        best = tuned.estimated.best(kernel.key)
+        if best is not None and best.facts is not None and 1e3 * best.seconds < default[0]:
+            facts = KernelFacts.from_dict(best.facts)
+            yield kernel, Timed(price(facts, target), "tuned", facts)
+        else:
+            yield kernel, Timed(default, "parts" if kernel.in_parts else "model", kernel.facts)
 
 
 def _tuned(target: GpuTarget, cache: CostCache) -> TunedKernels:

@@ -12,12 +12,15 @@ from graphopt.backends.base import Array, Artefact, Backend, Finding, manifest_o
 from graphopt.backends.breakdown import Breakdown
 from graphopt.backends.findings import state_of, version_finding
 from graphopt.backends.qnn.compiler import compile_npu, compiler_version
+from graphopt.backends.qnn.doubt import drawn_times, shipped_doubt
 from graphopt.backends.qnn.log import CompiledFacts
-from graphopt.backends.qnn.regression import FORMULA, REFUSED, breakdown, exchanged_ms, price
+from graphopt.backends.qnn.padding import padded_macs
+from graphopt.backends.qnn.regression import FORMULA, REFUSED, Features, breakdown, exchanged_ms, price
 from graphopt.backends.qnn.target import NpuTarget
 from graphopt.cost.counts import macs_and_parameters
 from graphopt.cost.keys import figures_of, graph_key, hash_of
 from graphopt.cost.memory import peak_memory
+from graphopt.cost.ratio import Ratio, drawn, independent
 from graphopt.cost.record import NetworkCost, Provenance
 from graphopt.cost.target import Target
 from graphopt.errors import GraphoptError
@@ -52,7 +55,8 @@ class QnnBackend(Backend[NpuTarget]):
         macs, parameters = macs_and_parameters(model)
         memory = peak_memory(model, self.target.bytes_per_element)
         facts = self._facts(model, say) if model.graph.node else _NOTHING
-        bounds, rows = price(facts, macs, self.target), breakdown(facts, macs, self.target)
+        padded = padded_macs(model)
+        bounds, rows = price(facts, padded, self.target), breakdown(facts, padded, self.target)
         return NetworkCost(*bounds, self.provenance, macs, parameters, memory, kernels=rows)
 
     def _facts(self, model: onnx.ModelProto, say: Progress) -> CompiledFacts:
@@ -63,6 +67,17 @@ class QnnBackend(Backend[NpuTarget]):
             found = compile_npu(model, self.target)[0].to_dict()
             self.cache.put(key, found)
         return CompiledFacts.from_dict(found)
+
+    def compare(
+        self, before: onnx.ModelProto, after: onnx.ModelProto, budget: int = 0, say: Progress = silent
+    ) -> Ratio:
+        """By draws of what the regression does not know, its parameters the same for both networks."""
+        old, new = self.price(before, budget, say), self.price(after, budget, say)
+        if not (old.latency_ms and new.latency_ms):  # all of it is refused
+            return independent(old, new)
+        doubt = shipped_doubt()
+        times = [drawn_times(Features.of_price(cost), self.target, doubt) for cost in (old, new)]
+        return drawn(old.latency_ms / new.latency_ms, times[0] / times[1], self.provenance)
 
     def exchanged(self, whole: NetworkCost, kept: NetworkCost, put: NetworkCost) -> float:
         return exchanged_ms(whole, kept, put, self.target)

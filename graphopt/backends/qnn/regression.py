@@ -10,13 +10,13 @@ from graphopt.cost.record import KernelCost, NetworkCost
 
 REFUSED = "refused"  # the kind of a row of the breakdown that names an op that the NPU does not carry
 _TERM = "npu"
-FORMULA = 3  # part of the key of every cached price: raise it whenever `price`, or what is compiled, changes
+FORMULA = 4  # part of the key of every cached price: raise it whenever `price`, or what is compiled, changes
 
 
 @dataclass(frozen=True)
 class Features:
-    """What the regression knows of a network: graphs to launch, GMAC, megabytes over DDR (`spilled`: those that did
-    not fit into the on-chip memory, `megabytes`: all others), supertiles.
+    """What the regression knows of a network: graphs to launch, GMAC as the NPU pads them, megabytes over DDR
+    (`spilled`: those that did not fit into the on-chip memory, `megabytes`: all others), supertiles.
     """
 
     graphs: float
@@ -53,7 +53,7 @@ def terms(features: Features, target: NpuTarget) -> dict[str, float]:
 
 
 def price(facts: CompiledFacts, macs: int, target: NpuTarget) -> tuple[float, float, float]:
-    """Milliseconds: middle (the sum of `terms`), low, high.
+    """Milliseconds: middle (the sum of `terms`), low, high. `macs` are those of `padding.padded_macs`.
 
     The bounds divide and multiply by `spread`, and by `spread_beyond` for a network with more supertiles than any
     that the regression was calibrated on (`calibrated_supertiles`).

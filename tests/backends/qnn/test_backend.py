@@ -8,7 +8,7 @@ import onnx
 import onnx.parser
 import pytest
 from graphs import Call
-from npu import convolution, hexagon, needs_compiler, refused, with_parameters
+from npu import convolution, hexagon, needs_compiler, network, refused, with_parameters
 
 from graphopt.backends.qnn.compiler import compile_npu
 from graphopt.backends.qnn.regression import price
@@ -28,7 +28,7 @@ def test_a_convolution_is_compiled_and_its_price_kept(tmp_path: Path) -> None:
     assert (facts.graphs, facts.refused, facts.spilled_bytes) == (1, (), 0)
     assert facts.supertiles > 0
     cost = backend.price(convolution())
-    assert (cost.latency_ms, cost.low_ms, cost.high_ms) == pytest.approx(price(facts, 16 * 16 * 9 * 32 * 32, target))
+    assert (cost.latency_ms, cost.low_ms, cost.high_ms) == pytest.approx(price(facts, 32 * 32 * 9 * 32 * 32, target))
     assert (cost.provenance, cost.macs) == ("estimated", 16 * 16 * 9 * 32 * 32)
     assert NetworkCost.from_dict(cost.to_dict()) == cost
     parts = backend.break_down(cost, convolution())
@@ -96,3 +96,13 @@ def test_the_context_binary_for_the_phone(tmp_path: Path) -> None:
     attributes = {attribute.name: attribute for attribute in node.attribute}
     assert (node.op_type, attributes["ep_cache_context"].s) == ("EPContext", b"sm8650-hexagon_qnn.bin")
     assert files[1].stat().st_size > 1000
+
+
+@needs_compiler
+def test_two_networks_share_what_the_regression_does_not_know(tmp_path: Path) -> None:
+    backend = open_backend(hexagon(), CostCache(tmp_path))
+    before, after = convolution(), network("y = Relu(x)")
+    same, found = backend.compare(before, before), backend.compare(before, after)
+    assert (same.value, same.low, same.high) == (1, 1, 1)
+    assert found.value == backend.price(before).latency_ms / backend.price(after).latency_ms
+    assert found.low < found.value < found.high < 1.61**2 * found.value
