@@ -10,9 +10,11 @@ from graphopt.cost.target import UNITS
 from graphopt.errors import GraphoptError
 
 BUILT_IN = [
+    "android-mnn",
     "dimensity9300-mali-g720",
     "exynos2100-mali-g78",
     "host-cpu",
+    "host-mnn",
     "mali-g57-mc2",
     "rk3399-mali-t860",
     "rk3588-mali-g610",
@@ -24,7 +26,7 @@ BUILT_IN = [
     "tensor-g3-mali-g715",
     "tophub-adreno",
 ]
-GPUS = [name for name in BUILT_IN if name not in ("host-cpu", "sm8650-hexagon")]
+GPUS = [name for name in BUILT_IN if name not in ("host-cpu", "sm8650-hexagon") and not name.endswith("-mnn")]
 
 
 def write(folder: Path, name: str, change: Any) -> str:
@@ -43,7 +45,8 @@ def test_built_in_targets_are_listed_by_name() -> None:
 
 def test_provenance_follows_the_kind() -> None:
     found = {target.name: backend_class(target.kind).provenance for target in list_targets()}
-    assert found == {**dict.fromkeys(BUILT_IN, "estimated"), "host-cpu": "measured"}
+    measured = dict.fromkeys(("host-cpu", "host-mnn", "android-mnn"), "measured")
+    assert found == {**dict.fromkeys(BUILT_IN, "estimated"), **measured}
 
 
 @pytest.mark.parametrize("name", GPUS)
@@ -114,7 +117,7 @@ def test_missing_file() -> None:
         (lambda c: c.update(device="cpu"), "adreno or mali"),
         (lambda c: c.pop("kind"), "mine.yaml: key 'kind' is missing; it says which backend runs networks there"),
         (lambda c: c.update(kind="opencll"), "key 'kind': no backend is called 'opencll'; did you mean 'opencl'"),
-        (lambda c: c.update(kind="cuda"), "no backend is called 'cuda'; known: .*llvm, opencl, qnn"),
+        (lambda c: c.update(kind="cuda"), "no backend is called 'cuda'; known: .*llvm, .*opencl, qnn"),
         (lambda c: c.update(kind=3), "no backend is called '3'"),
         (lambda c: c.update(kind="llvm"), "an llvm target has 'tuning'"),
     ],
