@@ -53,6 +53,15 @@ class MnnBackend(HostBackend[HostTarget]):
         return load(artefact.files[0], names[0], names[1], self.target.threads, self._is_half)
 
     @property
+    def elsewhere(self) -> str:
+        """A phone's file runs here as well: for its numbers, not for its time."""
+        return ""
+
+    @property
+    def unpriced(self) -> str:
+        return "" if self.target.device == "cpu" else f"{self.target.title} is another device"
+
+    @property
     def _is_half(self) -> bool:
         return self.target.dtype == "float16"
 

@@ -24,7 +24,7 @@ def first_wrong(model: onnx.ModelProto, is_wrong: Callable[[onnx.ModelProto], bo
 
 
 def beginning(model: onnx.ModelProto, length: int) -> onnx.ModelProto:
-    """The first `length` nodes; their outputs are the float tensors that later nodes, or the network itself, give on."""
+    """The first `length` nodes. It gives the float tensors that later nodes read, or that the network gives."""
     graph = onnx.shape_inference.infer_shapes(model, data_prop=True).graph
     known = {value.name: value for value in (*graph.input, *graph.value_info, *graph.output)}
     first, rest = graph.node[:length], graph.node[length:]

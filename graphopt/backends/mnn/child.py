@@ -1,4 +1,4 @@
-"""Converts one ONNX file with MNN's converter in this process, and runs what it wrote, with all that MNN says on stdout.
+"""Converts one ONNX file with MNN's converter in this process, and runs what it wrote; MNN talks on stdout.
 
     python -m graphopt.backends.mnn.child MODEL.onnx FILE.mnn IMAGES.npz RESULTS.npz float32|float16 INPUTS OUTPUTS
 

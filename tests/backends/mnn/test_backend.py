@@ -13,10 +13,8 @@ from mnn import mnn_backend, needs_mnn
 from odd_names import oddly_named
 from small_models import two_images, two_inputs, two_outputs
 
-from graphopt.backends.measuring import Limits
 from graphopt.errors import GraphoptError
 from graphopt.ir.canonical import to_model
-from graphopt.progress import silent
 
 UNKNOWN = onnx_model('(float[1,4,8,8] x) => (float[1,4,8,8] y) { ["head/relu"] a = Relu(x) ["head/mish"] y = Mish(a) }')
 
@@ -51,8 +49,8 @@ def test_half_precision_halves_the_file(tmp_path: Path) -> None:
     model = to_model(nafnet(width=16))
     whole, half = (mnn_backend(tmp_path, name).build(model, tmp_path).files[0] for name in ("host-mnn", "android-mnn"))
     assert 0.5 < half.stat().st_size / whole.stat().st_size < 0.7
-    backend, image = mnn_backend(tmp_path, dtype="float16"), random_image(1, 3, 16, 16)
-    off = difference(backend.run(backend.build(model, tmp_path), [image])[0], run(model, image))
+    phone, image = mnn_backend(tmp_path, "android-mnn"), random_image(1, 3, 16, 16)
+    off = difference(phone.run(phone.build(model, tmp_path), [image])[0], run(model, image))
     assert 1e-6 < off < 5e-3
 
 
@@ -64,22 +62,6 @@ def test_prices_are_measured_and_kept(tmp_path: Path) -> None:
     assert 0 < price.low_ms <= price.latency_ms <= price.high_ms
     assert backend.price(model) == price
     assert mnn_backend(tmp_path, threads=2).key() != backend.key()
-
-
-@needs_mnn
-def test_a_ratio_is_measured(tmp_path: Path) -> None:
-    conv = "Conv<pads=[1,1,1,1]>"
-    weights = {name: (32, 32, 3, 3) for name in "uvw"}
-    four = onnx_model(
-        f"(float[1,32,64,64] x) => (float[1,32,64,64] y) {{ a = {conv}(x,u) b = {conv}(a,v) c = {conv}(b,w) y = {conv}(c,u) }}",
-        weights,
-    )
-    one = onnx_model(f"(float[1,32,64,64] x) => (float[1,32,64,64] y) {{ y = {conv}(x,u) }}", {"u": weights["u"]})
-    limits = Limits(least=5, seconds=1.0, narrow=0.1)
-    ratio = mnn_backend(tmp_path).compare_within(four, one, limits, silent)
-    assert ratio.low > 2
-    assert ratio.high < 6
-    assert ratio.provenance == "measured"
 
 
 @needs_mnn
@@ -113,7 +95,7 @@ def test_without_the_extra(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
 @needs_mnn
 def test_a_phone_is_built_for_and_not_priced(tmp_path: Path) -> None:
     phone = mnn_backend(tmp_path, "android-mnn")
-    assert not phone.runs_here
+    assert phone.runs_here  # its file, not its processor
     assert phone.build(to_model(nafnet()), tmp_path).files == (tmp_path / "android-mnn.mnn",)
     with pytest.raises(GraphoptError, match="target android-mnn has no price on this machine: .* is another device"):
         phone.price(to_model(nafnet()))
