@@ -55,6 +55,8 @@ def convert(model: onnx.ModelProto, dtype: str, file: Path) -> str:
     Raises:
         GraphoptError: the converter was killed, or took too long.
     """
+    if not model.graph.node:
+        return "there is nothing to convert: the network has no nodes"
     for value in (*model.graph.input, *model.graph.output):
         if value.type.tensor_type.elem_type != onnx.TensorProto.FLOAT:
             return f"{value.name} is no float32 image, and here MNN takes and gives those alone"

@@ -54,6 +54,11 @@ def test_a_crash_takes_only_the_child_along(tmp_path: Path, monkeypatch: pytest.
     assert found == "MNN 3.6.1 crashes with SIGFPE, from AveragePool (it) on"
 
 
+def test_a_network_without_nodes(tmp_path: Path) -> None:
+    empty = onnx_model(f"({IMAGE} x) => ({IMAGE} x) {{ }}")
+    assert convert(empty, "float32", tmp_path / "a.mnn") == "there is nothing to convert: the network has no nodes"
+
+
 def test_what_is_no_image(tmp_path: Path) -> None:
     model = onnx_model("(float[1,4,8,8] x, int64[2] axes) => (float[1,4,1,1] y) { y = ReduceMean(x, axes) }")
     assert convert(model, "float32", tmp_path / "a.mnn").startswith("axes is no float32 image")
