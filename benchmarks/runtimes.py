@@ -181,6 +181,10 @@ def measure(given: argparse.Namespace) -> dict[str, Any]:
     sizes = (given.resolution[0], given.resolution[1]), (given.untimed[0], given.untimed[1])
     benchmark = Benchmark(paths, given.cache or cache_folder(), sizes, given.trials)
     places, out_of_reach = reached(given.targets, benchmark.cache)
+    for target, reason in out_of_reach.items():
+        print(f"not in reach: {target}: {reason}", file=sys.stderr)
+    if not places:
+        raise GraphoptError("no runtime of these is in reach of this machine")
     report, rows = lines(15), []
     for number, (place, name) in enumerate((place, name) for place in places for name in paths):
         report("runtimes", number / (len(places) * len(paths)), f"{place.name}: {name}")

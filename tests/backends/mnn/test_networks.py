@@ -10,7 +10,7 @@ from mnn import mnn_backend, needs_mnn
 from norm_spellings import OTHER_NORMS, SPELLINGS
 from small_networks import SMALL, small
 
-from graphopt.ir.canonical import canonical
+from graphopt.ir.canonical import canonical, input_shape
 from graphopt.models.source import export_network
 
 NOT_CARRIED = {  # and the first node that MNN gets wrong
@@ -25,7 +25,7 @@ NOT_CARRIED = {  # and the first node that MNN gets wrong
 @pytest.mark.parametrize("name", SMALL)
 def test_a_published_network(name: str, size: tuple[int, int], tmp_path: Path) -> None:
     model = canonical(export_network(small(name), size), None, name)
-    backend, image = mnn_backend(tmp_path), random_image(1, 3, *size)
+    backend, image = mnn_backend(tmp_path), random_image(*input_shape(model))
     assert difference(backend.run(backend.build(model, tmp_path), [image])[0], run(model, image)) < 1e-4
 
 
