@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 
 import numpy as np
 import onnx
 from onnx import helper, numpy_helper
 
+from graphopt.backends.mnn.resizing import is_misread, matrix
 from graphopt.cost.counts import Shapes, static_shapes
 
 Nodes = list[onnx.NodeProto]
@@ -44,8 +45,8 @@ class _Context:
         found = self.constants.get(name)
         return None if found is None else numpy_helper.to_array(found)
 
-    def constant(self, name: str, values: Iterable[int]) -> str:
-        self.graph.initializer.append(numpy_helper.from_array(np.array(list(values), np.int64), name))
+    def constant(self, name: str, values: np.ndarray) -> str:
+        self.graph.initializer.append(numpy_helper.from_array(values, name))
         return name
 
 
@@ -96,7 +97,7 @@ def _with_sizes(context: _Context, node: onnx.NodeProto) -> Nodes:
         return [node]
     axis = next((attribute.i for attribute in node.attribute if attribute.name == "axis"), 0)
     sizes = [context.shapes[name][axis] for name in node.output]
-    name = context.constant(f"{node.output[0]}_sizes", sizes)
+    name = context.constant(f"{node.output[0]}_sizes", np.array(sizes, np.int64))
     return [helper.make_node("Split", [node.input[0], name], node.output, node.name, axis=axis)]
 
 
@@ -116,6 +117,24 @@ def _of_all_axes(context: _Context, node: onnx.NodeProto) -> Nodes:
     return [made]
 
 
+def _as_products(context: _Context, node: onnx.NodeProto) -> Nodes:
+    """Two products with matrices, where MNN takes other pixels."""
+    before, after = context.shapes[node.input[0]], context.shapes[node.output[0]]
+    scales = context.values(node.input[2]) if len(node.input) > 2 and node.input[2] else None
+    has_axes = any(attribute.name == "axes" for attribute in node.attribute)
+    if not is_misread(node) or has_axes or len(before) != 4 or before[:2] != after[:2]:
+        return [node]
+    rows, columns = (
+        matrix(node, before[axis], after[axis], None if scales is None else float(scales[axis])) for axis in (2, 3)
+    )
+    output = node.output[0]
+    left, right = context.constant(f"{output}_rows", rows), context.constant(f"{output}_columns", columns.T.copy())
+    return [
+        helper.make_node("MatMul", [left, node.input[0]], [f"{output}_high"], f"{node.name}_high"),
+        helper.make_node("MatMul", [f"{output}_high", right], [output], node.name),
+    ]
+
+
 _RULES: dict[str, Callable[[_Context, onnx.NodeProto], Nodes]] = {
     "Pow": _square,
     "Sum": _in_pairs,
@@ -125,4 +144,5 @@ _RULES: dict[str, Callable[[_Context, onnx.NodeProto], Nodes]] = {
     "MaxPool": _with_strides,
     "Split": _with_sizes,
     "Pad": _of_all_axes,
+    "Resize": _as_products,
 }

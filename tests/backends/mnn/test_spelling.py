@@ -29,6 +29,12 @@ WRONG: dict[str, onnx.ModelProto] = {
         f"({IMAGE} x) => (float[1,4,3,6] y, float[1,4,3,6] z, float[1,4,2,6] t) "
         "{ y, z, t = Split<axis=2, num_outputs=3>(x) }"
     ),
+    "cubic": onnx_model(f'({IMAGE} x) => (float[1,4,16,9] y) {{ y = Resize<mode="cubic">(x, , s) }}', {
+        "s": np.array([1, 1, 2, 1.5], np.float32)}),
+    "nearest, rounding up": onnx_model(
+        f'({IMAGE} x) => (float[1,4,11,6] y) {{ y = Resize<mode="nearest", nearest_mode="ceil">(x, , , s) }}',
+        {"s": np.array([1, 4, 11, 6])},
+    ),
     "pads of some axes": onnx_model(
         f"({IMAGE} x) => (float[1,4,11,8] y) {{ y = Pad<mode='reflect'>(x, p, , a) }}".replace("'", '"'),
         {"p": np.array([1, 2, 1, 1]), "a": np.array([-1, 2])},
