@@ -48,6 +48,8 @@ ONLY_IN = {  # libraries, and the packages that may import them
     "tvm_ffi": {"kernels", "tuning", "backends"},
     "onnxruntime_qnn": {"backends"},
     "ai_edge_litert": {"backends"},
+    "MNN": {"backends"},
+    "_tools": {"backends"},
 }
 FOR_PASSES = {"numpy", "onnx"}  # besides the standard library, `graphopt` and `graphopt.idioms`
 LONGEST = {"graphopt": 300, "passes": 300, "tests": 400}  # lines of a file

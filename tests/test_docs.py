@@ -8,13 +8,18 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
+import onnx
 import onnx_graphsurgeon as gs
 import pytest
 import yaml
-from graphs import Call
+from graphs import Call, nafnet, run
+from mnn import mnn_backend
+from PIL import Image
 
 from graphopt.authoring.passcheck import check_pass, random_images
 from graphopt.config.pipeline import PassSpec
+from graphopt.ir.canonical import to_model
 from graphopt.ir.registry import load_pass
 
 ROOT = Path(__file__).parents[1]
@@ -90,6 +95,28 @@ def test_the_pass_with_a_training_form(tmp_path: Path, nafnet_graph: gs.Graph) -
     (tmp_path / "scaled.py").write_text(HEAD + shown)
     found = check_pass(load_pass("scaled.py", {}, tmp_path), nafnet_graph, random_images((1, 3, 16, 16)))
     assert [(row.site, row.problem) for row in found.rows] == [("ups.0.0", ""), ("whole network", "")]
+
+
+@pytest.mark.parametrize("runtime", ["mnn", "onnxruntime"])
+def test_the_program_of_a_runtime(runtime: str, tmp_path: Path) -> None:
+    """What a page tells users to run restores an image as the graph does."""
+    model, noisy = (
+        to_model(nafnet(size=256, width=2)),
+        np.random.default_rng(0).integers(0, 255, (260, 270, 3), np.uint8),
+    )
+    Image.fromarray(noisy).save(tmp_path / "noisy.png")
+    if runtime == "mnn":
+        pytest.importorskip("MNN", reason="MNN is not installed (graphopt[mnn])")
+        mnn_backend(tmp_path).build(model, tmp_path)
+    else:
+        onnx.save(model, tmp_path / "host-onnxruntime.onnx")
+    (program,) = [content for title, content in blocks(ROOT / "docs" / f"{runtime}.md") if title == "python"]
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    planes = noisy[:256, :256].transpose(2, 0, 1)[None].astype(np.float32) / 255
+    expected = np.rint(run(model, planes)[0].clip(0, 1).transpose(1, 2, 0) * 255)
+    restored = np.asarray(Image.open(tmp_path / "restored.png")).astype(np.float32)
+    assert np.abs(restored - expected).max() <= 1
 
 
 def test_the_table_of_commands_is_complete() -> None:

@@ -144,9 +144,9 @@ def test_naming_our_backends_imports_no_compiler() -> None:
     code = """
 import sys
 from graphopt.backends.registry import backend_class
-for kind in ("llvm", "onnxruntime", "opencl", "qnn"):
+for kind in ("llvm", "mnn", "onnxruntime", "opencl", "qnn"):
     assert backend_class(kind).kind == kind
-print(*[name for name in ("tvm", "torch", "onnxruntime", "onnxruntime_qnn") if name in sys.modules])
+print(*[name for name in ("tvm", "torch", "onnxruntime", "onnxruntime_qnn", "MNN") if name in sys.modules])
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.split() == []
@@ -158,5 +158,5 @@ def test_nothing_outside_asks_for_a_kind() -> None:
     rooms = {"backends", "kernels", "tuning"}
     sources = [path for path in package.rglob("*.py") if path.relative_to(package).parts[0] not in rooms]
     assert len(sources) > 100
-    named = re.compile(r"""["'](opencl|llvm|qnn)["']""")
+    named = re.compile(r"""["'](opencl|llvm|mnn|qnn)["']""")
     assert [str(path) for path in sources if named.search(path.read_text())] == []
