@@ -78,9 +78,11 @@ def settle_network(
     exclude: Sequence[str],
     pricers: Mapping[str, Pricer],
     weights: Mapping[str, float],
+    original: onnx.ModelProto,
     say: Progress,
 ) -> tuple[gs.Graph, dict[str, int]]:
-    """A network after its clean-ups, with its exact candidates settled, and how many of each pass.
+    """A network after its clean-ups, with its exact candidates settled, and how many of each pass. Prices of wholes are
+    taken beside that of the `original`.
 
     What was chosen holds sites that the space did not: in candidates, and where others had been open inside. Where the
     whole costs no less afterwards, whatever its parts say, it stays as it is.
@@ -91,14 +93,11 @@ def settle_network(
     if not exact or not pricers:
         return graph, {}
 
-    def cleaned(priced: gs.Graph) -> onnx.ModelProto:
-        copied = copy_graph(priced)
-        rewrite_everywhere(copied, cleanups)
-        return to_model(copied)
-
     def price(priced: gs.Graph) -> dict[str, NetworkCost]:
-        model = cleaned(priced)
-        return {name: pricer.price_beside(model, standing) for name, pricer in pricers.items()}
+        cleaned = copy_graph(priced)
+        rewrite_everywhere(cleaned, cleanups)
+        model = to_model(cleaned)
+        return {name: pricer.price_beside(model, original) for name, pricer in pricers.items()}
 
     marked = to_graph(to_model(graph))  # with the shapes of what the search has put there
     for rule in passes:
@@ -106,7 +105,6 @@ def settle_network(
     space = build_space(marked, exact, images, exclude, say)
     if not space.choices:
         return graph, {}
-    standing = cleaned(marked)
     before = price(marked)
     opened, table = settle(space, build_table(space, before, pricers, cleanups, say), weights, price)
     if not table.settled or _relative(table.base, before, weights) >= sum(weights.values()):

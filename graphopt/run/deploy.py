@@ -34,11 +34,12 @@ def _work(run: Run, say: Progress) -> None:
     from graphopt.run.exports import difference, write_exports
 
     folder, image, backends = run.folder, run.calibration()[0], run.backends()
+    original = folder.original.read()
     model = _folded(run, backends, image, say)
     say(0.0, "writes and verifies model.onnx and model.fp16.onnx")
     expected, differences = write_exports(model, image, folder)
     paths = [folder.model.path, folder.half_model.path, folder.weights]
-    original, costs, refusals = folder.original.read(), {}, {}
+    costs, refusals = {}, {}
     for done, (name, backend) in enumerate(backends.items()):
         if not backend.unpriced:
             say((done + 0.2) / (len(backends) + 1), f"{name}: price of the whole network")
@@ -76,7 +77,8 @@ def _folded(run: Run, backends: Mapping[str, Backend[Any]], image: Any, say: Pro
     check_sites(graph, run.cleanups)
     edits = Counter(rewrite_everywhere(graph, run.cleanups))
     exclude, searched = run.config.exclude, run.searched(backends)
-    graph, settled = settle_network(graph, run.passes, [image], exclude, searched, run.weights, say)
+    original = run.folder.original.read()
+    graph, settled = settle_network(graph, run.passes, [image], exclude, searched, run.weights, original, say)
     edits.update(settled)
     edits.update(rewrite_everywhere(graph, run.cleanups))
     model = to_model(graph)
