@@ -29,14 +29,16 @@ MAY_IMPORT: dict[str, set[str]] = {
     "backends": {"ir", "config", "cost", "kernels", "tuning"},
     "models": {"ir", "config", "nn", "cost", "backends"},
     "train": {"ir", "config", "nn", "models"},
+    "bundle": {"ir", "config", "cost", "backends", "train"},
     "search": {"ir", "config", "nn", "cost", "train"},
     "report": {"ir", "cost", "models"},
     "run": {
-        "ir", "config", "idioms", "nn", "cost", "kernels", "tuning", "backends", "models", "train", "search", "report",
+        "ir", "config", "idioms", "nn", "cost", "kernels", "tuning", "backends", "models", "train", "bundle",
+        "search", "report",
     },
     "cli": {
         "ir", "config", "idioms", "nn", "authoring", "cost", "kernels", "tuning", "backends", "models", "train",
-        "search", "report", "run",
+        "bundle", "search", "report", "run",
     },
 }  # fmt: skip
 AT_THE_ROOT = {"__init__", "__main__", "atomic", "errors", "progress"}  # files of graphopt/ itself

@@ -137,6 +137,19 @@ class Backend(ABC, Generic[TargetT]):
         """
         return independent(self.price(before, budget, say), self.price(after, budget, say))
 
+    @property
+    def unpriced(self) -> str:
+        """Why networks have no price for this target on this machine; empty where they do."""
+        return ""
+
+    def caution(self) -> str:
+        """Why prices that are found now are not to be believed; empty where they are."""
+        return ""
+
+    def measured_memory(self, model: onnx.ModelProto) -> int | None:
+        """Bytes at the peak as measured here, beside the plan of `price`; None where nothing runs here."""
+        return None
+
     def break_down(self, cost: NetworkCost, model: onnx.ModelProto | None = None) -> Breakdown | None:
         """Where a price comes from, by block too where the `model` is given. None for what is measured as a whole."""
         return None
@@ -196,18 +209,33 @@ class Backend(ABC, Generic[TargetT]):
         """
 
 
-def manifest_of(model: onnx.ModelProto, target: Target, loaded_by: str, images_in: str | None = None) -> dict[str, Any]:
+def manifest_of(
+    model: onnx.ModelProto,
+    target: Target,
+    format: str,
+    runtime: tuple[str, str],
+    loaded_by: str,
+    *,
+    delegate: str = "",
+    images_in: str | None = None,
+) -> dict[str, Any]:
     """What every manifest says: the target, what loads the first file, and the graph's inputs and outputs in order.
 
-    `images_in` is the dtype of all of them, where it is not the model's own.
+    `format`: of the first file: onnx, tflite, mnn, qnn-context, opencl, tvm, or yours. `runtime`: what loads it, its
+    name and the version that it is made for; `loaded_by` says it in words. `delegate`: which part of the runtime
+    computes, where it has several. `images_in`: the dtype of inputs and outputs, where it is not the model's own.
     """
     weights = {tensor.name for tensor in model.graph.initializer}
     inputs = [value for value in model.graph.input if value.name not in weights]
     return {
         "target": target.name,
         "title": target.title,
+        "kind": target.kind,
+        "format": format,
+        "runtime": {"name": runtime[0], "version": runtime[1]},
         "loaded_by": loaded_by,
-        "computes_in": target.dtype,
+        "delegate": delegate,
+        "precision": target.dtype,
         "inputs": [_operand(value, images_in) for value in inputs],
         "outputs": [_operand(value, images_in) for value in model.graph.output],
     }
@@ -216,7 +244,8 @@ def manifest_of(model: onnx.ModelProto, target: Target, loaded_by: str, images_i
 def _operand(value: onnx.ValueInfoProto, images_in: str | None) -> dict[str, Any]:
     tensor = value.type.tensor_type
     dtype = images_in or np.dtype(onnx.helper.tensor_dtype_to_np_dtype(tensor.elem_type)).name
-    return {"name": value.name, "shape": [dim.dim_value for dim in tensor.shape.dim], "dtype": dtype}
+    shape = [dim.dim_value or None for dim in tensor.shape.dim]  # None: free
+    return {"name": value.name, "layout": "NCHW", "shape": shape, "dtype": dtype, "range": [0.0, 1.0]}
 
 
 def _check_one_path(model: onnx.ModelProto) -> None:

@@ -17,6 +17,11 @@ def tvm_findings() -> list[Finding]:
     return [version_finding(package, series) for package, series in _TVM]
 
 
+def tvm_version() -> tuple[str, str]:
+    """The runtime that artefacts of TVM are made for, as manifests name it."""
+    return "tvm", metadata.version("apache-tvm")
+
+
 def version_finding(package: str, series: str) -> Finding:
     """Whether a package of the series (`0.27.`) is installed."""
     try:

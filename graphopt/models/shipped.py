@@ -17,6 +17,7 @@ class ShippedModel:
     title: str
     sigma: tuple[float, float]
     suffix: str = ".safetensors"
+    licence: str = "Apache-2.0"
 
     @property
     def path(self) -> Path:

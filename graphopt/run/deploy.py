@@ -1,4 +1,4 @@
-"""Stage `deploy`: the tuned graph and targets -> clean-ups folded, ONNX files, and artefacts that were run here."""
+"""Stage `deploy`: the tuned graph and targets -> clean-ups folded, ONNX files, and a bundle for each target."""
 
 from __future__ import annotations
 
@@ -8,16 +8,19 @@ from graphopt.ir.passes import Stage
 from graphopt.progress import Progress
 from graphopt.run.folder import Deployed, Edits
 from graphopt.run.run import Run
-from graphopt.run.stage import RunStage, pass_keys, price_keys
+from graphopt.run.stage import RunStage, noise_keys, pass_keys, price_keys
 
 TOLERANCE = 1e-4  # an artefact that runs here against onnxruntime, relative
 
 
 def _reads(run: Run) -> list[Any]:
-    return [price_keys(run), pass_keys(run, Stage.CLEANUP)]
+    files = [target.model_dump(mode="json") for target in run.targets.values()]  # each bundle holds its own
+    return [price_keys(run), pass_keys(run, Stage.CLEANUP), noise_keys(run), files]
 
 
 def _work(run: Run, say: Progress) -> None:
+    from graphopt.bundle.bundle import empty_folder, write_bundle
+    from graphopt.run.bundles import describe
     from graphopt.run.exports import difference, write_exports
 
     folder, image = run.folder, run.calibration()[0]
@@ -27,20 +30,19 @@ def _work(run: Run, say: Progress) -> None:
     expected, differences = write_exports(model, image, folder)
     paths = [folder.model.path, folder.half_model.path, folder.weights]
     costs, refusals = {}, {}
-    folder.forget_artefacts()
-    folder.compiled.mkdir(exist_ok=True)
     backends = run.backends()
     for done, (name, backend) in enumerate(backends.items()):
         say((done + 0.2) / (len(backends) + 1), f"{name}: price of the whole network")
         costs[name] = backend.price(model, run.config.trials).total
+        place = empty_folder(folder.bundle(name))
         say((done + 0.6) / (len(backends) + 1), f"{name}: builds")
-        artefact = backend.build(model, folder.compiled)
+        artefact = backend.build(model, place)
         if not artefact.files:
             refusals[name] = artefact.refusal
+            place.rmdir()
             continue
-        manifest = folder.manifest(name)
-        manifest.write({**artefact.manifest, "files": [path.name for path in artefact.files]})
-        paths += [*artefact.files, manifest.path]
+        about = describe(run, model, backend.target, costs[name], artefact)
+        paths += write_bundle(place, backend.target, artefact, about).paths
         if backend.runs_here:
             label = folder.name(artefact.files[0])
             differences[label] = difference(backend.run(artefact, [image])[0], expected, TOLERANCE, label)

@@ -184,22 +184,13 @@ class RunFolder:
     def weights(self) -> Path:
         return self.root / "model.safetensors"
 
-    @property
-    def compiled(self) -> Path:
-        return self.root / "compiled"
+    def bundle(self, target: str) -> Path:
+        """The bundle of a target: a folder that can be taken elsewhere as it is."""
+        return self.stage("deploy") / target
 
-    def manifest(self, target: str) -> File[dict[str, Any]]:
-        """How a device runs the artefact of a target."""
-        return _json(self.compiled / f"{target}.json", dict[str, Any])
-
-    def forget_artefacts(self) -> None:
-        """Removes what the manifests of an earlier network name."""
-        for path in self.compiled.glob("*.json"):
-            manifest = self.manifest(path.stem)
-            if manifest.path == path and not path.name.endswith(".plan.json"):
-                for name in manifest.read().get("files", []):
-                    (self.compiled / Path(name).name).unlink(missing_ok=True)
-                path.unlink()
+    def bundles(self) -> list[Path]:
+        """Of all targets that have one."""
+        return sorted(path for path in self.stage("deploy").iterdir() if path.is_dir())
 
     @property
     def page(self) -> Path:

@@ -125,8 +125,8 @@ def test_a_pipeline_runs_on_it(installed: Path) -> None:
     macs, _ = macs_and_parameters(onnx.load(folder / "model.onnx"))
     assert metrics["targets"]["mine"]["after"]["latency_ms"] == pytest.approx(macs / 2e6, rel=1e-12)
     deployed = json.loads((folder / "deploy" / "deploy.json").read_text())
-    assert "compiled/mine.onnx" in deployed["files"]
-    assert 0 <= deployed["differences"]["compiled/mine.onnx"] < 1e-6
+    assert "deploy/mine/mine.onnx" in deployed["files"]
+    assert 0 <= deployed["differences"]["deploy/mine/mine.onnx"] < 1e-6
     assert "A machine of mine" in (folder / "report.html").read_text()
 
 

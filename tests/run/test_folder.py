@@ -71,13 +71,9 @@ def test_nobody_else_spells_a_file_of_the_run_folder() -> None:
     assert found == []
 
 
-def test_artefacts_of_an_earlier_network_go_and_other_files_stay(tmp_path: Path) -> None:
+def test_bundles_are_the_folders_of_their_stage(tmp_path: Path) -> None:
     folder = RunFolder(tmp_path)
-    folder.compiled.mkdir()
-    for name in ("phone.cl", "phone.plan.json", "mine.txt"):
-        (folder.compiled / name).write_text("{}")
-    folder.manifest("phone").write({"files": ["phone.cl", "phone.plan.json", "../outside.txt"]})
-    (tmp_path / "outside.txt").write_text("kept")
-    folder.forget_artefacts()
-    assert [path.name for path in folder.compiled.iterdir()] == ["mine.txt"]
-    assert (tmp_path / "outside.txt").exists()
+    for target in ("phone", "host"):
+        folder.bundle(target).mkdir(parents=True)
+    folder.edits.write(Edits({}, 0.0, 1, 1))
+    assert folder.bundles() == [tmp_path / "deploy" / "host", tmp_path / "deploy" / "phone"]

@@ -17,6 +17,7 @@ from graphs import nafnet
 from safetensors.numpy import load_file
 from small_pipeline import TARGETS, config_of, fill, silent, write_config
 
+from graphopt.bundle.bundle import Bundle
 from graphopt.errors import GraphoptError
 from graphopt.ir.canonical import to_model
 from graphopt.ir.session import OnnxSession
@@ -57,12 +58,14 @@ def test_every_result_is_there_and_agrees(finished: Path) -> None:
         assert after["provenance"] == "estimated"
         assert after["latency_ms"] <= 0.7 * before["latency_ms"] * 1.05
         assert before["low_ms"] < before["latency_ms"] < before["high_ms"]
-        manifest = read(finished / "compiled" / f"{target}.json")
-        library, source, *_ = manifest["files"]
-        assert ".aarch64" in library
-        assert source == f"{target}.cl"
-        assert all((finished / "compiled" / name).is_file() for name in manifest["files"])
-        assert [operand["shape"] for operand in manifest["inputs"]] == [[1, 3, 32, 32]]
+        manifest = Bundle.open(finished / "deploy" / target).manifest
+        library, source, *_ = manifest.files
+        assert ".aarch64" in library.name
+        assert source.name == f"{target}.cl"
+        assert manifest.size == manifest.tile == (32, 32)
+        assert (manifest.noise.kind, manifest.noise.low, manifest.noise.high) == ("gaussian", 25, 25)
+        latency = next(figure for figure in manifest.figures if figure.what == "latency")
+        assert latency.value == after["latency_ms"]
     assert set(metrics["seconds"]) >= set(STAGES[:-1])
     assert all(np.isfinite(metrics["quality"][when][key]) for when in ("before", "after") for key in ("psnr", "ssim"))
     selection = read(finished / "search" / "selection.json")

@@ -12,7 +12,7 @@ import onnx
 
 from graphopt.atomic import replacing
 from graphopt.backends.base import Array, Artefact, Backend, Finding, manifest_of
-from graphopt.backends.findings import state_of, tracker_findings, tvm_findings
+from graphopt.backends.findings import state_of, tracker_findings, tvm_findings, tvm_version
 from graphopt.cost.counts import macs_and_parameters
 from graphopt.cost.memory import peak_memory
 from graphopt.cost.record import NetworkCost, Provenance
@@ -52,7 +52,7 @@ class LlvmBackend(Backend[CpuTarget]):
         with replacing(path) as temporary:
             executable.export_library(str(temporary))
         loaded_by = "TVM's runtime on this host (tvm.runtime.load_module, then relax.VirtualMachine)"
-        return Artefact((path,), manifest_of(model, self.target, loaded_by))
+        return Artefact((path,), manifest_of(model, self.target, "tvm", tvm_version(), loaded_by))
 
     @property
     def elsewhere(self) -> str:

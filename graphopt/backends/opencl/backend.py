@@ -10,7 +10,7 @@ import onnx
 
 from graphopt.backends.base import Artefact, Backend, Finding, Verification, manifest_of
 from graphopt.backends.breakdown import Breakdown
-from graphopt.backends.findings import tvm_findings
+from graphopt.backends.findings import tvm_findings, tvm_version
 from graphopt.backends.opencl.roofline import by_block, by_kind
 from graphopt.cost.cache import CostCache
 from graphopt.cost.counts import macs_and_parameters
@@ -74,7 +74,8 @@ class OpenClBackend(Backend[GpuTarget]):
         source, library, *beside = build(model, self.target, folder, self.cache)
         loaded_by = _LINKED if library.suffix == ".so" else _UNLINKED
         images_in = "float16" if self.target.dtype == "float16" else None
-        return Artefact((library, source, *beside), manifest_of(model, self.target, loaded_by, images_in))
+        manifest = manifest_of(model, self.target, "opencl", tvm_version(), loaded_by, images_in=images_in)
+        return Artefact((library, source, *beside), manifest)
 
     def verify(self, model: onnx.ModelProto, written: Path | None, trials: int, say: Progress = silent) -> Verification:
         from graphopt.backends.opencl.build import build, build_under

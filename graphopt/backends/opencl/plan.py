@@ -142,7 +142,7 @@ def read_kernel_file(source: Path) -> KernelFile:
     """
     for path in (source, plan_path(source), weights_path(source)):
         if not path.is_file():
-            raise GraphoptError(f"{path} is missing: graphopt run writes it into compiled/; run the pipeline again")
+            raise GraphoptError(f"{path} is missing: graphopt run writes it beside the source; run the pipeline again")
     try:
         plan = Plan.model_validate(json.loads(plan_path(source).read_text()))
     except ValidationError as error:

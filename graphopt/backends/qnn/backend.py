@@ -73,7 +73,9 @@ class QnnBackend(Backend[NpuTarget]):
         """`<target>.onnx` and the context binary that it names, `<target>_qnn.bin`, for onnxruntime on the phone; no
         files for a network with ops that the NPU refuses, of which there is no binary.
         """
-        manifest = manifest_of(model, self.target, "onnxruntime with its QNN execution provider, on the phone")
+        runtime = ("onnxruntime-qnn", compiler_version(self.target).partition("/")[0])
+        loaded_by = "onnxruntime with its QNN execution provider, on the phone"
+        manifest = manifest_of(model, self.target, "qnn-context", runtime, loaded_by, delegate="htp")
         refused = [row.name for row in self.price(model).kernels if row.kind == REFUSED]
         if refused:
             return Artefact((), manifest, f"the NPU refuses {', '.join(refused)}")

@@ -89,7 +89,8 @@ def test_refused_ops_are_said_to_people(call: Call, tmp_path: Path, monkeypatch:
 def test_the_context_binary_for_the_phone(tmp_path: Path) -> None:
     artefact = open_backend(hexagon(), CostCache(tmp_path / "cache")).build(convolution(), tmp_path)
     files = artefact.files
-    assert artefact.manifest["inputs"] == [{"name": "x", "shape": [1, 16, 32, 32], "dtype": "float32"}]
+    image = {"name": "x", "layout": "NCHW", "shape": [1, 16, 32, 32], "dtype": "float32", "range": [0.0, 1.0]}
+    assert artefact.manifest["inputs"] == [image]
     assert [path.name for path in files] == ["sm8650-hexagon.onnx", "sm8650-hexagon_qnn.bin"]
     (node,) = onnx.load(files[0]).graph.node
     attributes = {attribute.name: attribute for attribute in node.attribute}
