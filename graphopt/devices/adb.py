@@ -8,12 +8,14 @@ import shlex
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from graphopt.cost.measured import Reading
 from graphopt.devices.base import Device, Request
+from graphopt.devices.parsers import Parsed
 from graphopt.devices.phone_tools import TEMPORARY, Call, Tool, tool_call
 from graphopt.errors import GraphoptError
 from graphopt.progress import Progress
@@ -24,6 +26,7 @@ if TYPE_CHECKING:
 SPARE = 8 << 20  # bytes that a phone needs besides the files
 ANSWER_S = 60.0  # for a question
 COPY_S = 600.0  # for the files
+_KEPT = "earlier measurements are kept"
 _STATUS = "graphopt-status="
 _GET_ADB = "install Android's platform tools, https://developer.android.com/tools/releases/platform-tools"
 _STATES = (  # what adb says -> what that means, and what to do
@@ -51,13 +54,11 @@ class Phone(Device):
         facts = self._look(call.tool)
         self._check(call.tool, facts, bundle)
         folder = f"{TEMPORARY}/graphopt-{secrets.token_hex(4)}"
-        try:
+        with self._removed_at_the_end(folder):
             say(0.1, "copies the bundle")
             self._copy(bundle, call, folder)
-            say(0.3, f"{call.tool.name} runs, {request.runs} runs")
+            say(0.3, f"{call.tool.name} runs {request.runs} times")
             output = self._run(call, folder, request)
-        finally:
-            self._remove(folder)
         found = self._parse(call, output)
         build = f"{call.tool.name}, {call.tool.identity} {facts['build']}"
         return Reading(
@@ -123,18 +124,27 @@ class Phone(Device):
             )
         return head
 
-    def _parse(self, call: Call, output: str):  # type: ignore[no-untyped-def]
+    def _parse(self, call: Call, output: str) -> Parsed:
         try:
             return call.read(output)
         except GraphoptError as error:
             raise GraphoptError(f"device {self.name}: {error}") from error
 
-    def _remove(self, folder: str) -> None:
-        """A phone that is gone keeps what its own shell has not removed: then the next error says so."""
+    @contextmanager
+    def _removed_at_the_end(self, folder: str) -> Iterator[None]:
+        """The folder goes, whatever happens; a phone that is gone removes it itself, if its shell still runs."""
         try:
+            yield
+        except GraphoptError as error:
+            try:
+                self._shell(f"rm -rf {folder}", ANSWER_S)
+            except GraphoptError:
+                raise GraphoptError(f"{error}; {folder} may be left there") from error
+            raise
+        except BaseException:  # the user stops us
             self._shell(f"rm -rf {folder}", ANSWER_S)
-        except GraphoptError:
-            return
+            raise
+        self._shell(f"rm -rf {folder}", ANSWER_S)
 
     def _shell(self, script: str, limit_s: float) -> str:
         return self._adb(["shell", script], limit_s)
@@ -159,16 +169,13 @@ class Phone(Device):
         return output
 
 
-_KEPT = "earlier measurements are kept"
-
-
 def _meaning(said: str) -> str:
     if "No space left" in said:
         return "no space on the device; make room there"
     for words, meaning in _STATES:
         if words in said:
             return meaning
-    return f"adb fails: {_last(said)}; {_KEPT}"
+    return f"adb fails ({_last(said)}); is the phone still plugged in? {_KEPT}"
 
 
 def _last(output: str) -> str:

@@ -4,18 +4,16 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from graphopt.progress import Progress
 
 if TYPE_CHECKING:
-    from graphopt.bundle import Bundle
+    from graphopt.bundle.bundle import Bundle
     from graphopt.cost.measured import Reading
 
-OUTSIDE = 0.05  # of the 90 % interval, on either side
-STANDARD_NORMAL = 1.645  # its quantile at 95 %
+NORMAL_95 = 1.645  # the quantile of the normal distribution that bounds 90 % from above
 
 
 @dataclass(frozen=True)
@@ -50,22 +48,7 @@ class Device(ABC):
         """
 
 
-def median_with_interval(times: Sequence[float]) -> tuple[float, float, float]:
-    """The median of single runs, and the runs between which it lies with 90 %, whatever their distribution."""
-    ordered = sorted(times)
-    count = len(ordered)
-    middle = (ordered[(count - 1) // 2] + ordered[count // 2]) / 2
-    below, rank = 0.0, 0
-    while rank < count // 2:
-        below += math.comb(count, rank) / 2**count
-        if below > OUTSIDE:
-            break
-        rank += 1
-    edge = max(0, rank - 1)
-    return middle, ordered[edge], ordered[count - 1 - edge]
-
-
 def spread_of_mean(mean: float, deviation: float, runs: int, factor: float = 1.0) -> tuple[float, float]:
     """The 90 % interval of a mean, by the runs' standard deviation; `factor` is another estimator's own."""
-    half = STANDARD_NORMAL * factor * deviation / math.sqrt(runs)
+    half = NORMAL_95 * factor * deviation / math.sqrt(runs)
     return max(0.0, mean - half), mean + half

@@ -8,10 +8,12 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from statistics import median
 from typing import Literal
 
+from graphopt.backends.measuring import median_interval
 from graphopt.cost.measured import Statistic
-from graphopt.devices.base import median_with_interval, spread_of_mean
+from graphopt.devices.base import spread_of_mean
 from graphopt.errors import GraphoptError
 
 MEDIAN_FACTOR = 1.2533  # the deviation of a median over that of a mean, where runs are distributed normally
@@ -53,12 +55,12 @@ def benchmark_model(output: str, delegate: str) -> Parsed:
     units = _delegated(output, delegate)
     timed, runs = found[-1], int(found[-1]["count"])
     mean, deviation = float(timed[3] or timed["curr"]), float(timed[4] or 0)
-    median = timed["median"]
-    value, factor = (float(median), MEDIAN_FACTOR) if median else (mean, 1.0)
+    middle = timed["median"]
+    value, factor = (float(middle), MEDIAN_FACTOR) if middle else (mean, 1.0)
     low, high = spread_of_mean(value, deviation, runs, factor)
     memory = _FOOTPRINT.search(output)
     peak = round(float(memory[2]) * 2**20) if memory else None
-    kind: Statistic = "median" if median else "mean"
+    kind: Statistic = "median" if middle else "mean"
     return Parsed(value / 1e3, low / 1e3, high / 1e3, kind, runs, peak_memory_bytes=peak, units=units)
 
 
@@ -87,7 +89,7 @@ def perf_test(output: str) -> Parsed:
     if not rows:
         raise _unread("onnxruntime_perf_test", output)
     times = [1e3 * float(row) for row in rows]
-    return Parsed(*median_with_interval(times), "median", len(times))
+    return Parsed(median(times), *median_interval(times), "median", len(times))
 
 
 def profile_viewer(output: str, runs: int) -> Parsed:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import shlex
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -54,7 +55,10 @@ ONNXRUNTIME = Tool(
 )  # fmt: skip
 QNN = Tool(
     "qnn-net-run", f"{TEMPORARY}/qnn",
-    ("qnn-net-run", "qnn-profile-viewer", "libQnnHtp.so", "libQnnSystem.so", "libQnnHtpV*Stub.so", "libQnnHtpV*Skel.so"),
+    (
+        "qnn-net-run", "qnn-profile-viewer", "libQnnHtp.so", "libQnnSystem.so", "libQnnHtpV*Stub.so",
+        "libQnnHtpV*Skel.so",
+    ),
     "libQnnHtp.so",
     "bin/aarch64-android, lib/aarch64-android and lib/hexagon-v*/unsigned of Qualcomm's AI Runtime SDK, "
     "https://www.qualcomm.com/developer/software/qualcomm-ai-engine-direct-sdk",
@@ -88,7 +92,7 @@ def _litert(bundle: Bundle, request: Request) -> Call:
     line = " ".join(f"--{key}={value}" for key, value in options.items())
     command = f"{LITERT.folder}/{LITERT.name} {line}"
     threads = None if delegate == "gpu" else request.threads
-    return Call(LITERT, command, lambda output: parsers.benchmark_model(output, delegate), threads=threads)
+    return Call(LITERT, command, partial(parsers.benchmark_model, delegate=delegate), threads=threads)
 
 
 def _onnxruntime(bundle: Bundle, request: Request) -> Call:
@@ -116,7 +120,7 @@ def _qnn(bundle: Bundle, request: Request) -> Call:
         "--profiling_level basic --perf_profile burst "
         f"&& {QNN.folder}/qnn-profile-viewer --input_log out/qnn-profiling-data_0.log"
     )
-    read = lambda output: parsers.profile_viewer(output, request.runs)  # noqa: E731
+    read = partial(parsers.profile_viewer, runs=request.runs)
     return Call(QNN, command, read, {**extra, "inputs.txt": f"{line}\n".encode()})
 
 
@@ -129,7 +133,7 @@ def _mnn(bundle: Bundle, request: Request) -> Call:
         f"mkdir -p output; LD_LIBRARY_PATH={MNN.folder}:/vendor/lib64 {MNN.folder}/{MNN.name} {_first(bundle)} "
         f"{request.runs} 0 {kind} {mode} {'x'.join(map(str, shape))} {precision}"
     )
-    read = lambda output: parsers.mnn_basic(output, request.runs)  # noqa: E731
+    read = partial(parsers.mnn_basic, runs=request.runs)
     return Call(MNN, command, read, threads=None if on_gpu else request.threads)
 
 
@@ -158,7 +162,7 @@ def _noise(shape: list[int]) -> bytes:
 
 
 def _free_dimensions(bundle: Bundle) -> dict[str, int]:
-    """The names of an ONNX file's free dimensions, and what they are when it is measured: the tool takes 1 otherwise."""
+    """An ONNX file's free dimensions by name, and what they are when it is measured: the tool would take 1."""
     import onnx
 
     model = onnx.load(str(bundle.folder / bundle.manifest.files[0].name), load_external_data=False)

@@ -13,11 +13,13 @@ import tempfile
 import threading
 from dataclasses import dataclass
 from pathlib import Path
+from statistics import median
 from typing import IO, TYPE_CHECKING, Any
 
+from graphopt.backends.measuring import median_interval
 from graphopt.cost.measured import Reading
 from graphopt.devices import on_board
-from graphopt.devices.base import Device, Request, median_with_interval
+from graphopt.devices.base import Device, Request
 from graphopt.devices.inputs import input_shapes
 from graphopt.errors import GraphoptError
 from graphopt.progress import Progress, silent
@@ -97,9 +99,9 @@ class Board(Device):
         self._check_room(self._probe(form, request), bundle)
         say(0.02, "copies the bundle")
         found = self._run(bundle, request, say)
-        middle, low, high = median_with_interval(found["times_ms"])
+        times = found["times_ms"]
         return Reading(
-            middle, low, high, "median", len(found["times_ms"]), found["device"], found["runtime"],
+            median(times), *median_interval(times), "median", len(times), found["device"], found["runtime"],
             threads=request.threads, peak_memory_bytes=found["memory"],
         )  # fmt: skip
 
