@@ -37,13 +37,14 @@ SPARE = 1 << 20  # bytes that a board needs besides the files
 GRACE_S = 30.0  # for connecting and copying, beyond the limit of the runs
 
 # What the board's shell runs, without a quote of its own. Whatever ends it, also a connection that breaks, removes the
-# folder: with nobody to listen, the next line that is printed ends the Python, and the shell goes on to its trap.
-_PROBE = "command -v {python} >/dev/null || exit 93; exec {python} - probe {format}"
-_RUN = (
+# folder: with nobody to listen, the next line that is printed ends the Python, and the shell goes on to its trap. The
+# runtime's own temporary files go there, too.
+_FOLDER = (
     'd=$(mktemp -d "${{TMPDIR:-/tmp}}/graphopt-XXXXXX") || exit 94; trap "rm -rf $d" EXIT; '
-    'trap "exit 1" HUP INT TERM PIPE; tar -xf - -C $d || exit 95; '
-    "{python} $d/on_board.py run {format} $d/{file} {arguments} </dev/null"
+    'trap "exit 1" HUP INT TERM PIPE; export TMPDIR=$d; '
 )
+_PROBE = "command -v {python} >/dev/null || exit 93; " + _FOLDER + "{python} - probe {format}"
+_RUN = _FOLDER + ("tar -xf - -C $d || exit 95; {python} $d/on_board.py run {format} $d/{file} {arguments} </dev/null")
 _SHELL_SAYS = {93: "python", 94: "folder", 95: "copy"}
 _NO_LOGIN = "log in once by hand: "
 _REFUSALS = (  # what OpenSSH says -> what that means, and what to do
@@ -152,7 +153,12 @@ class Board(Device):
             tempfile.TemporaryFile() as errors,
             subprocess.Popen(line, stdin=given, stdout=subprocess.PIPE, stderr=errors) as process,
         ):
-            clock = threading.Timer(limit_s, lambda: (overdue.set(), process.kill()))
+
+            def stop() -> None:
+                overdue.set()
+                process.kill()
+
+            clock = threading.Timer(limit_s, stop)
             clock.start()
             try:
                 answer, began = _listen(process.stdout, say)
