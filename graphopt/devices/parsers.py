@@ -106,7 +106,7 @@ def profile_viewer(output: str, runs: int) -> Parsed:
 
 def _netrun(output: str, kind: str) -> float | None:
     """Microseconds in the section of that kind, which ends where the next begins."""
-    section = re.search(rf"^Execute Stats \({kind}\):(.*?)(?=^\S.* Stats\b|\Z)", output, re.MULTILINE | re.DOTALL)
+    section = re.search(rf"^Execute Stats \({kind}\):(.*?)(?=^\S[^\n]* Stats\b|\Z)", output, re.MULTILINE | re.DOTALL)
     found = re.search(r"\bNetRun:\s*(\d+) us", section[1]) if section else None
     return float(found[1]) if found else None
 
