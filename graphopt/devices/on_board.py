@@ -30,6 +30,7 @@ RUNTIMES = {  # format -> the packages that run it, of which the first that is t
     "tflite": (("ai_edge_litert", "tflite_runtime"), "python3 -m pip install ai-edge-litert"),
     "mnn": (("MNN",), "python3 -m pip install MNN"),
 }
+CORES = "/sys/devices/system/cpu"  # where Linux says what they are
 WARM_UP_S, WARM_UP_RUNS = 0.5, 3  # until caches and clocks are up: at least so long, and so often
 BREATH_S = 0.2  # between two lines, so that printing costs no time
 
@@ -84,7 +85,7 @@ def fastest_cores(count: int) -> list[int]:
 
     def speed(core: int) -> int:
         for fact in ("cpu_capacity", "cpufreq/cpuinfo_max_freq"):
-            with contextlib.suppress(OSError, ValueError), open(f"/sys/devices/system/cpu/cpu{core}/{fact}") as file:
+            with contextlib.suppress(OSError, ValueError), open(f"{CORES}/cpu{core}/{fact}") as file:
                 return int(file.read())
         return 0
 
