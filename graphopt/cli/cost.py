@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -15,6 +16,7 @@ from graphopt.errors import GraphoptError
 
 if TYPE_CHECKING:
     from graphopt.backends.breakdown import Breakdown, Part
+    from graphopt.cost.measured import Measured
     from graphopt.cost.record import NetworkCost
     from graphopt.cost.target import Target
 
@@ -31,6 +33,8 @@ def cost(
 ) -> None:
     """Prices a network on a target: latency with its spread and provenance, memory, MACs, parameters.
 
+    What a device has measured of it (graphopt measure) comes first, the newest of all.
+
     With --ops, prices each operator of a CSV instead, and writes them to another.
     """
     if ops is not None:
@@ -41,32 +45,46 @@ def cost(
     from graphopt.backends.registry import open_backend
     from graphopt.backends.targets import load_target
     from graphopt.cost.cache import CostCache, cache_folder
+    from graphopt.cost.keys import graph_key
+    from graphopt.cost.measured import measured_rows
     from graphopt.models.source import find_model, load_source
 
     targets = [load_target(name) for name in target]
     canonical, _ = load_source(find_model(model, Path()), resolution, cache_folder() / "exports")
     cache = CostCache(cache_folder() / "costs")
-    rows = []
+    rows, key, unpriced = [], graph_key(canonical), []
     with progress(announce=False) as report:
         for device in targets:
             backend = open_backend(device, cache)
+            known = measured_rows(cache_folder(), device.name, key)
+            if known and backend.unpriced:
+                unpriced.append((device, known))
+                continue
             price = backend.price(canonical, trials, partial(report, device.name))
             parts = backend.break_down(price, canonical if breakdown else None)
-            rows.append((device, price, parts))
+            rows.append((device, price, parts, known))
     if as_json:
         content = [_as_json(*row) for row in rows]
+        content += [{"target": device.name, "measured": [row.to_dict() for row in known]} for device, known in unpriced]
         typer.echo(json.dumps(content if len(content) > 1 else content[0], indent=1))
         return
-    for device, price, parts in rows:
+    for device, known in [(device, known) for device, _, _, known in rows] + unpriced:
+        for row in reversed(known):
+            typer.echo(f"{device.name}: {row}")
+    for device, price, parts, _ in rows:
         _print(device, price, parts, breakdown)
 
 
-def _as_json(target: Target, cost: NetworkCost, parts: Breakdown | None) -> dict[str, Any]:
+def _as_json(
+    target: Target, cost: NetworkCost, parts: Breakdown | None, known: Sequence[Measured]
+) -> dict[str, Any]:  # fmt: skip
+    """The price, and what devices have measured of the same graph, the newest last."""
     from graphopt.cost.basis import basis_ms
 
     content = {key: value for key, value in cost.to_dict().items() if key != "kernels"}
     rests = {"basis_ms": times} if (times := basis_ms(cost.kernels)) else {}
-    return {"target": target.name, **content, **rests, "breakdown": parts.to_dict() if parts else None}
+    said = {"measured": [row.to_dict() for row in known]} if known else {}
+    return {"target": target.name, **content, **rests, **said, "breakdown": parts.to_dict() if parts else None}
 
 
 def _print(target: Target, cost: NetworkCost, parts: Breakdown | None, is_broken_down: bool) -> None:

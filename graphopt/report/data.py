@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 if TYPE_CHECKING:
+    from graphopt.report.on_devices import DeviceRow
     from graphopt.report.published import Comparison
 
 
@@ -17,7 +18,8 @@ class TargetRow:
 
     `before` and `after` hold `latency_ms`, `low_ms`, `high_ms`, `provenance` (`measured` or `estimated`, with what)
     and `peak_memory_bytes`, for the network compiled as a whole. `sum_of_parts_ms` is what the cost table predicted
-    for the chosen network, and `parts_provenance` how that table was obtained.
+    for the chosen network, and `parts_provenance` how that table was obtained. `measured`: what devices have said of
+    both networks since.
     """
 
     name: str
@@ -27,6 +29,7 @@ class TargetRow:
     after: Mapping[str, Any]
     sum_of_parts_ms: float | None = None
     parts_provenance: str = "cost table"
+    measured: Sequence[DeviceRow] = ()
 
 
 @dataclass(frozen=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,11 @@ def metrics(data: ReportData) -> dict[str, Any]:
     """The content of `metrics.json`; a figure that is missing, infinite or not a number is None."""
     return {
         "targets": {
-            target.name: {"before": _pick(target.before, PRICE_KEYS), "after": _pick(target.after, PRICE_KEYS)}
+            target.name: {
+                "before": _pick(target.before, PRICE_KEYS),
+                "after": _pick(target.after, PRICE_KEYS),
+                **({"measured": [asdict(row) for row in target.measured]} if target.measured else {}),
+            }
             for target in data.targets
         },
         "quality": {when: _pick(data.quality.get(when, {}), ("psnr", "ssim")) for when in ("before", "after")},
