@@ -129,30 +129,6 @@ def test_a_tool_that_is_missing_on_the_phone(phone: FakePhone, tflite: Bundle, t
     )
 
 
-def test_no_adb_here(tflite: Bundle, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setenv("PATH", str(tmp_path))
-    assert "adb is not on this machine; install Android's platform tools, https://developer" in mistake(tflite)
-
-
-@pytest.mark.parametrize(
-    ("words", "meaning"),
-    [
-        ("error: no devices/emulators found", "no phone is plugged in"),
-        ("error: device unauthorized.\nThis adb server's $ADB_VENDOR_KEYS is not set", "say yes on its screen"),
-        ("error: device offline", "the phone is offline"),
-        ("error: more than one device/emulator", "name one, as adb devices lists it"),
-    ],
-)
-def test_a_phone_that_is_not_there(phone: FakePhone, tflite: Bundle, words: str, meaning: str) -> None:
-    phone.fail(words)
-    assert meaning in mistake(tflite)
-    assert len(phone.asked) == 1
-
-
-def test_a_serial_that_nobody_has(phone: FakePhone, tflite: Bundle) -> None:
-    assert "no phone of that serial is plugged in" in mistake(tflite, "PHONE2")
-
-
 def test_no_space_is_said_before_anything_is_copied(
     phone: FakePhone, tflite: Bundle, monkeypatch: pytest.MonkeyPatch
 ) -> None:

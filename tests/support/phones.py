@@ -1,6 +1,6 @@
 """A phone to measure on: an `adb` on PATH that is a real program, and a folder of this machine as the phone's own.
 
-It does what adb does: `get-state`, `push`, and `shell`, which runs the script in this machine's shell with the phone's
+It does what adb does: `get-state`, `push`, `forward`, and `shell`, which runs the script in this machine's shell with the phone's
 folders, and the tools there, put in their place. What it was asked stands in `asked`.
 """
 
@@ -30,6 +30,8 @@ if verb == "get-state":
     print("device")
 elif verb == "push":
     shutil.copy(rest[0], inside(rest[1]))
+elif verb == "forward":
+    print(rest[1].removeprefix("tcp:") if rest[0] == "tcp:0" else "")  # the phone's ports are this machine's
 elif verb == "shell":
     environment = {{"PATH": str(home / "system") + ":/usr/bin:/bin"}}
     sys.exit(subprocess.run(["sh", "-c", inside(rest[0])], env=environment).returncode)
