@@ -10,11 +10,11 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from graphopt.errors import GraphoptError, last_line
-from graphopt.tuning.local import get_process_ready
 
 Shape = tuple[Sequence[int], str]  # and the dtype
 _MAGIC = 0xFF271  # what TVM's clients and servers greet each other with
 _CLIENT = b"client:"
+_READY_S = 120.0  # for a process to import TVM
 
 
 class NoServerError(GraphoptError):
@@ -40,7 +40,8 @@ def time_whole(
     worker = PopenWorker()
     overdue = threading.Timer(limit_s + 5, worker.kill)
     try:
-        get_process_ready(worker)
+        worker.send(_get_ready, timeout=_READY_S)
+        worker.recv()
         overdue.start()
         worker.send(_time, (str(library), device, inputs, server, runs, limit_s), timeout=limit_s)
         return [1e3 * float(second) for second in worker.recv()]
@@ -51,6 +52,12 @@ def time_whole(
     finally:
         overdue.cancel()
         worker.kill()
+
+
+def _get_ready() -> None:
+    """Imports what timing needs, before any clock runs."""
+    import tvm.relax
+    import tvm.rpc.client  # noqa: F401
 
 
 def _time(
