@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from graphopt.cli.measured import known_as_json, known_of, print_known
 from graphopt.cli.options import A_MODEL, A_TARGET, JsonFlag, ResolutionOption
 from graphopt.cli.terminal import print_table, progress
 from graphopt.errors import GraphoptError
 
 if TYPE_CHECKING:
     from graphopt.backends.breakdown import Breakdown, Part
-    from graphopt.cost.measured import Measured
     from graphopt.cost.record import NetworkCost
     from graphopt.cost.target import Target
 
@@ -45,46 +44,37 @@ def cost(
     from graphopt.backends.registry import open_backend
     from graphopt.backends.targets import load_target
     from graphopt.cost.cache import CostCache, cache_folder
-    from graphopt.cost.keys import graph_key
-    from graphopt.cost.measured import measured_rows
     from graphopt.models.source import find_model, load_source
 
     targets = [load_target(name) for name in target]
     canonical, _ = load_source(find_model(model, Path()), resolution, cache_folder() / "exports")
     cache = CostCache(cache_folder() / "costs")
-    rows, key, unpriced = [], graph_key(canonical), []
+    known = known_of(canonical, targets)
+    rows = []
     with progress(announce=False) as report:
         for device in targets:
             backend = open_backend(device, cache)
-            known = measured_rows(cache_folder(), device.name, key)
-            if known and backend.unpriced:
-                unpriced.append((device, known))
+            if known[device.name] and backend.unpriced:
                 continue
             price = backend.price(canonical, trials, partial(report, device.name))
             parts = backend.break_down(price, canonical if breakdown else None)
-            rows.append((device, price, parts, known))
+            rows.append((device, price, parts))
     if as_json:
-        content = [_as_json(*row) for row in rows]
-        content += [{"target": device.name, "measured": [row.to_dict() for row in known]} for device, known in unpriced]
+        priced = {row[0].name: _as_json(*row) for row in rows}
+        content = [{**priced.get(name, {"target": name}), **known_as_json(said)} for name, said in known.items()]
         typer.echo(json.dumps(content if len(content) > 1 else content[0], indent=1))
         return
-    for device, known in [(device, known) for device, _, _, known in rows] + unpriced:
-        for row in reversed(known):
-            typer.echo(f"{device.name}: {row}")
-    for device, price, parts, _ in rows:
+    print_known(known)
+    for device, price, parts in rows:
         _print(device, price, parts, breakdown)
 
 
-def _as_json(
-    target: Target, cost: NetworkCost, parts: Breakdown | None, known: Sequence[Measured]
-) -> dict[str, Any]:  # fmt: skip
-    """The price, and what devices have measured of the same graph, the newest last."""
+def _as_json(target: Target, cost: NetworkCost, parts: Breakdown | None) -> dict[str, Any]:
     from graphopt.cost.basis import basis_ms
 
     content = {key: value for key, value in cost.to_dict().items() if key != "kernels"}
     rests = {"basis_ms": times} if (times := basis_ms(cost.kernels)) else {}
-    said = {"measured": [row.to_dict() for row in known]} if known else {}
-    return {"target": target.name, **content, **rests, **said, "breakdown": parts.to_dict() if parts else None}
+    return {"target": target.name, **content, **rests, "breakdown": parts.to_dict() if parts else None}
 
 
 def _print(target: Target, cost: NetworkCost, parts: Breakdown | None, is_broken_down: bool) -> None:
