@@ -20,8 +20,8 @@ class Reading:
     """What one measuring of a network said.
 
     `low_ms` and `high_ms` hold the `statistic` with 90 %, or are the shortest and the longest run where a tool says no
-    more (`bounds`). `peak_memory_bytes` is the most above what the process held before it opened the network, None
-    where nothing says so; `units` the share of layers on each unit (`NPU`, `GPU`, `CPU`), where the device says so.
+    more (`bounds`). `peak_memory_bytes` is at the peak of the runs, above the process without the network, None where
+    nothing says so; `units` the share of layers on each unit (`NPU`, `GPU`, `CPU`), where the device says so.
     """
 
     latency_ms: float

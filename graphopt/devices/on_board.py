@@ -11,6 +11,8 @@ after nobody listens any more. `INPUTS`: JSON, a list of [name, shape, dtype].
 from __future__ import annotations
 
 import contextlib
+import ctypes
+import gc
 import json
 import os
 import platform
@@ -32,6 +34,7 @@ RUNTIMES = {  # format -> the packages that run it, of which the first that is t
 }
 CORES = "/sys/devices/system/cpu"  # where Linux says what they are
 WARM_UP_S, WARM_UP_RUNS = 0.5, 3  # until caches and clocks are up: at least so long, and so often
+MEMORY_RUNS = 3  # an arena grows in the first, and may grow once more in the next
 BREATH_S = 0.2  # between two lines, so that printing costs no time
 
 
@@ -99,15 +102,20 @@ def memory(key: str) -> int | None:
     return None
 
 
-def forget_peak() -> None:
-    """Makes VmHWM start anew."""
+def settle() -> int | None:
+    """Gives back what was freed, makes VmHWM start anew, and says what is resident."""
+    gc.collect()
+    with contextlib.suppress(OSError, AttributeError):
+        ctypes.CDLL(None).malloc_trim(0)
     with contextlib.suppress(OSError), open("/proc/self/clear_refs", "w") as file:
         file.write("5")
+    return memory("VmRSS")
 
 
 def open_onnx(runtime: Any, path: str, inputs: dict[str, Any], threads: int) -> Callable[[], Any]:
     options = runtime.SessionOptions()
     options.intra_op_num_threads, options.inter_op_num_threads = threads, 1
+    options.enable_mem_pattern = False  # as the host's own prices are measured
     session = runtime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
     return lambda: session.run(None, inputs)
 
@@ -146,14 +154,21 @@ def open_mnn(runtime: Any, path: str, inputs: dict[str, Any], threads: int) -> C
 OPENERS = {"onnx": open_onnx, "tflite": open_tflite, "mnn": open_mnn}
 
 
+def noise(specs: list[tuple[str, list[int], str]]) -> dict[str, Any]:
+    """Images in [0, 1), by the names of the inputs."""
+    random = import_module("numpy").random.RandomState(0)
+    return {key: random.random_sample(shape).astype(dtype) for key, shape, dtype in specs}
+
+
 def measure(form: str, path: str, specs: list[tuple[str, list[int], str]], runs: int, threads: int) -> None:
-    """Tells single runs in milliseconds, after a warm-up, and the most memory above what it held before it opened."""
+    """Tells single runs in milliseconds, after a warm-up, and the memory at their peak, above what is left of the
+    process when it lets go of the network. What loading needs for a moment is no part of it.
+
+    A run on one thread is charged its processor time, where that is less than the clock on the wall says.
+    """
     os.sched_setaffinity(0, fastest_cores(threads))
     runtime, name = find_runtime(form)
-    random = import_module("numpy").random.RandomState(0)
-    inputs = {key: random.random_sample(shape).astype(dtype) for key, shape, dtype in specs}
-    forget_peak()
-    idle = memory("VmRSS")
+    inputs = noise(specs)
     tell(said="opens the artefact", share=0.0)
     run = OPENERS[form](runtime, path, inputs, threads)
     began, done = time.perf_counter(), 0
@@ -164,13 +179,20 @@ def measure(form: str, path: str, specs: list[tuple[str, list[int], str]], runs:
     times: list[float] = []
     told = time.perf_counter()
     while len(times) < runs:
-        before = time.perf_counter()
+        before, spent = time.perf_counter(), time.process_time()
         run()
-        after = time.perf_counter()
-        times.append((after - before) * 1e3)
+        spent, after = time.process_time() - spent, time.perf_counter()
+        times.append((min(after - before, spent) if threads == 1 else after - before) * 1e3)
         if after - told > BREATH_S:
             tell(said=f"run {len(times)} of {runs}", share=0.1 + 0.9 * len(times) / runs)
             told = time.perf_counter()
+    del run, inputs
+    tell(said="looks at its memory", share=1.0)
+    idle = settle()
+    again = OPENERS[form](runtime, path, noise(specs), threads)
+    settle()
+    for _ in range(MEMORY_RUNS):
+        again()
     peak = memory("VmHWM")
     most = None if idle is None or peak is None else max(0, peak - idle)
     tell(found={"times_ms": times, "memory": most, "device": describe(), "runtime": name})

@@ -58,13 +58,13 @@ def test_a_run_gives_its_single_times(tmp_path: Path) -> None:
 
 
 def test_memory_is_what_the_network_takes(tmp_path: Path) -> None:
-    """An image of 48 MiB and its copy, nothing of the runtime's own 50 MiB."""
+    """An image of 48 MiB and the one that is made of it, nothing of the runtime's own 50 MiB."""
     side = 2048
     (tmp_path / "big.onnx").write_bytes(one_operator((1, 3, side, side)))
     inputs = json.dumps([["image", [1, 3, side, side], "float32"]])
     _, lines = run("run", "onnx", str(tmp_path / "big.onnx"), inputs, "5", "1", "60")
     image = 3 * side * side * 4
-    assert image <= lines[-1]["found"]["memory"] < 1.5 * image
+    assert 1.9 * image < lines[-1]["found"]["memory"] < 2.2 * image
 
 
 def test_the_fastest_cores(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
