@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import socket
-import struct
 import threading
 import time
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from graphopt.errors import GraphoptError, last_line
 
 Shape = tuple[Sequence[int], str]  # and the dtype
-_MAGIC = 0xFF271  # what TVM's clients and servers greet each other with
-_CLIENT = b"client:"
+_SILENT = "no TVM RPC server answers"
 _READY_S = 120.0  # for a process to import TVM
 
 
@@ -34,21 +32,24 @@ def time_whole(
         NoServerError: no server there.
         GraphoptError: the device refuses the library, is gone, or is not done within `limit_s` seconds.
     """
-    _wait_for(server, patience_s)
     from tvm.support.popen_pool import PopenWorker
 
     worker = PopenWorker()
-    overdue = threading.Timer(limit_s + 5, worker.kill)
+    overdue = threading.Timer(limit_s + patience_s + 5, worker.kill)
     try:
         worker.send(_get_ready, timeout=_READY_S)
         worker.recv()
         overdue.start()
-        worker.send(_time, (str(library), device, inputs, server, runs, limit_s), timeout=limit_s)
+        work = (str(library), device, inputs, server, runs, limit_s, patience_s)
+        worker.send(_time, work, timeout=limit_s + patience_s)
         return [1e3 * float(second) for second in worker.recv()]
     except TimeoutError as error:
         raise GraphoptError(f"not done within {limit_s:g} s, and stopped; raise --limit, or lower --runs") from error
     except Exception as error:  # whatever TVM's client meets, or that it has crashed
-        raise GraphoptError(f"TVM's RPC fails: {last_line(error)}") from error
+        said = last_line(error)
+        if _SILENT in said:
+            raise NoServerError(said) from error
+        raise GraphoptError(f"TVM's RPC fails: {said}") from error
     finally:
         overdue.cancel()
         worker.kill()
@@ -61,14 +62,14 @@ def _get_ready() -> None:
 
 
 def _time(
-    library: str, device: str, inputs: Sequence[Shape], server: tuple[str, int], runs: int, limit_s: float
+    library: str, device: str, inputs: Sequence[Shape], server: tuple[str, int], runs: int, limit_s: float,
+    patience_s: float,
 ) -> list[float]:  # fmt: skip
     import numpy as np
     import tvm
     from tvm import relax
-    from tvm.rpc.client import connect
 
-    session = connect(*server, session_timeout=limit_s)
+    session = _connected(server, limit_s, patience_s)
     name = Path(library).name
     session.upload(library, name)
     where = session.device(device, 0)
@@ -81,18 +82,15 @@ def _time(
     return found
 
 
-def _wait_for(server: tuple[str, int], patience_s: float) -> None:
-    """Until it answers as a server does: what forwards its port takes connections before there is anybody behind it."""
+def _connected(server: tuple[str, int], limit_s: float, patience_s: float) -> Any:
+    """A session with the server, as soon as it answers: what forwards its port takes connections, and drops them."""
+    from tvm.rpc.client import connect
+
     until = time.monotonic() + patience_s
     while True:
         try:
-            with socket.create_connection(server, timeout=2) as connection:
-                connection.sendall(struct.pack("<2i", _MAGIC, len(_CLIENT)) + _CLIENT)
-                if connection.recv(4) == struct.pack("<i", _MAGIC):
-                    return
-                reason = "what answers is no server"
-        except OSError as error:
-            reason = str(error)
-        if time.monotonic() > until:
-            raise NoServerError(f"no TVM RPC server answers at {server[0]}:{server[1]} ({reason})")
-        time.sleep(0.2)
+            return connect(*server, session_timeout=limit_s)
+        except Exception as error:  # refused, or dropped
+            if time.monotonic() > until:
+                raise ConnectionError(f"{_SILENT} at {server[0]}:{server[1]} ({last_line(error)})") from error
+            time.sleep(0.2)

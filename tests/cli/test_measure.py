@@ -32,8 +32,8 @@ def board(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[LoopbackB
 def test_on_a_board(call: Call, board: LoopbackBoard, tmp_path: Path) -> None:
     bundle = bundle_of(tmp_path / "bundle", {"mine.onnx": one_operator()})
     asked = ("measure", bundle.folder, "--device", board.address, "--runs", 9, "--python", sys.executable)
-    status, out, err = call(*asked, "--json")
-    assert (status, err) == (0, "")
+    status, out, _ = call(*asked, "--json")
+    assert status == 0
     found = json.loads(out)
     assert (found["target"], found["provenance"], found["runs"], found["threads"]) == (TARGET, "measured", 9, 1)
     assert found["estimates"][0]["value"] == 2.0
