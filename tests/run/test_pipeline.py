@@ -138,15 +138,15 @@ def test_what_a_device_measures_later_renews_the_report_alone(home: Path, finish
     copied, target = tmp_path / "run", TARGETS[0]
     shutil.copytree(finished, copied)
     graph = Bundle.open(copied / "deploy" / target).manifest.graph
-    reading = Reading(0.125, 0.12, 0.13, "median", 30, "a phone", "tvm_rpc")
+    reading = Reading(0.125, 0.12, 0.13, "median", 30, "drawer-phone", "tvm_rpc")
     keep_measured(tmp_path / "cache", Measured(target, graph, "2026-11-27T10:00:00+00:00", "graphopt measure", reading))
     pipeline = open_pipeline(write_config(home), copied, tmp_path / "cache", silent)
     pipeline.run()
     assert pipeline.stamps.ran == ["report"]
     (row,) = read(copied / "metrics.json")["targets"][target]["measured"]
-    assert (row["device"], row["before"], row["after"]["latency_ms"]) == ("a phone", {}, 0.125)
-    assert "a phone" in (copied / "report.html").read_text()
-    assert "a phone" in (copied / "report" / "summary.txt").read_text()
+    assert (row["device"], row["before"], row["after"]["latency_ms"]) == ("drawer-phone", {}, 0.125)
+    assert "drawer-phone" in (copied / "report.html").read_text()
+    assert "drawer-phone" in (copied / "report" / "summary.txt").read_text()
 
 
 def test_training_forms_leave_weights_and_no_nodes(finished: Path) -> None:
