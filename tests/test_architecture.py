@@ -36,9 +36,10 @@ MAY_IMPORT: dict[str, set[str]] = {
         "ir", "config", "idioms", "nn", "cost", "kernels", "tuning", "backends", "models", "train", "bundle",
         "search", "report",
     },
+    "devices": {"cost", "tuning", "backends", "bundle"},
     "cli": {
         "ir", "config", "idioms", "nn", "authoring", "cost", "kernels", "tuning", "backends", "models", "train",
-        "bundle", "search", "report", "run",
+        "bundle", "search", "report", "run", "devices",
     },
 }  # fmt: skip
 AT_THE_ROOT = {"__init__", "__main__", "atomic", "errors", "progress"}  # files of graphopt/ itself

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from graphopt.cli.measured import Known, known_as_json, known_of, print_known
 from graphopt.cli.options import A_MODEL, A_TARGET, JsonFlag, ResolutionOption
 from graphopt.cli.terminal import print_table, progress
 from graphopt.errors import GraphoptError
@@ -39,8 +40,9 @@ def cost(
 ) -> None:
     """Prices a network on a target: latency with its spread and provenance, memory, MACs, parameters.
 
-    With --against, says instead how many times faster another network is: measured turn by turn where the target is
-    measured. With --ops, prices each operator of a CSV instead, and writes them to another.
+    What a device has measured of it (graphopt measure) comes first, the newest of all. With --against, says instead how
+    many times faster another network is: measured turn by turn where the target is measured. With --ops, prices each
+    operator of a CSV instead, and writes them to another.
     """
     if ops is not None:
         if against is not None:
@@ -59,19 +61,23 @@ def cost(
     networks = [load_source(path, resolution, cache_folder() / "exports")[0] for path in paths]
     cache = CostCache(cache_folder() / "costs")
     backends = [open_backend(device, cache) for device in targets]
-    cautions = _cautions(backends)
+    known: Known = {} if against is not None else known_of(networks[0], targets)
+    priced = [backend for backend in backends if not (backend.unpriced and known.get(backend.target.name))]
+    cautions = _cautions(priced)
     if against is not None:
-        _compare(model, against, networks, backends, trials, cautions, as_json)
+        _compare(model, against, networks, priced, trials, cautions, as_json)
         return
     rows = []
     with progress(announce=False) as report:
-        for backend, caution in zip(backends, cautions, strict=True):
+        for backend, caution in zip(priced, cautions, strict=True):
             price = backend.price(networks[0], trials, partial(report, backend.target.name))
             parts = backend.break_down(price, networks[0] if breakdown else None)
             rows.append(_Row(backend.target, price, parts, backend.measured_memory(networks[0]), caution))
     if as_json:
-        _print_json([_as_json(row) for row in rows])
+        said = {row.target.name: _as_json(row) for row in rows}
+        _print_json([{**said.get(name, {"target": name}), **known_as_json(found)} for name, found in known.items()])
         return
+    print_known(known)
     for row in rows:
         _print(row, breakdown)
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 if TYPE_CHECKING:
     from graphopt.cost.ratio import Ratio
+    from graphopt.report.on_devices import DeviceRow
     from graphopt.report.published import Comparison
 
 
@@ -19,7 +20,8 @@ class TargetRow:
     `before` and `after` hold `latency_ms`, `low_ms`, `high_ms`, `provenance` (`measured` or `estimated`, with what)
     and `peak_memory_bytes`, for the network compiled as a whole. `sum_of_parts_ms` is what the cost table predicted
     for the chosen network, and `parts_provenance` how that table was obtained. `gain` is how many times faster it is,
-    with bounds of its own: what the two prices err by alike is no part of them.
+    with bounds of its own: what the two prices err by alike is no part of them. `measured`: what devices have said of
+    both networks since.
     """
 
     name: str
@@ -30,6 +32,7 @@ class TargetRow:
     sum_of_parts_ms: float | None = None
     parts_provenance: str = "cost table"
     gain: Ratio | None = None
+    measured: Sequence[DeviceRow] = ()
 
 
 @dataclass(frozen=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,7 @@ def metrics(data: ReportData) -> dict[str, Any]:
                 "before": _pick(target.before, PRICE_KEYS),
                 "after": _pick(target.after, PRICE_KEYS),
                 "gain": target.gain and _pick(target.gain.to_dict(), ("value", "low", "high", "provenance")),
+                **({"measured": [asdict(row) for row in target.measured]} if target.measured else {}),
             }
             for target in data.targets
         },

@@ -51,6 +51,7 @@ def _content(data: ReportData) -> dict[str, Any]:
         "quality": _quality(data),
         "sizes": [("Parameters", data.parameters), ("MACs", data.macs)],
         "change": formats.change,
+        "speed": formats.speed,
         "kinds": list(view.kinds(data.choices)),
         "blocks": view.blocks(data.choices),
         "outcome": view.outcome(data.choices),

@@ -18,6 +18,11 @@ def summary_table(data: ReportData) -> Table:
         table.add_column(column, justify="right", no_wrap=True)
     table.add_column("provenance")
     for target in data.targets:
+        for place in target.measured:
+            old_ms, new_ms = place.before.get("latency_ms"), place.after.get("latency_ms")
+            change = formats.percent(formats.change(old_ms, new_ms))
+            name = escape(f"{target.title}: on {place.device}")
+            table.add_row(name, formats.milliseconds(old_ms), formats.milliseconds(new_ms), change, "measured")
         old, new = target.before, target.after
         kinds = dict.fromkeys((view.evidence(old.get("provenance")), view.evidence(new.get("provenance"))))
         provenance = " → ".join(kinds)

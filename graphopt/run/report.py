@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +18,7 @@ from graphopt.train.data import photographs_digest
 
 if TYPE_CHECKING:
     from graphopt.report.data import ArtefactRow, ReportData
+    from graphopt.report.on_devices import DeviceRow
     from graphopt.report.published import Comparison
     from graphopt.train.metrics import Quality
 
@@ -24,7 +26,19 @@ Costs = Mapping[str, Mapping[str, Any]]
 
 
 def _reads(run: Run) -> list[Any]:
-    return [photographs_digest(run.test_images), noise_keys(run), _titles(run), run.path.read_text()]
+    said = {name: [asdict(row) for row in rows] for name, rows in _on_devices(run).items()}
+    return [photographs_digest(run.test_images), noise_keys(run), _titles(run), run.path.read_text(), said]
+
+
+def _on_devices(run: Run) -> dict[str, list[DeviceRow]]:
+    """By target, what devices have measured of both networks: they may do so long after a run."""
+    from graphopt.cost.keys import graph_key
+    from graphopt.cost.measured import measured_rows
+    from graphopt.report.on_devices import device_rows
+
+    before, after = graph_key(run.folder.original.read()), graph_key(run.folder.model.read())
+    rows = {name: [measured_rows(run.cache, name, key) for key in (before, after)] for name in run.targets}
+    return {name: found for name, pair in rows.items() if (found := device_rows(*pair))}
 
 
 def _titles(run: Run) -> list[str]:
@@ -51,7 +65,7 @@ def _gathered(run: Run, say: Progress) -> ReportData:
     from graphopt.report.rows import choice_rows, front_points
     from graphopt.run.judging import judge
 
-    folder = run.folder
+    folder, said = run.folder, _on_devices(run)
     scores, crops = judge(run, folder.stage("report"), say)
     artefacts = _artefacts(run, say)
     space, found, table = folder.searched.read(), folder.selection.read(), folder.table.read()
@@ -69,7 +83,7 @@ def _gathered(run: Run, say: Progress) -> ReportData:
         targets=[
             TargetRow(
                 name, backend.target.title, run.weights[name], before[name], after[name],
-                found["sum_of_parts_ms"].get(name), backend.provenance, gains.get(name),
+                found["sum_of_parts_ms"].get(name), backend.provenance, gains.get(name), said.get(name, ()),
             )
             for name, backend in run.backends().items()
             if name in before

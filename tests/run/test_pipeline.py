@@ -19,6 +19,7 @@ from small_pipeline import TARGETS, config_of, fill, silent, write_config
 
 from graphopt.backends.opencl.platform import why_no_platform
 from graphopt.bundle.bundle import Bundle
+from graphopt.cost.measured import Measured, Reading, keep_measured
 from graphopt.errors import GraphoptError
 from graphopt.ir.canonical import to_model
 from graphopt.ir.session import OnnxSession
@@ -140,6 +141,21 @@ def test_a_changed_option_reruns_only_what_depends_on_it(home: Path, finished: P
     pipeline = open_pipeline(path, copied, home / "cache", silent)
     pipeline.run()
     assert pipeline.stamps.ran == ["finetune", "deploy", "report"]
+
+
+def test_what_a_device_measures_later_renews_the_report_alone(home: Path, finished: Path, tmp_path: Path) -> None:
+    copied, target = tmp_path / "run", TARGETS[0]
+    shutil.copytree(finished, copied)
+    graph = Bundle.open(copied / "deploy" / target).manifest.graph
+    reading = Reading(0.125, 0.12, 0.13, "median", 30, "drawer-phone", "tvm_rpc")
+    keep_measured(tmp_path / "cache", Measured(target, graph, "2026-11-27T10:00:00+00:00", "graphopt measure", reading))
+    pipeline = open_pipeline(write_config(home), copied, tmp_path / "cache", silent)
+    pipeline.run()
+    assert pipeline.stamps.ran == ["report"]
+    (row,) = read(copied / "metrics.json")["targets"][target]["measured"]
+    assert (row["device"], row["before"], row["after"]["latency_ms"]) == ("drawer-phone", {}, 0.125)
+    assert "drawer-phone" in (copied / "report.html").read_text()
+    assert "drawer-phone" in (copied / "report" / "summary.txt").read_text()
 
 
 def test_training_forms_leave_weights_and_no_nodes(finished: Path) -> None:
