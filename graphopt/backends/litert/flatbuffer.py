@@ -1,9 +1,9 @@
-"""Reads and writes .tflite files, and takes out pairs of transposes that undo each other."""
+"""Reads and writes .tflite files: what operators they hold, names that say something, no needless transposes."""
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -25,9 +25,9 @@ class Operator:
 
 def read(content: bytes) -> Any:
     """The model of a .tflite as the schema's own objects."""
-    from ai_edge_litert import schema_py_generated as schema
+    from ai_edge_litert.tools.flatbuffer_utils import read_model_from_bytearray
 
-    return schema.ModelT.InitFromPackedBuf(content, 0)
+    return read_model_from_bytearray(content)
 
 
 def write(model: Any) -> bytes:
@@ -71,7 +71,7 @@ def without_needless_transposes(model: Any) -> int:
         orders: dict[int, tuple[int, tuple[int, ...]]] = {}  # output -> (input, order)
         same: dict[int, int] = {}
         for node in graph.operators:
-            node.inputs = np.array([same.get(int(i), int(i)) for i in node.inputs], np.int32)
+            node.inputs = [same.get(int(i), int(i)) for i in node.inputs]
             if _kind(model.operatorCodes[node.opcodeIndex]) != schema.BuiltinOperator.TRANSPOSE:
                 continue
             source, target = int(node.inputs[0]), int(node.outputs[0])
@@ -84,6 +84,23 @@ def without_needless_transposes(model: Any) -> int:
                 same[target] = first[0]
         _drop_unread(graph)
     return before - sum(len(graph.operators) for graph in model.subgraphs)
+
+
+def rename(model: Any, name_of: Callable[[str], str | None], inputs: Sequence[str], outputs: Sequence[str]) -> None:
+    """Gives tensors the names that `name_of` makes of theirs (None: it stays), numbered where they repeat, and those of
+    the caller to inputs and outputs, in their order. For a model of one subgraph and one signature.
+    """
+    graph, signature = model.subgraphs[0], model.signatureDefs[0]
+    taken = Counter((*inputs, *outputs))
+    for tensor in graph.tensors:
+        name = name_of(tensor.name.decode()) or tensor.name.decode()
+        taken[name] += 1
+        tensor.name = (name if taken[name] == 1 else f"{name};{taken[name]}").encode()
+    for names, ends, said in ((inputs, graph.inputs, signature.inputs), (outputs, graph.outputs, signature.outputs)):
+        for name, index in zip(names, ends, strict=True):
+            graph.tensors[index].name = name.encode()
+        for entry in said:
+            entry.name = graph.tensors[entry.tensorIndex].name
 
 
 def _drop_unread(graph: Any) -> None:
@@ -101,7 +118,7 @@ def _drop_unread(graph: Any) -> None:
 def _constant(model: Any, tensor: Any) -> tuple[int, ...] | None:
     if not _has_data(model, tensor):
         return None
-    return tuple(int(i) for i in np.frombuffer(bytes(model.buffers[tensor.buffer].data), np.int32))
+    return tuple(np.frombuffer(bytes(model.buffers[tensor.buffer].data), np.int32).tolist())
 
 
 def _has_data(model: Any, tensor: Any) -> bool:
@@ -125,7 +142,7 @@ def _aligned(buffer: Any) -> Any:
     def pack(builder: Any) -> Any:
         from ai_edge_litert import schema_py_generated as schema
 
-        data = None if buffer.data is None else np.asarray(buffer.data, np.uint8).tobytes()
+        data = None if buffer.data is None else bytes(buffer.data)
         if data is not None:
             builder.StartVector(1, len(data), _ALIGNMENT)
             builder.head = builder.Head() - len(data)
