@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from graphopt.nn.module import Result, base_initialisers, collect, feed, graph_inputs
 from graphopt.nn.ops import build
 
+_OF_TWO = ("Add", "Div", "Mul", "Sub")
 _NUMBER = re.compile(r"_NodeModule_node(\d+)")
 
 
@@ -26,7 +27,12 @@ class _NodeModule(nn.Module):
         super().__init__()
         self._function = build(node, opset)
 
+        self._spread = node.op in _OF_TWO
+
     def forward(self, *operands: Tensor | None) -> Result:
+        if self._spread and any(x is not None and x.dim() == 4 for x in operands):
+            # a scalar keeps the converter from the layout that all around it have
+            operands = tuple(x.reshape(1, 1, 1, 1) if x is not None and x.dim() == 0 else x for x in operands)
         return self._function(*operands)
 
 
@@ -49,7 +55,8 @@ class ConvertedNetwork(nn.Module):
         images = tuple(x.permute(0, 3, 1, 2) if x.dim() == 4 else x for x in inputs)
         environment = feed(self._inputs, images, self.initialisers)
         for number, (reads, writes) in enumerate(self._wiring):
-            made = self.get_submodule(f"node{number}")(*(environment[name] if name else None for name in reads))
+            operands = [environment[name] if name else None for name in reads]
+            made = self.get_submodule(f"node{number}")(*operands)
             parts = (made,) if isinstance(made, Tensor) else made
             environment.update(zip(writes, parts, strict=False))  # no op's further, optional outputs are computed
         made = collect(self._outputs, environment)
