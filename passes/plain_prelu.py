@@ -33,4 +33,5 @@ class PlainPRelu(Pass):
     def rewrite(self, site: Site, build: Build) -> object:
         x = build.input("x")
         below = build.op("Relu", [build.op("Neg", [x])])
-        return build.op("Sub", [build.op("Relu", [x]), build.mul(below, build.parameter("slope", build.values("slope")))])
+        bent = build.mul(below, build.parameter("slope", build.values("slope")))
+        return build.op("Sub", [build.op("Relu", [x]), bent])

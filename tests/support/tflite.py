@@ -23,7 +23,9 @@ def _lacks(*packages: str) -> bool:
 needs_litert = pytest.mark.skipif(
     _lacks("ai_edge_litert", "litert_torch"), reason="litert-torch is not installed (make test-litert)"
 )
-needs_runtime = pytest.mark.skipif(_lacks("ai_edge_litert"), reason="ai-edge-litert is not installed (graphopt[litert])")
+needs_runtime = pytest.mark.skipif(
+    _lacks("ai_edge_litert"), reason="ai-edge-litert is not installed (graphopt[litert])"
+)
 
 Node = tuple[str, Sequence[str], Sequence[str]]  # operator, inputs, outputs; `SPLIT:2` is its version 2
 

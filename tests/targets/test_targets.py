@@ -10,9 +10,11 @@ from graphopt.cost.target import UNITS
 from graphopt.errors import GraphoptError
 
 BUILT_IN = [
+    "android-litert-gpu",
     "dimensity9300-mali-g720",
     "exynos2100-mali-g78",
     "host-cpu",
+    "host-litert",
     "mali-g57-mc2",
     "rk3399-mali-t860",
     "rk3588-mali-g610",
@@ -24,7 +26,7 @@ BUILT_IN = [
     "tensor-g3-mali-g715",
     "tophub-adreno",
 ]
-GPUS = [name for name in BUILT_IN if name not in ("host-cpu", "sm8650-hexagon")]
+GPUS = [name for name in BUILT_IN if not name.startswith(("host-", "android-")) and name != "sm8650-hexagon"]
 
 
 def write(folder: Path, name: str, change: Any) -> str:
@@ -43,7 +45,8 @@ def test_built_in_targets_are_listed_by_name() -> None:
 
 def test_provenance_follows_the_kind() -> None:
     found = {target.name: backend_class(target.kind).provenance for target in list_targets()}
-    assert found == {**dict.fromkeys(BUILT_IN, "estimated"), "host-cpu": "measured"}
+    measured = [name for name in BUILT_IN if name.startswith(("host-", "android-"))]
+    assert found == {**dict.fromkeys(BUILT_IN, "estimated"), **dict.fromkeys(measured, "measured")}
 
 
 @pytest.mark.parametrize("name", GPUS)

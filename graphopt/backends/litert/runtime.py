@@ -30,7 +30,8 @@ def open_interpreter(
             interpreter.allocate_tensors()
     except (ValueError, RuntimeError) as error:
         raise GraphoptError(f"LiteRT does not accept {path}: {' '.join(str(error).split())[:300]}") from error
-    places = {row["name"]: row["index"] for row in (*interpreter.get_input_details(), *interpreter.get_output_details())}
+    ends = (*interpreter.get_input_details(), *interpreter.get_output_details())
+    places = {row["name"]: row["index"] for row in ends}
     missing = [name for name in (*inputs, *outputs) if name not in places]
     if missing:
         raise GraphoptError(f"{path} has no tensor '{missing[0]}'; it has {', '.join(places)}")
