@@ -13,6 +13,7 @@ from graphopt.backends.base import Artefact, Finding, manifest_of
 from graphopt.backends.findings import version_finding
 from graphopt.backends.host import HostBackend, Loaded
 from graphopt.backends.litert.convert import conversion_key, convert
+from graphopt.backends.litert.memory import planned_bytes
 from graphopt.backends.litert.profile import offenders
 from graphopt.backends.litert.runtime import open_interpreter
 from graphopt.backends.litert.target import LiteRtTarget
@@ -60,6 +61,10 @@ class LiteRtBackend(HostBackend[LiteRtTarget]):
             return open_interpreter(artefact.files[0], self.target.threads, *names)
         except GraphoptError as error:
             raise GraphoptError(f"target {self.target.name}: {error}") from error
+
+    def planned_memory(self, model: onnx.ModelProto) -> int:
+        """By XNNPACK's rules, from the file."""
+        return planned_bytes(convert(model, self.target, self.cache.folder, silent).read_bytes())
 
     def check(self, tracker: tuple[str, int] | None = None, key: str | None = None) -> list[Finding]:
         if tracker is not None or key is not None:

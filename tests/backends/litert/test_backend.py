@@ -175,3 +175,8 @@ def test_what_ships(name: str, target: str, cache: CostCache, tmp_path: Path) ->
     weights = {"float32": 4, "float16": 2}[artefact.manifest["precision"]]
     parameters = sum(int(np.prod(tensor.dims)) for tensor in model.graph.initializer)
     assert parameters * weights < artefact.files[0].stat().st_size < parameters * weights + 400_000
+    here = backend(cache, target)
+    measured = here.measured_memory(model)
+    assert (measured is None) == bool(here.unpriced)
+    if measured is not None:
+        assert here.planned_memory(model) == pytest.approx(measured, rel=0.15)
