@@ -18,8 +18,8 @@ from graphopt.run.run import Run
 from graphopt.train.tiling import OVERLAP
 
 
-def describe(run: Run, model: onnx.ModelProto, target: Target, cost: Cost, artefact: Artefact) -> dict[str, Any]:
-    """The keys of a manifest that no backend knows."""
+def describe(run: Run, model: onnx.ModelProto, target: Target, cost: Cost | None, artefact: Artefact) -> dict[str, Any]:
+    """The keys of a manifest that no backend knows; no `cost`, and no figures, where the target is priced elsewhere."""
     height, width = input_shape(model)[2:]
     return {
         "tile": (height, width),
@@ -27,7 +27,7 @@ def describe(run: Run, model: onnx.ModelProto, target: Target, cost: Cost, artef
         "noise": noise_of(run),
         "licence": licence_of(run, model),
         "graph": graph_key(model),
-        "figures": figures_of(run, target, cost, (height, width), artefact),
+        "figures": [] if cost is None else figures_of(run, target, cost, (height, width), artefact),
     }
 
 

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Mapping
 from typing import Any
 
+from graphopt.backends.base import Backend
 from graphopt.ir.passes import Stage
 from graphopt.progress import Progress
 from graphopt.run.folder import Deployed, Edits
@@ -15,7 +18,14 @@ TOLERANCE = 1e-4  # an artefact that runs here against onnxruntime, relative
 
 def _reads(run: Run) -> list[Any]:
     files = [target.model_dump(mode="json") for target in run.targets.values()]  # each bundle holds its own
-    return [price_keys(run), pass_keys(run, Stage.CLEANUP), noise_keys(run), files]
+    return [
+        price_keys(run),
+        pass_keys(run, Stage.CLEANUP, Stage.SEARCH),
+        run.weights,
+        run.config.exclude,
+        noise_keys(run),
+        files,
+    ]
 
 
 def _work(run: Run, say: Progress) -> None:
@@ -23,17 +33,17 @@ def _work(run: Run, say: Progress) -> None:
     from graphopt.run.bundles import describe
     from graphopt.run.exports import difference, write_exports
 
-    folder, image = run.folder, run.calibration()[0]
-    say(0.0, "folds affines and scales")
-    model = _folded(run, image)
+    folder, image, backends = run.folder, run.calibration()[0], run.backends()
+    original = folder.original.read()
+    model = _folded(run, backends, image, say)
     say(0.0, "writes and verifies model.onnx and model.fp16.onnx")
     expected, differences = write_exports(model, image, folder)
     paths = [folder.model.path, folder.half_model.path, folder.weights]
     costs, refusals = {}, {}
-    backends = run.backends()
     for done, (name, backend) in enumerate(backends.items()):
-        say((done + 0.2) / (len(backends) + 1), f"{name}: price of the whole network")
-        costs[name] = backend.price(model, run.config.trials).total
+        if not backend.unpriced:
+            say((done + 0.2) / (len(backends) + 1), f"{name}: price of the whole network")
+            costs[name] = backend.price_beside(model, original, run.config.trials).total
         place = empty_folder(folder.bundle(name))
         say((done + 0.6) / (len(backends) + 1), f"{name}: builds")
         artefact = backend.build(model, place)
@@ -41,7 +51,7 @@ def _work(run: Run, say: Progress) -> None:
             refusals[name] = artefact.refusal
             place.rmdir()
             continue
-        about = describe(run, model, backend.target, costs[name], artefact)
+        about = describe(run, model, backend.target, costs.get(name), artefact)
         paths += write_bundle(place, backend.target, artefact, about).paths
         if backend.runs_here:
             label = folder.name(artefact.files[0])
@@ -49,24 +59,31 @@ def _work(run: Run, say: Progress) -> None:
     folder.deployed.write(Deployed(costs, [folder.name(path) for path in paths], differences, refusals))
 
 
-def _folded(run: Run, image: Any) -> Any:
-    """The exact clean-ups.
+def _folded(run: Run, backends: Mapping[str, Backend[Any]], image: Any, say: Progress) -> Any:
+    """The exact clean-ups, and the exact candidates that pay.
 
     They come after the fine-tuning: an affine that is folded into a convolution scales its weights channel by channel,
     and Adam's steps, which do not scale along, then disturb it.
     """
+    from graphopt.cost.settling import settle_network
     from graphopt.ir.canonical import to_model
     from graphopt.ir.exactness import check_sites
     from graphopt.ir.rewriting import rewrite_everywhere
     from graphopt.ir.verification import check_cleanups
 
+    say(0.0, "folds affines and scales")
     graph = run.folder.finetuned.read()
     tuned = to_model(graph)
     check_sites(graph, run.cleanups)
-    edits = rewrite_everywhere(graph, run.cleanups)
+    edits = Counter(rewrite_everywhere(graph, run.cleanups))
+    exclude, searched = run.config.exclude, run.searched(backends)
+    original = run.folder.original.read()
+    graph, settled = settle_network(graph, run.passes, [image], exclude, searched, run.weights, original, say)
+    edits.update(settled)
+    edits.update(rewrite_everywhere(graph, run.cleanups))
     model = to_model(graph)
     changed = check_cleanups(tuned, model, [image], list(edits))
-    run.folder.edits.write(Edits(edits, changed, len(tuned.graph.node), len(model.graph.node)))
+    run.folder.edits.write(Edits(dict(edits), changed, len(tuned.graph.node), len(model.graph.node)))
     return model
 
 
