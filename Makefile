@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: setup demo test clean
+.PHONY: setup demo test test-litert clean
 
 setup: $(READY)
 
@@ -22,6 +22,14 @@ test: setup
 	$(BIN)/python -m ruff format --check .
 	$(BIN)/python -m mypy
 	$(BIN)/python -m pytest
+
+# What converts to .tflite is large, so that nothing else needs it; no pin of constraints.txt moves.
+$(VENV)/.ready-litert: constraints-litert.txt $(READY)
+	$(BIN)/python -m pip install --quiet --no-deps --requirement constraints-litert.txt
+	touch $@
+
+test-litert: $(VENV)/.ready-litert
+	$(BIN)/python -m pytest -m "slow or not slow" tests/backends/litert
 
 clean:
 	rm -rf $(VENV) runs build

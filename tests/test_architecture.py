@@ -26,7 +26,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "cost": {"ir", "config"},
     "kernels": {"ir", "config", "cost"},
     "tuning": {"ir", "config", "cost", "kernels"},
-    "backends": {"ir", "config", "cost", "kernels", "tuning"},
+    "backends": {"ir", "config", "nn", "cost", "kernels", "tuning"},
     "models": {"ir", "config", "nn", "cost", "backends"},
     "train": {"ir", "config", "nn", "models"},
     "bundle": {"ir", "config", "cost", "backends", "train"},
@@ -51,6 +51,8 @@ ONLY_IN = {  # libraries, and the packages that may import them
     "ai_edge_litert": {"backends"},
     "MNN": {"backends"},
     "_tools": {"backends"},
+    "ai_edge_quantizer": {"backends"},
+    "litert_torch": {"backends"},
 }
 FOR_PASSES = {"numpy", "onnx"}  # besides the standard library, `graphopt` and `graphopt.idioms`
 LONGEST = {"graphopt": 300, "passes": 300, "tests": 400}  # lines of a file

@@ -35,6 +35,7 @@ BUILT_IN = {
     "partial-depthwise": (Contract.TUNED, Stage.SEARCH),
     "plain-layer-norm": (Contract.EXACT, Stage.SEARCH),
     "plain-pixel-shuffle": (Contract.EXACT, Stage.SEARCH),
+    "plain-prelu": (Contract.EXACT, Stage.SEARCH),
     "pointwise-layer-norm": (Contract.EXACT, Stage.SEARCH),
     "pointwise-mean": (Contract.EXACT, Stage.SEARCH),
     "remove-no-ops": (Contract.EXACT, Stage.CLEANUP),

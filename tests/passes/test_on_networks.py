@@ -52,7 +52,7 @@ def unet() -> gs.Graph:
 
 
 def residual_cnn() -> gs.Graph:
-    """As EDSR: residual blocks of conv, ReLU, conv, one with squeeze-like attention, a 3x3 sub-pixel convolution."""
+    """As EDSR: residual blocks of conv, ReLU, conv, one with squeeze-like attention, PReLU, a 3x3 sub-pixel convolution."""
     same = "kernel_shape = [3, 3], pads = [1, 1, 1, 1]"
     text = f"""(float[1, 3, 16, 16] image) => (float[1, 3, 32, 32] restored) {{
         ["head/conv"] x = Conv<{same}>(image, w0, b0)
@@ -61,11 +61,11 @@ def residual_cnn() -> gs.Graph:
         ["body.0/pool"] p = GlobalAveragePool(c) ["body.0/scale/conv"] s = Conv(p, w3, b3) ["body.0/mul"] m = Mul(c, s)
         ["body.0/add"] y = Add(x, m)
         ["body.1/depthwise/conv"] d = Conv<{same}, group = 8>(y, w4) ["body.1/point/conv"] q = Conv(d, w5, b5)
-        ["body.1/add"] z = Add(q, y)
+        ["body.1/add"] v = Add(q, y) ["body.1/prelu"] z = PRelu(v, slope)
         ["tail.0/conv"] t = Conv<{same}>(z, w6, b6) ["tail.1/depthtospace"] restored = DepthToSpace<blocksize = 2, mode = "CRD">(t) }}"""
     weights = {
         "w0": (8, 3, 3, 3), "b0": (8,), "w1": (8, 8, 3, 3), "b1": (8,), "w2": (8, 8, 3, 3), "b2": (8,),
-        "w3": (8, 8, 1, 1), "b3": (8,), "w4": (8, 1, 3, 3), "w5": (8, 8, 1, 1), "b5": (8,), "w6": (12, 8, 3, 3), "b6": (12,),
+        "w3": (8, 8, 1, 1), "b3": (8,), "w4": (8, 1, 3, 3), "w5": (8, 8, 1, 1), "b5": (8,), "w6": (12, 8, 3, 3), "b6": (12,), "slope": (8, 1, 1),
     }  # fmt: skip
     return network(text, weights)
 
@@ -101,7 +101,7 @@ EXPECTED = {
     "residual": {
         "body.0/conv1": ["list-conv"], "body.1/depthwise": ["partial-depthwise", "split-depthwise"],
         "body.1/point": ["low-rank-pointwise"], "tail": ["depthwise-subpixel"], "tail.1": ["plain-pixel-shuffle"],
-        "body.0/pool": ["two-step-pool"],
+        "body.0/pool": ["two-step-pool"], "body.1/prelu": ["plain-prelu"],
     },
     "permuted": {
         "body.0/norm": ["affine-norm", "clipped-norm", "fp16-safe-norm", "plain-layer-norm", "pointwise-layer-norm", "rms-norm", "strided-norm"],

@@ -10,10 +10,12 @@ from graphopt.cost.target import UNITS
 from graphopt.errors import GraphoptError
 
 BUILT_IN = [
+    "android-litert-gpu",
     "android-mnn",
     "android-onnxruntime",
     "dimensity9300-mali-g720",
     "exynos2100-mali-g78",
+    "host-litert",
     "host-mnn",
     "host-onnxruntime",
     "host-tvm",
