@@ -84,6 +84,7 @@ class Backend(ABC, Generic[TargetT]):
     provenance: ClassVar[Provenance]  # of its prices, where they say nothing else of themselves
     additive: ClassVar[bool] = True  # do prices of parts add up to that of the whole?
     tunes: ClassVar[bool] = False  # does `price` spend a budget?
+    any_size: ClassVar[bool] = False  # may height and width of a model that is built be free?
 
     def __init__(self, target: TargetT, cache: CostCache):
         self.target, self.cache = target, cache

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from graphopt.ir.passes import Stage
 from graphopt.progress import Progress
@@ -10,24 +10,30 @@ from graphopt.run.folder import Deployed, Edits
 from graphopt.run.run import Run
 from graphopt.run.stage import RunStage, noise_keys, pass_keys, price_keys
 
+if TYPE_CHECKING:
+    from graphopt.backends.base import Artefact, Backend
+    from graphopt.run.sizes import Sizes
+
 TOLERANCE = 1e-4  # an artefact that runs here against onnxruntime, relative
 
 
 def _reads(run: Run) -> list[Any]:
     files = [target.model_dump(mode="json") for target in run.targets.values()]  # each bundle holds its own
-    return [price_keys(run), pass_keys(run, Stage.CLEANUP), noise_keys(run), files]
+    return [price_keys(run), pass_keys(run, Stage.CLEANUP), noise_keys(run), files, run.config.deploy.model_dump()]
 
 
 def _work(run: Run, say: Progress) -> None:
     from graphopt.bundle.bundle import empty_folder, write_bundle
-    from graphopt.run.bundles import describe
-    from graphopt.run.exports import difference, write_exports
+    from graphopt.run.bundles import describe, said_in
+    from graphopt.run.exports import write_exports
+    from graphopt.run.sizes import sizes_of
 
     folder, image = run.folder, run.calibration()[0]
     say(0.0, "folds affines and scales")
-    model = _folded(run, image)
+    sizes = said_in(sizes_of(run, _folded(run, image)), run)
+    model = sizes.priced
     say(0.0, "writes and verifies model.onnx and model.fp16.onnx")
-    expected, differences = write_exports(model, image, folder)
+    differences = write_exports(model, image, folder)
     paths = [folder.model.path, folder.half_model.path, folder.weights]
     costs, refusals = {}, {}
     backends = run.backends()
@@ -36,17 +42,32 @@ def _work(run: Run, say: Progress) -> None:
         costs[name] = backend.price(model, run.config.trials).total
         place = empty_folder(folder.bundle(name))
         say((done + 0.6) / (len(backends) + 1), f"{name}: builds")
-        artefact = backend.build(model, place)
+        artefact = backend.build(sizes.of(backend), place)
         if not artefact.files:
             refusals[name] = artefact.refusal
             place.rmdir()
             continue
-        about = describe(run, model, backend.target, costs[name], artefact)
+        about = describe(run, sizes, backend, costs[name], artefact)
         paths += write_bundle(place, backend.target, artefact, about).paths
         if backend.runs_here:
             label = folder.name(artefact.files[0])
-            differences[label] = difference(backend.run(artefact, [image])[0], expected, TOLERANCE, label)
+            differences[label] = _difference(run, sizes, backend, artefact, label)
     folder.deployed.write(Deployed(costs, [folder.name(path) for path in paths], differences, refusals))
+
+
+def _difference(run: Run, sizes: Sizes, backend: Backend[Any], artefact: Artefact, label: str) -> float:
+    """What an artefact that runs here is off by, at the worst of the sizes that it takes (relative)."""
+    from graphopt.ir.session import OnnxSession
+    from graphopt.run.exports import FP16_TOLERANCE, difference
+
+    tolerance = TOLERANCE if artefact.manifest["precision"] == "float32" else FP16_TOLERANCE
+    dtype, worst = artefact.manifest["inputs"][0]["dtype"], 0.0
+    for size, model in sizes.tried(backend):
+        image = run.calibration(size)[0]
+        found = backend.run(artefact, [image.astype(dtype)])[0]
+        where = f"{label}, at {size[0]}x{size[1]},"
+        worst = max(worst, difference(found, OnnxSession(model).run(image), tolerance, where))
+    return worst
 
 
 def _folded(run: Run, image: Any) -> Any:
