@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 from graphopt import Contract, Pass, Site, Stage
-from graphopt.idioms import range_of_slice
+from graphopt.idioms import sliced_parts
 
 if TYPE_CHECKING:
     from graphopt import Build, GraphView
@@ -27,26 +26,10 @@ class SlicesToSplit(Pass):
     stage: ClassVar[Stage] = Stage.PREPARE
 
     def sites(self, graph: GraphView) -> Iterator[Site]:
-        outputs = {tensor.name for tensor in graph.graph.outputs}
-        parts: dict[tuple[str, int], list[tuple[int, int, Any]]] = defaultdict(list)
-        for node in graph.nodes.values():
-            found = range_of_slice(node) if node.op == "Slice" else None
-            if found is not None and node.outputs[0].name not in outputs:
-                axis, start, end = found
-                parts[node.inputs[0].name, axis].append((start, end, node))
-        for (name, axis), ranges in parts.items():
-            ranges.sort(key=lambda part: part[:2])
-            starts, ends = [part[0] for part in ranges], [part[1] for part in ranges]
-            nodes = [part[2] for part in ranges]
-            whole = graph.tensors[name].shape[axis]
-            if len(ranges) < 2:
-                continue
-            if [0, *ends] != [*starts, whole]:
-                graph.refuse(nodes[0].name, f"the slices of {name} do not share out its {whole} along axis {axis}")
-                continue
-            ordered = tuple(node.name for node in graph.nodes.values() if node in nodes)
-            made = {f"part_{i}": node.outputs[0].name for i, node in enumerate(nodes)}
-            yield Site(f"{nodes[0].name}/split", ordered, {"x": name}, made)
+        for found in sliced_parts(graph):
+            made = {f"part_{i}": part.name for i, part in enumerate(found.parts)}
+            nodes = tuple(node.name for node in found.nodes)
+            yield Site(f"{found.parts[0].inputs[0].name}/split", nodes, {"x": found.whole.name}, made)
 
     def rewrite(self, site: Site, build: Build) -> object:
         before = build.shape("x")

@@ -32,6 +32,7 @@ class Build:
         self._nodes = graph.nodes
         self._stand_ins: dict[str, gs.Variable] = {}
         self._taken: Counter[str] = Counter()
+        self._used: set[str] = set()
         dtypes = {self._host[name].dtype for name in site.inputs.values()}
         self._float = np.float64 if np.dtype(np.float64) in dtypes else np.float32  # fp64 where a rewrite is checked
         self.fragment = Fragment()
@@ -48,7 +49,7 @@ class Build:
         if name not in self._stand_ins:
             tensor = self._host[name]
             if isinstance(tensor, gs.Constant):
-                return self._constant(name, tensor.values)
+                return self._alike(name, tensor.values)
             self._stand_ins[name] = gs.Variable(name, tensor.dtype, tensor.shape)
         return self._stand_ins[name]
 
@@ -60,6 +61,15 @@ class Build:
             raise GraphoptError(f"{self._prefix}: the site has no constant '{role}'; it has {known}")
         values: NDArray[np.float32] = self._host[name].values
         return values
+
+    def like(self, role: str, values: ArrayLike) -> gs.Constant:
+        """`values` in the place of the constant that the pattern calls `role`: trained if that one is."""
+        name = self._site.constants[role]
+        return self._alike(name, np.asarray(values, self._host[name].dtype))
+
+    def _alike(self, name: str, values: NDArray[Any]) -> gs.Constant:
+        stem = name.removesuffix("_fixed")
+        return self._constant(stem, values, name[len(stem) :])
 
     def shape(self, role: str) -> tuple[int, ...]:
         """The shape of the tensor that the pattern calls `role`."""
@@ -110,9 +120,13 @@ class Build:
         return constant
 
     def _unique(self, name: str, mark: str = "") -> str:
-        self._taken[name] += 1
-        number = "" if self._taken[name] == 1 else f"_{self._taken[name]}"
-        return f"{self._prefix}/{name}{number}{mark}"
+        while True:
+            self._taken[name] += 1
+            number = "" if self._taken[name] == 1 else f"_{self._taken[name]}"
+            full = f"{self._prefix}/{name}{number}{mark}"
+            if full not in self._used:  # a host's own name may end in such a number
+                self._used.add(full)
+                return full
 
     def op(self, kind: str, inputs: Sequence[Any], *, outputs: int = 1, **attributes: Any) -> Any:
         """Any ONNX op. A number among the inputs becomes a constant. Returns a tensor, or a list where outputs > 1."""
@@ -214,9 +228,8 @@ class TrainingBuild(Build):
     def _copy(self, tensor: gs.Tensor) -> gs.Tensor:
         if tensor.name in self._copies:
             return self._copies[tensor.name]
-        if isinstance(tensor, gs.Constant):  # marked where it is not trained
-            stem = tensor.name.removesuffix("_fixed")
-            return self._constant(stem, tensor.values, tensor.name[len(stem) :])
+        if isinstance(tensor, gs.Constant):
+            return self._alike(tensor.name, tensor.values)
         return self.host(tensor.name)
 
     def fade(self, first: gs.Tensor, then: gs.Tensor, share: float) -> gs.Variable:

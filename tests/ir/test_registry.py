@@ -44,6 +44,7 @@ BUILT_IN = {
     "skip-spatial": (Contract.TUNED, Stage.SEARCH),
     "slices-to-split": (Contract.EXACT, Stage.PREPARE),
     "space-to-depth-downsample": (Contract.EXACT, Stage.SEARCH),
+    "split-convolution": (Contract.EXACT, Stage.SEARCH),
     "split-depthwise": (Contract.TUNED, Stage.SEARCH),
     "static-attention": (Contract.TUNED, Stage.SEARCH),
     "strided-attention": (Contract.TUNED, Stage.SEARCH),
