@@ -1,4 +1,4 @@
-"""What is made of the network at the end: the heights and widths that artefacts take, and how larger images get there."""
+"""What is made of the network at the end: the sizes that artefacts take, and how larger images go through."""
 
 from __future__ import annotations
 
@@ -33,6 +33,6 @@ class DeployConfig(Strict):
         if "tile" in self.model_fields_set and self.resolution != "free":
             raise ValueError("'tile' is for 'resolution: free': an artefact of one size has tiles of that size")
         smallest = self.tile if self.resolution == "free" else min(self.resolution or (2 * self.overlap,))
-        if 2 * self.overlap > smallest:
+        if "overlap" in self.model_fields_set and 2 * self.overlap > smallest:
             raise ValueError(f"'overlap' is {self.overlap}; expected at most half a tile, {smallest // 2}")
         return self

@@ -30,7 +30,7 @@ def _work(run: Run, say: Progress) -> None:
 
     folder, image = run.folder, run.calibration()[0]
     say(0.0, "folds affines and scales")
-    sizes = said_in(sizes_of(run, _folded(run, image)), run)
+    sizes = said_in(sizes_of(run.config.deploy, run.path, _folded(run, image)), run)
     model = sizes.priced
     say(0.0, "writes and verifies model.onnx and model.fp16.onnx")
     differences = write_exports(model, image, folder)

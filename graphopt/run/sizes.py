@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, TypeVar
 
 import onnx
 
 from graphopt.backends.base import Backend
+from graphopt.config.deploy import DeployConfig
 from graphopt.errors import GraphoptError
 from graphopt.ir.canonical import input_shape
 from graphopt.ir.sizes import Size, at_any_size, at_size, other_sizes, stride_of
-from graphopt.run.run import Run
 
 Asked = TypeVar("Asked")
 Make = Callable[[onnx.ModelProto, Asked], onnx.ModelProto]
@@ -41,13 +42,13 @@ class Sizes:
             yield size, at_size(self.fixed, size)
 
 
-def sizes_of(run: Run, model: onnx.ModelProto) -> Sizes:
-    """The network in the sizes that the file asks for.
+def sizes_of(asked: DeployConfig, file: Path, model: onnx.ModelProto) -> Sizes:
+    """The network in the sizes that the pipeline's `file` asks for.
 
     Raises:
         GraphoptError: it does not run there; what holds a size, and what to ask for instead.
     """
-    asked, stride, where = run.config.deploy, stride_of(model), f"config {run.path}: 'deploy.resolution'"
+    stride, where = stride_of(model), f"config {file}: 'deploy.resolution'"
     free = None
     if asked.resolution == "free":
         if stride is None:
@@ -55,7 +56,7 @@ def sizes_of(run: Run, model: onnx.ModelProto) -> Sizes:
         elif asked.tile % stride:
             near = max(asked.tile // stride, 1) * stride
             raise GraphoptError(
-                f"config {run.path}: 'deploy.tile' is {asked.tile}; the network's stride, {stride}, must divide it: "
+                f"config {file}: 'deploy.tile' is {asked.tile}; the network's stride, {stride}, must divide it: "
                 f"give {near} or {near + stride}"
             )
         free = _made(where, "give [height, width]", at_any_size, model, stride)

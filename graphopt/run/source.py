@@ -25,7 +25,7 @@ def _work(run: Run, say: Progress) -> None:
 
     model, difference = load_source(run.model, run.config.resolution, run.cache / "exports")
     GraphModule(to_graph(model))  # an op that cannot be trained is named here, before any work
-    sizes_of(run, model)  # so is a size that it cannot be deployed at; what is put in its place may hold another
+    sizes_of(run.config.deploy, run.path, model)  # and so is a size that it cannot be deployed at
     run.folder.original.write(model)
     run.folder.source.write(Source(difference, len(model.graph.node)))
 
