@@ -6,7 +6,7 @@ import os
 import platform
 import tempfile
 from abc import abstractmethod
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import ClassVar, Literal, TypeVar
@@ -15,7 +15,7 @@ import numpy as np
 import onnx
 from pydantic import Field
 
-from graphopt.backends.base import Array, Artefact, Backend
+from graphopt.backends.base import Array, Artefact, Backend, Loaded
 from graphopt.backends.measuring import Call, Limits, Timing, busy, pinned, time_call, time_ratio
 from graphopt.backends.peak import peak_bytes
 from graphopt.cost.counts import macs_and_parameters, static_shapes
@@ -26,7 +26,6 @@ from graphopt.cost.target import Target
 from graphopt.errors import GraphoptError
 from graphopt.progress import Progress, silent
 
-Loaded = Callable[[Sequence[Array]], list[Array]]
 _PRICE_S, _RATIO_S = 3.0, 20.0  # after so long, what is known is the answer
 
 
