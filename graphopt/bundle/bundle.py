@@ -17,6 +17,7 @@ from graphopt.backends.base import Artefact, Backend
 from graphopt.backends.registry import open_backend
 from graphopt.backends.targets import load_target
 from graphopt.bundle.manifest import BundledFile, Figure, Manifest, read_manifest
+from graphopt.bundle.samples import write_samples
 from graphopt.cost.cache import CostCache
 from graphopt.cost.target import Target
 from graphopt.errors import GraphoptError
@@ -100,6 +101,7 @@ def write_bundle(folder: Path, target: Target, artefact: Artefact, about: dict[s
         for path in artefact.files
     ]
     manifest = Manifest(**{"graphopt": __version__, **artefact.manifest, "files": files, **about})
+    write_samples(folder, manifest, target)
     _write_manifest(folder, manifest)
     return Bundle(folder, manifest)
 

@@ -1,0 +1,175 @@
+"""Samples: they run without graphopt and give what it gives, or are compiled where their runtime is not at hand."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from manifests import MANIFEST
+from PIL import Image
+from rated import install_rated, local_network, rated_bundle
+
+from graphopt.backends.base import Artefact
+from graphopt.backends.registry import open_backend
+from graphopt.backends.targets import load_target
+from graphopt.bundle.bundle import Bundle, empty_folder, write_bundle
+from graphopt.bundle.manifest import Manifest, Noise
+from graphopt.bundle.restore import open_bundle
+from graphopt.bundle.samples import write_samples
+from graphopt.cost.cache import CostCache
+from graphopt.ir.sizes import at_any_size
+from graphopt.train.data import read_image, to_planes, write_image
+
+TILE, OVERLAP = (32, 32), 8
+DECLARED = Path(__file__).parents[1] / "support" / "declared"
+ORT = Path(os.environ.get("ONNXRUNTIME", "/usr"))  # a release of onnxruntime with headers, where one is installed
+
+
+@pytest.fixture
+def photograph(tmp_path: Path) -> Path:
+    """45 rows, 70 columns: no multiples of the stride, some tiles in both directions."""
+    pixels = np.random.default_rng(3).integers(0, 256, (45, 70, 3), dtype=np.uint8)
+    Image.fromarray(pixels).save(tmp_path / "noisy.png")
+    Image.fromarray(pixels).save(tmp_path / "noisy.ppm")
+    return tmp_path / "noisy.png"
+
+
+@pytest.fixture
+def onnx_bundle(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[bool], Bundle]:
+    install_rated(tmp_path, monkeypatch)
+
+    def make(free: bool) -> Bundle:
+        model = local_network(*TILE)
+        return rated_bundle(tmp_path, at_any_size(model, 2) if free else model, TILE, OVERLAP, 2)
+
+    return make
+
+
+@pytest.fixture
+def tvm_bundle(tmp_path: Path) -> Bundle:
+    target = load_target(next(iter(Path(__file__).parents[2].glob("targets/host-*pu.yaml"))).stem)
+    backend: Any = open_backend(target, CostCache(tmp_path / "costs"))
+    folder = empty_folder(tmp_path / "bundle")
+    about = {"stride": 2, "tile": TILE, "overlap": OVERLAP, "noise": Noise(kind="gaussian"), "graph": "a hash"}
+    return write_bundle(folder, target, backend.build(local_network(*TILE), folder), about)
+
+
+def ran(*command: object) -> None:
+    """Runs a program in a place that knows nothing of graphopt's sources."""
+    done = subprocess.run([str(part) for part in command], capture_output=True, text=True, check=False, cwd="/")
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def check(bundle: Bundle, photograph: Path, restored: Path) -> None:
+    """A sample agrees with graphopt: one level of 255 where a program rounds halves the other way."""
+    expected = photograph.with_name("expected.png")
+    restore = open_bundle(bundle.folder, CostCache(bundle.folder.parent / "costs"))
+    write_image(expected, restore(to_planes(read_image(photograph))))
+    found, right = (np.asarray(Image.open(path)).astype(int) for path in (restored, expected))
+    assert found.shape == right.shape == (45, 70, 3)
+    assert np.abs(found - right).max() <= 1
+    assert (found != right).mean() < 1e-3
+
+
+@pytest.mark.parametrize("free", [False, True])
+def test_python_with_onnxruntime(onnx_bundle: Callable[[bool], Bundle], photograph: Path, free: bool) -> None:
+    bundle = onnx_bundle(free)
+    moved = Path(shutil.move(bundle.folder, photograph.with_name("elsewhere")))
+    ran(sys.executable, moved / "sample" / "denoise.py", photograph, photograph.with_name("out.png"))
+    check(Bundle.open(moved), photograph, photograph.with_name("out.png"))
+
+
+def test_python_with_tvm(tvm_bundle: Bundle, photograph: Path) -> None:
+    sample = tvm_bundle.folder / "sample" / "denoise.py"
+    ran(sys.executable, sample, photograph, photograph.with_name("out.png"))
+    check(tvm_bundle, photograph, photograph.with_name("out.png"))
+
+
+def test_cpp_with_tvm(tvm_bundle: Bundle, photograph: Path) -> None:
+    import tvm
+    import tvm_ffi
+
+    sample, program = tvm_bundle.folder / "sample", photograph.with_name("denoise")
+    homes = [Path(str(module.__file__)).parent for module in (tvm, tvm_ffi)]
+    paths = [flag for home in homes for flag in (f"-I{home}/include", f"-L{home}/lib", f"-Wl,-rpath,{home}/lib")]
+    ran("g++", "-std=c++20", "-O1", sample / "denoise.cpp", "-o", program, *paths, "-ltvm_runtime", "-ltvm_ffi")
+    restored = photograph.with_name("out.ppm")
+    ran(program, tvm_bundle.artefact.files[0], photograph.with_suffix(".ppm"), restored)
+    check(tvm_bundle, photograph, restored)
+
+
+def test_cpp_with_onnxruntime_is_correct_cpp(onnx_bundle: Callable[[bool], Bundle]) -> None:
+    sample = onnx_bundle(False).folder / "sample" / "denoise.cpp"
+    ran("g++", "-std=c++17", "-Wall", "-Wextra", "-Werror", "-fsyntax-only", f"-I{DECLARED}", sample)
+
+
+@pytest.mark.skipif(
+    not list(ORT.rglob("include/**/onnxruntime_cxx_api.h")),
+    reason="no headers of onnxruntime: unpack a release, and set ONNXRUNTIME to its folder",
+)
+def test_cpp_with_onnxruntime(onnx_bundle: Callable[[bool], Bundle], photograph: Path) -> None:
+    bundle = onnx_bundle(True)
+    sample, program = bundle.folder / "sample", photograph.with_name("denoise")
+    headers = next(iter(ORT.rglob("include/**/onnxruntime_cxx_api.h"))).parent
+    paths = [f"-I{headers}", f"-L{ORT}/lib", f"-Wl,-rpath,{ORT}/lib"]
+    ran("g++", "-std=c++17", "-O1", sample / "denoise.cpp", "-o", program, *paths, "-lonnxruntime")
+    restored = photograph.with_name("out.ppm")
+    ran(program, bundle.artefact.files[0], photograph.with_suffix(".ppm"), restored)
+    check(bundle, photograph, restored)
+
+
+def written(folder: Path, target: str, **changes: Any) -> Path:
+    """Samples alone, of a bundle whose artefact is made elsewhere."""
+    write_samples(folder, Manifest.model_validate({**MANIFEST, **changes}), load_target(target))
+    return folder
+
+
+PHONES = {
+    "tflite": {"format": "tflite", "delegate": "GPU", "runtime": {"name": "litert", "version": "2.3.0"},
+               "inputs": [{**MANIFEST["inputs"][0], "layout": "NHWC", "shape": [1, 32, 32, 3]}]},
+    "onnx": {},
+    "qnn-context": {"format": "qnn-context", "delegate": "htp"},
+}  # fmt: skip
+
+
+@pytest.mark.skipif(shutil.which("kotlinc") is None, reason="no Kotlin compiler: apt-get install kotlin")
+def test_kotlin_is_compiled_and_its_tiles_agree(
+    onnx_bundle: Callable[[bool], Bundle], photograph: Path, tmp_path: Path
+) -> None:
+    """The three for phones against declarations of their runtimes; the tiling, which they share, is run."""
+    bundle = onnx_bundle(False)
+    (tmp_path / "Main.kt").write_text(KOTLIN_MAIN)
+    about = {"tile": list(TILE), "overlap": OVERLAP, "stride": 2}
+    tiles = written(tmp_path / "tiles", "sm8650-hexagon", **PHONES["onnx"], **about) / "sample" / "Tiles.kt"
+    for name, changes in PHONES.items():
+        made = written(tmp_path / name, "sm8650-hexagon", **changes) / "sample" / "Denoiser.kt"
+        made.write_text(f"package {name.replace('-', '')}\nimport Image\nimport restore\n{made.read_text()}")
+    del bundle, tiles
+
+
+def test_a_phone_gets_kotlin_and_a_host_does_not(tmp_path: Path, onnx_bundle: Callable[[bool], Bundle]) -> None:
+    on_phone = written(tmp_path / "phone", "sm8650-hexagon")
+    here = onnx_bundle(True).folder
+    names = [sorted(path.name for path in (folder / "sample").iterdir()) for folder in (on_phone, here)]
+    assert names[1] == ["CMakeLists.txt", "denoise.cpp", "denoise.py", "tiles.hpp"]
+    assert names[0] == ["CMakeLists.txt", "Denoiser.kt", "Tiles.kt", "denoise.cpp", "denoise.py", "tiles.hpp"]
+
+
+@pytest.mark.parametrize("name", ["onnx", "tflite", "mnn", "tvm", "opencl", "qnn-context", "a-format-of-mine"])
+@pytest.mark.parametrize("target", ["sm8650-hexagon", "host"])
+def test_each_readme_is_ten_lines_or_so(tmp_path: Path, name: str, target: str) -> None:
+    target = target if target != "host" else next(iter(Path(__file__).parents[2].glob("targets/host-*.yaml"))).stem
+    text = (written(tmp_path, target, format=name) / "README.md").read_text()
+    lines = [line for line in text.splitlines() if line]
+    assert len(lines) <= 13
+    assert max(map(len, lines)) < 140
+    assert "mine.onnx" in text
+    assert "32x32 (height x width) alone" in text
+    assert (tmp_path / "sample").exists() == (name != "a-format-of-mine")
