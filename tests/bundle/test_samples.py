@@ -16,7 +16,6 @@ from manifests import MANIFEST
 from PIL import Image
 from rated import install_rated, local_network, rated_bundle
 
-from graphopt.backends.base import Artefact
 from graphopt.backends.registry import open_backend
 from graphopt.backends.targets import load_target
 from graphopt.bundle.bundle import Bundle, empty_folder, write_bundle
@@ -26,6 +25,7 @@ from graphopt.bundle.samples import write_samples
 from graphopt.cost.cache import CostCache
 from graphopt.ir.sizes import at_any_size
 from graphopt.train.data import read_image, to_planes, write_image
+from graphopt.train.tiling import by_tiles
 
 TILE, OVERLAP = (32, 32), 8
 DECLARED = Path(__file__).parents[1] / "support" / "declared"
@@ -98,8 +98,9 @@ def test_cpp_with_tvm(tvm_bundle: Bundle, photograph: Path) -> None:
 
     sample, program = tvm_bundle.folder / "sample", photograph.with_name("denoise")
     homes = [Path(str(module.__file__)).parent for module in (tvm, tvm_ffi)]
-    paths = [flag for home in homes for flag in (f"-I{home}/include", f"-L{home}/lib", f"-Wl,-rpath,{home}/lib")]
-    ran("g++", "-std=c++20", "-O1", sample / "denoise.cpp", "-o", program, *paths, "-ltvm_runtime", "-ltvm_ffi")
+    paths = [flag for home in homes for flag in (f"-L{home}/lib", f"-Wl,-rpath,{home}/lib")]
+    libraries = ("-Wl,--no-as-needed", "-ltvm_runtime", "-ltvm_ffi")
+    ran("g++", "-std=c++20", f"-I{homes[1]}/include", sample / "denoise.cpp", "-o", program, *paths, *libraries)
     restored = photograph.with_name("out.ppm")
     ran(program, tvm_bundle.artefact.files[0], photograph.with_suffix(".ppm"), restored)
     check(tvm_bundle, photograph, restored)
@@ -127,10 +128,28 @@ def test_cpp_with_onnxruntime(onnx_bundle: Callable[[bool], Bundle], photograph:
 
 def written(folder: Path, target: str, **changes: Any) -> Path:
     """Samples alone, of a bundle whose artefact is made elsewhere."""
+    folder.mkdir(exist_ok=True)
     write_samples(folder, Manifest.model_validate({**MANIFEST, **changes}), load_target(target))
     return folder
 
 
+KOTLIN_MAIN = """
+import java.io.DataInputStream
+import java.io.DataOutputStream
+import java.io.File
+
+fun main(files: Array<String>) {
+    val noisy = Image(45, 70)
+    DataInputStream(File(files[0]).inputStream().buffered()).use { given ->
+        for (i in noisy.values.indices) noisy.values[i] = given.readFloat()
+    }
+    val restored = restore(noisy) { tile ->
+        val mean = tile.values.average().toFloat()
+        Image(tile.height, tile.width, FloatArray(tile.values.size) { tile.values[it] * mean })
+    }
+    DataOutputStream(File(files[1]).outputStream().buffered()).use { made -> restored.values.forEach { made.writeFloat(it) } }
+}
+"""
 PHONES = {
     "tflite": {"format": "tflite", "delegate": "GPU", "runtime": {"name": "litert", "version": "2.3.0"},
                "inputs": [{**MANIFEST["inputs"][0], "layout": "NHWC", "shape": [1, 32, 32, 3]}]},
@@ -140,18 +159,25 @@ PHONES = {
 
 
 @pytest.mark.skipif(shutil.which("kotlinc") is None, reason="no Kotlin compiler: apt-get install kotlin")
-def test_kotlin_is_compiled_and_its_tiles_agree(
-    onnx_bundle: Callable[[bool], Bundle], photograph: Path, tmp_path: Path
-) -> None:
+def test_kotlin_is_compiled_and_its_tiles_agree(tmp_path: Path) -> None:
     """The three for phones against declarations of their runtimes; the tiling, which they share, is run."""
-    bundle = onnx_bundle(False)
-    (tmp_path / "Main.kt").write_text(KOTLIN_MAIN)
-    about = {"tile": list(TILE), "overlap": OVERLAP, "stride": 2}
-    tiles = written(tmp_path / "tiles", "sm8650-hexagon", **PHONES["onnx"], **about) / "sample" / "Tiles.kt"
+    sources = sorted(DECLARED.glob("*.kt"))
     for name, changes in PHONES.items():
-        made = written(tmp_path / name, "sm8650-hexagon", **changes) / "sample" / "Denoiser.kt"
-        made.write_text(f"package {name.replace('-', '')}\nimport Image\nimport restore\n{made.read_text()}")
-    del bundle, tiles
+        sample = written(tmp_path / name, "sm8650-hexagon", **changes, overlap=9, stride=2) / "sample"
+        made = tmp_path / f"{name}.kt"
+        made.write_text(
+            f"package {name.replace('-', '')}\nimport Image\nimport restore\n{(sample / 'Denoiser.kt').read_text()}"
+        )
+        sources.append(made)
+    (tmp_path / "Main.kt").write_text(KOTLIN_MAIN)
+    ran("kotlinc", "-nowarn", *sources, sample / "Tiles.kt", tmp_path / "Main.kt", "-d", tmp_path / "samples.jar")
+    image = np.random.default_rng(3).random((3, 45, 70), dtype=np.float32)
+    (tmp_path / "given").write_bytes(image.astype(">f4").tobytes())
+    ran("kotlin", "-classpath", tmp_path / "samples.jar", "MainKt", tmp_path / "given", tmp_path / "made")
+    found = np.frombuffer((tmp_path / "made").read_bytes(), ">f4").reshape(image.shape)
+    mirrored = np.pad(image, [(0, 0), (0, 1), (0, 0)], mode="symmetric")
+    expected = by_tiles(lambda tile: tile * tile.mean(), mirrored, TILE, 9, 2)[:, :45]
+    np.testing.assert_allclose(found, expected, rtol=1e-5)
 
 
 def test_a_phone_gets_kotlin_and_a_host_does_not(tmp_path: Path, onnx_bundle: Callable[[bool], Bundle]) -> None:
