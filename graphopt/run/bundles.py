@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import datetime
+from collections.abc import Mapping
+from importlib import metadata
 from typing import Any
 
 import onnx
 
 from graphopt import __version__
 from graphopt.backends.base import Artefact, Backend
+from graphopt.bundle.bundle import Bundle
 from graphopt.bundle.manifest import Figure, Noise
 from graphopt.bundle.metadata import with_metadata
 from graphopt.cost.keys import graph_key
@@ -40,8 +43,8 @@ def said_in(sizes: Sizes, run: Run) -> Sizes:
     return Sizes(said(sizes.priced, size_of(sizes.priced)), said(sizes.fixed, tile), free, sizes.stride)
 
 
-def describe(run: Run, sizes: Sizes, backend: Backend[Any], cost: Cost, artefact: Artefact) -> dict[str, Any]:
-    """The keys of a manifest that no backend knows."""
+def describe(run: Run, sizes: Sizes, backend: Backend[Any], cost: Cost | None, artefact: Artefact) -> dict[str, Any]:
+    """The keys of a manifest that no backend knows; no figures without a `cost`."""
     built = sizes.of(backend)
     keyed = sizes.priced if built is sizes.free else built
     return {
@@ -51,8 +54,33 @@ def describe(run: Run, sizes: Sizes, backend: Backend[Any], cost: Cost, artefact
         "noise": noise_of(run),
         "licence": licence_of(run, sizes.priced),
         "graph": graph_key(keyed),
-        "figures": figures_of(run, backend, cost, size_of(sizes.priced), artefact),
+        "figures": [] if cost is None else figures_of(run, backend, cost, size_of(sizes.priced), artefact),
     }
+
+
+def add_quality(run: Run, quality: Mapping[str, Mapping[str, float]]) -> None:
+    """Sets beside what each bundle costs how good the network is: on the test photographs, before and after."""
+    about: dict[str, Any] = {
+        "provenance": "measured",
+        "device": "the machine of the run",
+        "runtime": f"onnxruntime {metadata.version('onnxruntime')}",
+        "date": _today(),
+    }
+    figures = []
+    for words, when, model in (
+        ("", "after", str(run.folder.model.path)),
+        (" of the original", "before", str(run.model)),
+    ):
+        command = f"graphopt evaluate --model {model} --data {run.path}"
+        for name, unit in (("psnr", "dB"), ("ssim", "1")):
+            value = quality[when][name]
+            figures.append(Figure(what=f"{name}{words}", value=value, unit=unit, command=command, **about))
+    for folder in run.folder.bundles():
+        Bundle.open(folder).with_figures(figures)
+
+
+def _today() -> str:
+    return datetime.datetime.now(datetime.UTC).date().isoformat()
 
 
 def _overlap(run: Run, tile: Size) -> int:
@@ -84,7 +112,7 @@ def figures_of(run: Run, backend: Backend[Any], cost: Cost, size: Size, artefact
         "size": size,
         "device": backend.target.title,
         "runtime": f"{runtime['name']} {runtime['version']}",
-        "date": datetime.datetime.now(datetime.UTC).date().isoformat(),
+        "date": _today(),
         "command": f"graphopt cost {run.folder.model.path} --target {target}",
     }
     latency = Figure(

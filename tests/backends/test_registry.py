@@ -109,6 +109,7 @@ def test_a_pipeline_runs_on_it(installed: Path) -> None:
         "targets": {"mine.yaml": 1},
         "search": {"latency": 1.0, "steps": 2, "patches": [1, 32]},
         "finetune": {"steps": 2, "patches": [1, 32], "record_every": 2},
+        "deploy": {"resolution": "free", "tile": 48, "overlap": 8},
     }
     path, folder = installed / "small.yaml", installed / "run"
     path.write_text(yaml.safe_dump(config))
