@@ -11,8 +11,7 @@ from graphopt.run.run import Run
 from graphopt.run.stage import RunStage, noise_keys, pass_keys, price_keys
 
 if TYPE_CHECKING:
-    from graphopt.backends.base import Artefact, Backend
-    from graphopt.run.sizes import Sizes
+    from graphopt.backends.base import Array, Artefact, Backend
 
 TOLERANCE = 1e-4  # an artefact that runs here against onnxruntime, relative
 
@@ -51,23 +50,18 @@ def _work(run: Run, say: Progress) -> None:
         paths += write_bundle(place, backend.target, artefact, about).paths
         if backend.runs_here:
             label = folder.name(artefact.files[0])
-            differences[label] = _difference(run, sizes, backend, artefact, label)
+            tried = sizes.tried(backend, lambda size: run.calibration(size)[0])
+            differences[label] = max(_difference(backend, artefact, *pair, label) for pair in tried)
     folder.deployed.write(Deployed(costs, [folder.name(path) for path in paths], differences, refusals))
 
 
-def _difference(run: Run, sizes: Sizes, backend: Backend[Any], artefact: Artefact, label: str) -> float:
-    """What an artefact that runs here is off by, at the worst of the sizes that it takes (relative)."""
-    from graphopt.ir.session import OnnxSession
+def _difference(backend: Backend[Any], artefact: Artefact, image: Array, expected: Array, label: str) -> float:
+    """What an artefact makes here of an image is off by (relative)."""
     from graphopt.run.exports import FP16_TOLERANCE, difference
 
     tolerance = TOLERANCE if artefact.manifest["precision"] == "float32" else FP16_TOLERANCE
-    dtype, worst = artefact.manifest["inputs"][0]["dtype"], 0.0
-    for size, model in sizes.tried(backend):
-        image = run.calibration(size)[0]
-        found = backend.run(artefact, [image.astype(dtype)])[0]
-        where = f"{label}, at {size[0]}x{size[1]},"
-        worst = max(worst, difference(found, OnnxSession(model).run(image), tolerance, where))
-    return worst
+    found = backend.run(artefact, [image.astype(artefact.manifest["inputs"][0]["dtype"])])[0]
+    return difference(found, expected, tolerance, f"{label}, at {image.shape[2]}x{image.shape[3]},")
 
 
 def _folded(run: Run, image: Any) -> Any:

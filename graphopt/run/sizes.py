@@ -9,10 +9,11 @@ from typing import Any, TypeVar
 
 import onnx
 
-from graphopt.backends.base import Backend
+from graphopt.backends.base import Array, Backend
 from graphopt.config.deploy import DeployConfig
 from graphopt.errors import GraphoptError
 from graphopt.ir.canonical import input_shape
+from graphopt.ir.session import OnnxSession
 from graphopt.ir.sizes import Size, at_any_size, at_size, other_sizes, stride_of
 
 Asked = TypeVar("Asked")
@@ -32,14 +33,15 @@ class Sizes:
         """What a backend builds from."""
         return self.free if self.free is not None and backend.any_size else self.fixed
 
-    def tried(self, backend: Backend[Any]) -> Iterator[tuple[Size, onnx.ModelProto]]:
-        """The sizes that an artefact is run at, and the network at each."""
+    def tried(self, backend: Backend[Any], image_at: Callable[[Size], Array]) -> Iterator[tuple[Array, Array]]:
+        """Images (1, C, H, W) of each size that an artefact is run at, and what onnxruntime makes of them."""
         built = self.of(backend)
         sizes = [size_of(self.fixed)]
         if built is self.free:
             sizes += other_sizes(sizes[0], self.stride or 1)
         for size in sizes:
-            yield size, at_size(self.fixed, size)
+            image = image_at(size)
+            yield image, OnnxSession(at_size(self.fixed, size)).run(image)
 
 
 def sizes_of(asked: DeployConfig, file: Path, model: onnx.ModelProto) -> Sizes:

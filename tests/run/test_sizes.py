@@ -5,9 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import onnx_graphsurgeon as gs
 import pytest
-from graphs import network
+from graphs import difference, network, random_image, run
 
 from graphopt.backends.registry import open_backend
 from graphopt.backends.targets import load_target
@@ -24,6 +25,10 @@ def sizes(graph: gs.Graph, **deploy: Any) -> Sizes:
     return sizes_of(DeployConfig.model_validate(deploy), FILE, to_model(graph))
 
 
+def image_at(size: tuple[int, int]) -> np.ndarray:
+    return random_image(1, 3, *size)
+
+
 def test_by_default_the_size_stays(nafnet_graph: gs.Graph) -> None:
     found = sizes(nafnet_graph)
     assert (size_of(found.fixed), found.free, found.stride) == ((16, 16), None, 2)
@@ -34,7 +39,7 @@ def test_a_runtime_without_free_sizes_gets_a_tile(nafnet_graph: gs.Graph, tmp_pa
     found = sizes(nafnet_graph, resolution="free", tile=32)
     phone = open_backend(load_target("sm8650-adreno750"), CostCache(tmp_path))
     assert found.of(phone) is found.fixed
-    assert [size for size, _ in found.tried(phone)] == [(32, 32)]
+    assert [image.shape for image, _ in found.tried(phone, image_at)] == [(1, 3, 32, 32)]
     assert found.free is not None
     assert input_shape(found.free)[2:] == (0, 0)
 
@@ -46,9 +51,10 @@ def test_a_free_artefact_is_tried_at_more_sizes(
     phone = open_backend(load_target("sm8650-adreno750"), CostCache(tmp_path))
     monkeypatch.setattr(type(phone), "any_size", True)
     assert found.of(phone) is found.free
-    assert [(size, size_of(model)) for size, model in found.tried(phone)] == [
-        (size, size) for size in ((32, 32), (34, 36), (30, 34))
-    ]
+    pairs = list(found.tried(phone, image_at))
+    assert [image.shape[2:] for image, _ in pairs] == [(32, 32), (34, 36), (30, 34)]
+    for image, expected in pairs:
+        assert difference(run(found.free, image), expected) < 1e-6
 
 
 @pytest.mark.parametrize(
