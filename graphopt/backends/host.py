@@ -15,7 +15,8 @@ import numpy as np
 import onnx
 from pydantic import Field
 
-from graphopt.backends.base import Array, Artefact, Backend, Loaded
+from graphopt.backends.base import Array, Artefact, Backend
+from graphopt.backends.base import Loaded as Loaded  # its subclasses return one
 from graphopt.backends.measuring import Call, Limits, Timing, busy, pinned, time_call, time_ratio
 from graphopt.backends.peak import peak_bytes
 from graphopt.cost.counts import macs_and_parameters, static_shapes
