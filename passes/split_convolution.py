@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from graphopt import Contract, Pass, Site
-from graphopt.idioms import sliced_parts, split_parts
+from graphopt.idioms import is_constant, sliced_parts, split_parts
 
 if TYPE_CHECKING:
     from graphopt import Build, GraphView
@@ -65,7 +65,7 @@ def _follow(graph: GraphView, found: Parts, steps: list[Any]) -> str | None:
             return f"expected parts of the channels, found axis {found.axis}"
         if others or tensor.name in outputs:
             return f"{node.name} is also used by {others[0] if others else 'the caller: it is an output'}"
-        data = [operand for operand in node.inputs if not operand.is_empty() and not hasattr(operand, "values")]
+        data = [operand for operand in node.inputs if not operand.is_empty() and not is_constant(operand)]
         if len(data) != 1 or len(data[0].shape) != len(tensor.shape):
             return f"{node.name} reads {len(data)} computed tensors; expected one, as large as its result"
         if node.op == "Conv":
@@ -95,7 +95,7 @@ def _site(graph: GraphView, found: Parts, steps: list[Any], taken: Counter[str])
         tuple(nodes),
         {"x": steps[0].inputs[0].name},
         read,
-        {role: operand.name for role, operand in operands.items() if hasattr(operand, "values")},
+        {role: operand.name for role, operand in operands.items() if is_constant(operand)},
         {str(i): node.outputs[0].name for i, node in enumerate(steps)},
     )
 

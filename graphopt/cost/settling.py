@@ -1,16 +1,26 @@
-"""Exact candidates are settled by price, once and for all targets together, before a search sees the space."""
+"""Exact candidates are settled by price, for all targets together: before a search sees the space, and once more in the
+network that comes out of it, which holds what no site of the space held."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import onnx_graphsurgeon as gs
+from numpy.typing import NDArray
 
-from graphopt.cost.record import Cost
-from graphopt.cost.table import CostTable, Delta
+from graphopt.cost.pricing import Pricer
+from graphopt.cost.record import Cost, NetworkCost
+from graphopt.cost.table import CostTable, Delta, build_table
+from graphopt.ir.canonical import copy_graph, to_graph, to_model
 from graphopt.ir.contract import Contract
+from graphopt.ir.passes import Pass, Stage
+from graphopt.ir.rewriting import drop_marks, rewrite_everywhere
 from graphopt.ir.settling import settled_space
 from graphopt.ir.space import KEEP, Space
+from graphopt.ir.space_building import build_space
+from graphopt.progress import Progress
 
 NOTHING = Delta(0.0, 0, 0)
 
@@ -58,6 +68,48 @@ def cheapest_exact(space: Space, table: CostTable, weights: Mapping[str, float])
             settled = {inner: option for inner, option in settled.items() if inner not in inside}
             settled[name] = best
     return settled
+
+
+def settle_network(
+    graph: gs.Graph,
+    passes: Sequence[Pass],
+    images: list[NDArray[Any]],
+    exclude: Sequence[str],
+    pricers: Mapping[str, Pricer],
+    weights: Mapping[str, float],
+    say: Progress,
+) -> tuple[gs.Graph, dict[str, int]]:
+    """A network after its clean-ups, with its exact candidates settled, and how many of each pass.
+
+    What was chosen holds sites that the space did not: in candidates, and where others had been open inside. Where the
+    whole costs no less afterwards, whatever its parts say, it stays as it is.
+    """
+    exact = [rule for rule in passes if rule.stage is Stage.SEARCH and rule.contract is Contract.EXACT]
+    cleanups = [rule for rule in passes if rule.stage is Stage.CLEANUP]
+    weights = {name: weights[name] for name in pricers}
+    if not exact or not pricers:
+        return graph, {}
+
+    def price(priced: gs.Graph) -> dict[str, NetworkCost]:
+        cleaned = copy_graph(priced)
+        rewrite_everywhere(cleaned, cleanups)
+        return {name: pricer.price(to_model(cleaned)) for name, pricer in pricers.items()}
+
+    marked = to_graph(to_model(graph))  # with the shapes of what the search has put there
+    for rule in passes:
+        drop_marks(marked, rule.name)
+    space = build_space(marked, exact, images, exclude, say)
+    if not space.choices:
+        return graph, {}
+    before = price(marked)
+    opened, table = settle(space, build_table(space, before, pricers, cleanups, say), weights, price)
+    if not table.settled or _relative(table.base, before, weights) >= sum(weights.values()):
+        return graph, {}
+    return opened.graph, dict(Counter(table.settled.values()))
+
+
+def _relative(after: Mapping[str, Cost], before: Mapping[str, Cost], weights: Mapping[str, float]) -> float:
+    return sum(w * after[t].latency_ms / max(before[t].latency_ms, 1e-9) for t, w in weights.items())
 
 
 def _is_open(space: Space, name: str) -> bool:

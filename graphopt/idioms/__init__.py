@@ -8,6 +8,7 @@ conditions for its `unless`, and what several passes compute alike.
 from graphopt.idioms.attention import channel_attention, pooled
 from graphopt.idioms.blocks import feed_forward_of, gated_pair_of, spatial_of, spatial_triple_of
 from graphopt.idioms.channels import check_share, count_of, most_important, output_energy, response_to
+from graphopt.idioms.constants import is_constant
 from graphopt.idioms.convolutions import conv_of, dense, depthwise, halves_size, keeps_size
 from graphopt.idioms.factors import low_rank, rank_one, second_moment
 from graphopt.idioms.gates import clamped, gate, gate_of, range_of_slice
@@ -19,7 +20,7 @@ from graphopt.idioms.resampling import pixel_shuffle, pixel_shuffle_of, pixel_sh
 __all__ = [
     "LayerNorm", "Parts", "channel_attention", "channel_layer_norm", "check_share", "clamped", "conv_of", "count_of",
     "dense", "depthwise", "epsilon_of", "feed_forward_of", "gate", "gate_of", "gated_pair_of", "halves_size",
-    "keeps_size", "layer_norm_at", "layer_norm_of", "list_module", "low_rank", "most_important", "output_energy",
-    "pixel_shuffle", "pixel_shuffle_of", "pixel_shuffle_upsample", "pooled", "range_of_slice", "rank_one",
-    "response_to", "second_moment", "sliced_parts", "spatial_of", "spatial_triple_of", "split_parts",
+    "is_constant", "keeps_size", "layer_norm_at", "layer_norm_of", "list_module", "low_rank", "most_important",
+    "output_energy", "pixel_shuffle", "pixel_shuffle_of", "pixel_shuffle_upsample", "pooled", "range_of_slice",
+    "rank_one", "response_to", "second_moment", "sliced_parts", "spatial_of", "spatial_triple_of", "split_parts",
 ]  # fmt: skip

@@ -114,6 +114,10 @@ class Build:
         array = np.asarray(values, dtype)
         return self._constant(name, array, "" if array.dtype.kind in "iub" else "_fixed")
 
+    def fixed(self, name: str, values: ArrayLike) -> gs.Constant:
+        """Numbers that are never trained, in the network's own precision."""
+        return self.constant(name, values, self._float)
+
     def _constant(self, name: str, values: NDArray[Any], mark: str = "") -> gs.Constant:
         constant = gs.Constant(self._unique(name, mark), values)
         self.fragment.constants.append(constant)

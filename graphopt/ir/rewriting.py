@@ -209,7 +209,7 @@ def rewrite_once(graph: gs.Graph, rule: Pass, statistics: Statistics | None = No
     for site, fragment in fragments:
         splicer.splice(site, fragment)
     splicer.finish()
-    _rename_rewritten(graph, rule.name)
+    drop_marks(graph, rule.name)
     return len(fragments)
 
 
@@ -229,7 +229,7 @@ def rewrite_everywhere(graph: gs.Graph, passes: Sequence[Pass], statistics: Stat
     raise AssertionError
 
 
-def _rename_rewritten(graph: gs.Graph, pass_name: str) -> None:
+def drop_marks(graph: gs.Graph, pass_name: str) -> None:
     """Drops the `@pass` marks, so that a later round can make the same names again."""
     mark = f"@{pass_name}/"
     tensors = {id(tensor): tensor for node in graph.nodes for tensor in (*node.inputs, *node.outputs)}

@@ -2,23 +2,32 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from collections import Counter
+from collections.abc import Mapping
+from shutil import rmtree
+from typing import Any
 
+from graphopt.backends.base import Array, Artefact, Backend
 from graphopt.ir.passes import Stage
 from graphopt.progress import Progress
 from graphopt.run.folder import Deployed, Edits
 from graphopt.run.run import Run
 from graphopt.run.stage import RunStage, noise_keys, pass_keys, price_keys
 
-if TYPE_CHECKING:
-    from graphopt.backends.base import Array, Artefact, Backend
-
 TOLERANCE = 1e-4  # an artefact that runs here against onnxruntime, relative
 
 
 def _reads(run: Run) -> list[Any]:
     files = [target.model_dump(mode="json") for target in run.targets.values()]  # each bundle holds its own
-    return [price_keys(run), pass_keys(run, Stage.CLEANUP), noise_keys(run), files, run.config.deploy.model_dump()]
+    return [
+        price_keys(run),
+        pass_keys(run, Stage.CLEANUP, Stage.SEARCH),
+        run.weights,
+        run.config.exclude,
+        noise_keys(run),
+        files,
+        run.config.deploy.model_dump(),
+    ]
 
 
 def _work(run: Run, say: Progress) -> None:
@@ -27,15 +36,13 @@ def _work(run: Run, say: Progress) -> None:
     from graphopt.run.exports import write_exports
     from graphopt.run.sizes import sizes_of
 
-    folder, image = run.folder, run.calibration()[0]
-    say(0.0, "folds affines and scales")
-    sizes = said_in(sizes_of(run.config.deploy, run.path, _folded(run, image)), run)
+    folder, image, backends = run.folder, run.calibration()[0], run.backends()
+    sizes = said_in(sizes_of(run.config.deploy, run.path, _folded(run, backends, image, say)), run)
     model = sizes.priced
     say(0.0, "writes and verifies model.onnx and model.fp16.onnx")
     differences = write_exports(model, image, folder)
     paths = [folder.model.path, folder.half_model.path, folder.weights]
     costs, refusals = {}, {}
-    backends = run.backends()
     for done, (name, backend) in enumerate(backends.items()):
         say((done + 0.2) / (len(backends) + 1), f"{name}: price of the whole network")
         costs[name] = backend.price(model, run.config.trials).total
@@ -44,7 +51,7 @@ def _work(run: Run, say: Progress) -> None:
         artefact = backend.build(sizes.of(backend), place)
         if not artefact.files:
             refusals[name] = artefact.refusal
-            place.rmdir()
+            rmtree(place)
             continue
         about = describe(run, sizes, backend, costs[name], artefact)
         paths += write_bundle(place, backend.target, artefact, about).paths
@@ -64,24 +71,30 @@ def _difference(backend: Backend[Any], artefact: Artefact, image: Array, expecte
     return difference(found, expected, tolerance, f"{label}, at {image.shape[2]}x{image.shape[3]},")
 
 
-def _folded(run: Run, image: Any) -> Any:
-    """The exact clean-ups.
+def _folded(run: Run, backends: Mapping[str, Backend[Any]], image: Any, say: Progress) -> Any:
+    """The exact clean-ups, and the exact candidates that pay.
 
     They come after the fine-tuning: an affine that is folded into a convolution scales its weights channel by channel,
     and Adam's steps, which do not scale along, then disturb it.
     """
+    from graphopt.cost.settling import settle_network
     from graphopt.ir.canonical import to_model
     from graphopt.ir.exactness import check_sites
     from graphopt.ir.rewriting import rewrite_everywhere
     from graphopt.ir.verification import check_cleanups
 
+    say(0.0, "folds affines and scales")
     graph = run.folder.finetuned.read()
     tuned = to_model(graph)
     check_sites(graph, run.cleanups)
-    edits = rewrite_everywhere(graph, run.cleanups)
+    edits = Counter(rewrite_everywhere(graph, run.cleanups))
+    exclude, searched = run.config.exclude, run.searched(backends)
+    graph, settled = settle_network(graph, run.passes, [image], exclude, searched, run.weights, say)
+    edits.update(settled)
+    edits.update(rewrite_everywhere(graph, run.cleanups))
     model = to_model(graph)
     changed = check_cleanups(tuned, model, [image], list(edits))
-    run.folder.edits.write(Edits(edits, changed, len(tuned.graph.node), len(model.graph.node)))
+    run.folder.edits.write(Edits(dict(edits), changed, len(tuned.graph.node), len(model.graph.node)))
     return model
 
 

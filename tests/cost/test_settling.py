@@ -8,9 +8,11 @@ from typing import ClassVar
 
 import numpy as np
 import pytest
-from search_toys import Drop, DropPair, Same, ToyPricer, scaled_twice, settled_toy
+from search_toys import Drop, DropPair, Same, ToyPricer, scaled_twice, settled_toy, toy_space
 
 from graphopt import Contract, Pass
+from graphopt.cost.record import NetworkCost
+from graphopt.cost.settling import settle_network
 from graphopt.ir.canonical import to_model
 from graphopt.ir.rewriting import apply_selection
 from graphopt.ir.session import OnnxSession
@@ -89,3 +91,39 @@ def test_a_site_counts_with_what_is_settled_inside_it() -> None:
     (pair,) = space.choices
     assert table.deltas[pair]["drop-pair"]["a"].latency_ms == pytest.approx(-1.0)  # two at 0.5, not two at 2
     assert len(table.settled) == 3
+
+
+@dataclass(frozen=True)
+class Hopeful(ToyPricer):
+    """Believes of every part that it saves a second."""
+
+    def exchanged(self, whole: NetworkCost, kept: NetworkCost, put: NetworkCost) -> float:
+        return -1000.0
+
+
+@pytest.mark.parametrize(
+    ("pricer", "settled"),
+    [
+        (ToyPricer({"Mul": 2.0, "first": 1.0}), {"same": 2}),
+        (ToyPricer({"Mul": 2.0, "first": 2.5}), {}),
+        (Hopeful({"Mul": 2.0, "first": 2.5}), {}),
+        (Hopeful({"Mul": 2.0, "first": 2.0}), {}),
+    ],
+)
+def test_what_was_chosen_is_settled_again_if_the_whole_gains(pricer: ToyPricer, settled: dict[str, int]) -> None:
+    """`drop` at the second scale was chosen, and `same` at the first: its marks go, for `same` comes there again."""
+    space = toy_space(Drop(), Same())
+    chosen = apply_selection(space, {"second": "drop"})
+    image = np.random.default_rng(0).random((1, 3, 16, 16), np.float32)
+    found, counts = settle_network(
+        chosen, [Drop(), Same()], [image], [], {"a": pricer}, {"a": 0.5, "unsearched": 0.0}, lambda share, words: None
+    )
+    assert counts == settled
+    names = [tensor.name for node in found.nodes for tensor in node.outputs]
+    assert len(names) == len(set(names)) == 3
+    expected, result = (OnnxSession(to_model(graph), threads=1).run(image) for graph in (chosen, found))
+    np.testing.assert_array_equal(result, expected)
+    again = settle_network(
+        found, [Drop(), Same()], [image], ["*"], {"a": pricer}, {"a": 1.0}, lambda share, words: None
+    )
+    assert again[1] == {}  # every site is excluded

@@ -35,6 +35,8 @@ BUILT_IN = {
     "partial-depthwise": (Contract.TUNED, Stage.SEARCH),
     "plain-layer-norm": (Contract.EXACT, Stage.SEARCH),
     "plain-pixel-shuffle": (Contract.EXACT, Stage.SEARCH),
+    "pointwise-layer-norm": (Contract.EXACT, Stage.SEARCH),
+    "pointwise-mean": (Contract.EXACT, Stage.SEARCH),
     "remove-no-ops": (Contract.EXACT, Stage.CLEANUP),
     "reparameterised-conv": (Contract.EXACT, Stage.TRAIN),
     "resize-upsample": (Contract.TUNED, Stage.SEARCH),

@@ -1,4 +1,4 @@
-"""fold-affine: five cases, all exact, and the places where it must not fold."""
+"""fold-affine: six cases, all exact, and the places where it must not fold."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from graphs import difference, kinds, network, random_image, run, site_names
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from graphopt.ir.exactness import check_sites
 from graphopt.ir.rewriting import rewrite_everywhere
 from graphopt.ir.view import GraphView
 
@@ -198,3 +199,38 @@ def test_random_chains_keep_their_function(steps: list[tuple[Any, ...]], seed: i
     found = run(graph, image)
     assert found.shape == before.shape
     assert np.abs(found - before).max() <= 1e-5 * np.abs(before).max() + 1e-6
+
+
+TWO = "(float[1, 4, 6, 6] x) => (float[1, 8, 6, 6] y)"
+SHARED = {"w": (4, 4, 1, 1), "v": (4, 2, 1, 1), "bias": (4,), "s": (1, 4, 1, 1), "t": (4, 1, 1), "k": (4, 4, 3, 3)}
+
+
+@pytest.mark.parametrize(
+    ("text", "folded"),
+    [
+        ("a = Mul(x, s) b = Conv(a, w, bias) c = Conv<group = 2>(a, v)", 1),
+        ("a = Add(t, x) b = Conv(a, w, bias) c = Conv<group = 2>(a, v)", 1),
+        ("n = Mul(x, s) a = Add(n, t) b = Conv(a, w) c = Conv(a, w, bias)", 2),
+        ("a = Mul(x, s) b = Conv<pads = [1, 1, 1, 1]>(a, k) c = Conv(a, w)", 1),
+        ("a = Add(x, t) b = Conv<pads = [1, 1, 1, 1]>(a, k) c = Conv(a, w)", 0),  # zero padding would not see it
+        ("a = Mul(x, s) b = Conv(a, w) c = Relu(a)", 0),
+        ("a = Mul(x, m) b = Conv(a, w) c = Conv(a, w)", 0),  # no value for each channel
+    ],
+)
+def test_an_affine_before_two_convolutions(text: str, folded: int) -> None:
+    named = SHARED | {"m": np.float32(2)}
+    words = set(text.replace("(", " ").replace(")", " ").replace(",", " ").split())
+    graph = network(f"{TWO} {{ {text} y = Concat<axis = 1>(b, c) }}", {k: v for k, v in named.items() if k in words})
+    before, count = run(graph, IMAGE), len(graph.nodes)
+    check_sites(graph, [FoldAffine()])
+    assert rewrite_everywhere(graph, [FoldAffine()]) == {"fold-affine": folded}
+    assert len(graph.nodes) == count - folded
+    assert difference(run(graph, IMAGE), before) < 2e-6
+
+
+def test_an_affine_that_is_an_output_stays() -> None:
+    text = "(float[1, 4, 6, 6] x) => (float[1, 4, 6, 6] y, float[1, 4, 6, 6] a) {"
+    graph = network(
+        f"{text} a = Mul(x, s) b = Conv(a, w) c = Conv(a, w) y = Add(b, c) }}", {"w": (4, 4, 1, 1), "s": (1, 4, 1, 1)}
+    )
+    assert rewrite_everywhere(graph, [FoldAffine()]) == {"fold-affine": 0}

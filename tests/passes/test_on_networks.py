@@ -104,7 +104,7 @@ EXPECTED = {
         "body.0/pool": ["two-step-pool"],
     },
     "permuted": {
-        "body.0/norm": ["affine-norm", "clipped-norm", "fp16-safe-norm", "plain-layer-norm", "rms-norm", "strided-norm"],
+        "body.0/norm": ["affine-norm", "clipped-norm", "fp16-safe-norm", "plain-layer-norm", "pointwise-layer-norm", "rms-norm", "strided-norm"],
         "body.0": ["skip-feed-forward"], "body.1": ["skip-feed-forward"],
         "body.1/feed-forward-width": ["narrow-feed-forward"],
     },
