@@ -6,7 +6,7 @@ import pytest
 
 from graphopt.errors import did_you_mean
 
-TARGETS = ("exynos2100-mali-g78", "host-cpu", "sm8650-adreno750")
+TARGETS = ("exynos2100-mali-g78", "host-tvm", "sm8650-adreno750")
 PASSES = ("affine-norm", "bounded-gate", "fold-affine", "resize-upsample", "transposed-upsample")
 
 
@@ -16,7 +16,7 @@ PASSES = ("affine-norm", "bounded-gate", "fold-affine", "resize-upsample", "tran
         ("sm8650", TARGETS, "sm8650-adreno750"),
         ("SM8650", TARGETS, "sm8650-adreno750"),
         ("mali", TARGETS, "exynos2100-mali-g78"),
-        ("host_cpu", TARGETS, "host-cpu"),
+        ("host_tvm", TARGETS, "host-tvm"),
         ("affine", PASSES, "affine-norm"),  # what starts with it, before what contains it
         ("fold", PASSES, "fold-affine"),
         ("upsample", PASSES, "resize-upsample"),  # the shorter one

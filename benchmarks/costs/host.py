@@ -31,7 +31,7 @@ def host_prediction_error(cache: Path, say: Callable[[str], None]) -> dict[str, 
     from graphopt.ir.space_building import build_space
     from graphopt.models.source import find_model, load_source
 
-    target = load_target("host-cpu")
+    target = load_target("host-tvm")
     original, _ = load_source(find_model("nafnet-width8-sigma25", Path()), RESOLUTION, cache / "exports")
     image = np.random.default_rng(0).random((1, 3, *RESOLUTION), dtype=np.float32)
     rule = load_pass("affine-norm", {}, Path())

@@ -73,7 +73,7 @@ def compare(names: list[str], cache: Path) -> dict[str, Any]:
 def memory_error(names: list[str], cache: Path) -> dict[str, Any]:
     """The largest error over the networks, as a fraction, with the figures behind it."""
     rows = compare(names, cache)
-    return {"memory_error": {"host-cpu": max(abs(row["error"]) for row in rows.values())}, "memory_rows": rows}
+    return {"memory_error": {"host-tvm": max(abs(row["error"]) for row in rows.values())}, "memory_rows": rows}
 
 
 if __name__ == "__main__":

@@ -126,6 +126,24 @@ class Backend(ABC, Generic[TargetT]):
     def find_price(self, model: onnx.ModelProto, budget: int, say: Progress) -> NetworkCost:
         """The price of a model that has none yet; a model without nodes, too."""
 
+    def price_part(self, model: onnx.ModelProto, kept: onnx.ModelProto | None = None) -> NetworkCost:
+        """The price of a part as it stands inside a network, for differences between parts of one place.
+
+        `kept` is what stands there in the network as it is, where `model` is something else: what is measured is
+        measured beside it.
+        """
+        return self.price(model)
+
+    def price_beside(
+        self, model: onnx.ModelProto, reference: onnx.ModelProto, budget: int = 0, say: Progress = silent
+    ) -> NetworkCost:
+        """`price`, where the ratio to the price of `reference` is what counts: what is measured is measured beside it.
+
+        Raises:
+            GraphoptError: as `price`.
+        """
+        return self.price(model, budget, say)
+
     def exchanged(self, whole: NetworkCost, kept: NetworkCost, put: NetworkCost) -> float:
         """Milliseconds that `whole` takes more where its part `kept` gives way to `put`, all priced by this backend."""
         return put.latency_ms - kept.latency_ms

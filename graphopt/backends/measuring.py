@@ -12,16 +12,18 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import cycle
 from pathlib import Path
-from statistics import median
+from statistics import fmean, median, stdev
 
 from graphopt.cost.ratio import Ratio
 
 Call = Callable[[], object]
 CONFIDENCE = 0.9
+_STUDENT = (6.314, 2.920, 2.353, 2.132, 2.015)  # the 95 % quantiles for 1 to 5 degrees of freedom
 _FLOOR = 5  # samples below which least and most do not hold 90 % of where the median may lie
 _SAMPLE_S = 1e-3  # shorter calls are repeated, so that reading the clocks takes no part in what they say
-_LOOK_S = 0.1  # how long processors are watched; the kernel counts in hundredths of a second
+_LOOK_S = 0.05  # how long processors are watched; the kernel counts in hundredths of a second
 _BUSY = 0.25  # share of the machine that others take, from which times are not to be believed
 
 
@@ -88,22 +90,37 @@ def time_ratio(
 ) -> tuple[Timing, Timing, Ratio]:  # fmt: skip
     """What two calls take, and how many times faster `after` is, with a 90 % interval of that ratio itself.
 
-    A round is before, after, after, before: what drifts slowly cancels in its ratio. The median of the rounds' ratios
-    is the answer, and order statistics bound it, whatever the noise looks like.
+    A round is before, after, after, before, and the next one the other way about: what drifts slowly cancels in each
+    ratio, and each call follows the other as often as itself, whichever began. The median of the rounds' ratios is the
+    answer, and order statistics bound it, whatever the noise looks like.
     """
-    first, second = _sampler(before, limits, clock), _sampler(after, limits, clock)
+    samplers = _sampler(before, limits, clock), _sampler(after, limits, clock)
     times: tuple[list[float], list[float]] = [], []
+    turns = cycle((0, 1))
 
     def one_round() -> float:
-        pairs = first(), second(), second(), first()
-        times[0].extend((pairs[0], pairs[3]))
-        times[1].extend((pairs[1], pairs[2]))
-        return math.log((pairs[0] + pairs[3]) / (pairs[1] + pairs[2]))
+        outer = next(turns)
+        for one in (outer, 1 - outer, 1 - outer, outer):
+            times[one].append(samplers[one]())
+        return math.log(sum(times[0][-2:]) / sum(times[1][-2:]))
 
     logs = _rounds(one_round, _half_width, limits, clock)
     low, high = median_interval(logs)
     ratio = Ratio(math.exp(median(logs)), math.exp(low), math.exp(high), "measured")
     return _timing(times[0]), _timing(times[1]), ratio
+
+
+def over_loadings(ratios: Sequence[Ratio]) -> Ratio:
+    """One ratio of those of several loadings of the same two networks, six at most, with a 90 % interval (Student's t).
+
+    Where a network comes to lie in memory changes its time by a percent, which no repetition tells that goes on with
+    what was loaded once.
+    """
+    if len(ratios) == 1:
+        return ratios[0]
+    logs = [math.log(ratio.value) for ratio in ratios]
+    middle, half = fmean(logs), _STUDENT[len(logs) - 2] * stdev(logs) / math.sqrt(len(logs))
+    return Ratio(math.exp(middle), math.exp(middle - half), math.exp(middle + half), "measured")
 
 
 def median_interval(samples: Sequence[float]) -> tuple[float, float]:

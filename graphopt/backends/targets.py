@@ -11,6 +11,7 @@ from graphopt.cost.target import Target
 from graphopt.errors import GraphoptError, did_you_mean
 
 BUILT_IN = "graphopt.targets"
+RENAMED = {"host-cpu": ("host-onnxruntime", "host-tvm")}  # what was one target: by what runs its networks now
 
 
 def load_target(name_or_path: str) -> Target:
@@ -22,6 +23,9 @@ def load_target(name_or_path: str) -> Target:
     if name_or_path.endswith((".yaml", ".yml")):
         return _read(Path(name_or_path))
     files = _built_in()
+    if name_or_path in RENAMED:
+        now = " or ".join(f"'{name}'" for name in RENAMED[name_or_path])
+        raise GraphoptError(f"target '{name_or_path}' is not known; did you mean {now}?")
     if name_or_path not in files:
         hint = did_you_mean(name_or_path, files)
         raise GraphoptError(f"target '{name_or_path}' is not known; {hint} (your own: the path of its .yaml)")

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -14,6 +16,9 @@ from graphopt.cli.terminal import print_table, progress
 from graphopt.errors import GraphoptError
 
 if TYPE_CHECKING:
+    import onnx
+
+    from graphopt.backends.base import Backend
     from graphopt.backends.breakdown import Breakdown, Part
     from graphopt.cost.record import NetworkCost
     from graphopt.cost.target import Target
@@ -25,15 +30,21 @@ def cost(
     resolution: ResolutionOption = None,
     breakdown: Annotated[bool, typer.Option("--breakdown", help="by kind of op and by block, with rooflines")] = False,
     trials: Annotated[int, typer.Option(min=0, help="MetaSchedule trials, for a target that is this host")] = 0,
+    against: Annotated[
+        str | None, typer.Option(help="how many times faster this network is: the ratio alone, with its interval")
+    ] = None,
     ops: Annotated[Path | None, typer.Option(help="CSV of single operators to price instead (docs/costs.md)")] = None,
     output: Annotated[Path | None, typer.Option(help="CSV to write the prices of --ops to")] = None,
     as_json: JsonFlag = False,
 ) -> None:
     """Prices a network on a target: latency with its spread and provenance, memory, MACs, parameters.
 
-    With --ops, prices each operator of a CSV instead, and writes them to another.
+    With --against, says instead how many times faster another network is: measured turn by turn where the target is
+    measured. With --ops, prices each operator of a CSV instead, and writes them to another.
     """
     if ops is not None:
+        if against is not None:
+            raise GraphoptError("cost: --against compares networks, and --ops prices single operators; leave one out")
         _cost_of_operators(ops, output, model, target, as_json)
         return
     if model is None or output is not None:
@@ -44,38 +55,109 @@ def cost(
     from graphopt.models.source import find_model, load_source
 
     targets = [load_target(name) for name in target]
-    canonical, _ = load_source(find_model(model, Path()), resolution, cache_folder() / "exports")
+    paths = [find_model(name, Path()) for name in (model, against) if name is not None]
+    networks = [load_source(path, resolution, cache_folder() / "exports")[0] for path in paths]
     cache = CostCache(cache_folder() / "costs")
+    backends = [open_backend(device, cache) for device in targets]
+    cautions = _cautions(backends)
+    if against is not None:
+        _compare(model, against, networks, backends, trials, cautions, as_json)
+        return
     rows = []
     with progress(announce=False) as report:
-        for device in targets:
-            backend = open_backend(device, cache)
-            price = backend.price(canonical, trials, partial(report, device.name))
-            parts = backend.break_down(price, canonical if breakdown else None)
-            rows.append((device, price, parts))
+        for backend, caution in zip(backends, cautions, strict=True):
+            price = backend.price(networks[0], trials, partial(report, backend.target.name))
+            parts = backend.break_down(price, networks[0] if breakdown else None)
+            rows.append(_Row(backend.target, price, parts, backend.measured_memory(networks[0]), caution))
     if as_json:
-        content = [_as_json(*row) for row in rows]
-        typer.echo(json.dumps(content if len(content) > 1 else content[0], indent=1))
+        _print_json([_as_json(row) for row in rows])
         return
-    for device, price, parts in rows:
-        _print(device, price, parts, breakdown)
+    for row in rows:
+        _print(row, breakdown)
 
 
-def _as_json(target: Target, cost: NetworkCost, parts: Breakdown | None) -> dict[str, Any]:
+def _cautions(backends: Sequence[Backend[Any]]) -> list[str]:
+    """What each target's price is not to be believed for; a target that has no price is refused."""
+    for backend in backends:
+        if backend.unpriced:
+            raise GraphoptError(
+                f"cost: target {backend.target.name} has no price on this machine, because {backend.unpriced}; name a "
+                "target that is this machine, or one that is estimated (graphopt targets list)"
+            )
+    cautions = [backend.caution() for backend in backends]
+    for caution in dict.fromkeys(filter(None, cautions)):
+        typer.echo(f"warning: {caution}", err=True)
+    return cautions
+
+
+def _compare(
+    before: str, after: str, networks: Sequence[onnx.ModelProto], backends: Sequence[Backend[Any]], trials: int,
+    cautions: Sequence[str], as_json: bool,
+) -> None:  # fmt: skip
+    """The ratio of both networks' latencies on each target."""
+    with progress(announce=False) as report:
+        ratios = [
+            backend.compare(networks[0], networks[1], trials, partial(report, backend.target.name))
+            for backend in backends
+        ]
+    rows = list(zip(backends, ratios, cautions, strict=True))
+    if as_json:
+        _print_json(
+            [
+                {
+                    "target": backend.target.name,
+                    "before": before,
+                    "after": after,
+                    "ratio": ratio.to_dict(),
+                    "caution": caution,
+                }
+                for backend, ratio, caution in rows
+            ]
+        )
+        return
+    for backend, ratio, _ in rows:
+        typer.echo(f"{backend.target.name}: {after} is {ratio} as fast as {before} ({ratio.provenance})")
+
+
+def _print_json(content: Sequence[Mapping[str, Any]]) -> None:
+    """One object for one target, a list for several."""
+    typer.echo(json.dumps(content if len(content) > 1 else content[0], indent=1))
+
+
+@dataclass(frozen=True)
+class _Row:
+    """What one target says of a network."""
+
+    target: Target
+    cost: NetworkCost
+    parts: Breakdown | None
+    measured_memory: int | None
+    caution: str
+
+
+def _as_json(row: _Row) -> dict[str, Any]:
     from graphopt.cost.basis import basis_ms
 
-    content = {key: value for key, value in cost.to_dict().items() if key != "kernels"}
-    rests = {"basis_ms": times} if (times := basis_ms(cost.kernels)) else {}
-    return {"target": target.name, **content, **rests, "breakdown": parts.to_dict() if parts else None}
+    content = {key: value for key, value in row.cost.to_dict().items() if key != "kernels"}
+    rests = {"basis_ms": times} if (times := basis_ms(row.cost.kernels)) else {}
+    measured = {} if row.measured_memory is None else {"measured_memory_bytes": row.measured_memory}
+    cautions = {"caution": row.caution} if row.caution else {}
+    parts = row.parts.to_dict() if row.parts else None
+    return {"target": row.target.name, **content, **measured, **cautions, **rests, "breakdown": parts}
 
 
-def _print(target: Target, cost: NetworkCost, parts: Breakdown | None, is_broken_down: bool) -> None:
+def _print(row: _Row, is_broken_down: bool) -> None:
     from graphopt.cost.basis import basis_in_words
 
+    target, cost, parts = row.target, row.cost, row.parts
+    planned, measured = f"{cost.peak_memory_bytes / 2**20:.1f} MiB peak", ""
+    if row.measured_memory is not None:
+        off = cost.peak_memory_bytes / row.measured_memory - 1
+        measured = f" (planned, {off:+.1%} from {row.measured_memory / 2**20:.1f} MiB measured)"
     limit = "" if parts is None or parts.limit_ms is None else f", {parts.limit_ms:.3g} ms at the roofline"
     typer.echo(
         f"{target.name}: {cost.latency_ms:.3f} ms ({cost.provenance}, {cost.low_ms:.3g} to {cost.high_ms:.3g} ms"
-        f"{limit}), {cost.peak_memory_bytes / 2**20:.1f} MiB peak, {cost.macs / 1e9:.3f} GMAC, "
+        f"{limit}), {planned}{measured}, {cost.macs / 1e9:.3f} GMAC, "
         f"{cost.parameters / 1e6:.3f} M parameters"
     )
     for line in basis_in_words(cost.kernels):

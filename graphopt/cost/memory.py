@@ -7,7 +7,7 @@ taken for every target but phone GPUs; there TVM is asked for its own plan (`low
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from math import prod
 
@@ -49,9 +49,14 @@ class _Buffer:
     readers: int = 0
 
 
-def activation_bytes(model: onnx.ModelProto, bytes_per_element: int) -> int:
-    """The most bytes of activations, outputs included, that onnxruntime holds at once (nothing in place)."""
-    shapes = static_shapes(model)
+def activation_bytes(
+    model: onnx.ModelProto, bytes_per_element: int, shapes: Mapping[str, tuple[int, ...]] | None = None
+) -> int:
+    """The most bytes of activations, outputs included, that onnxruntime holds at once (nothing in place).
+
+    `shapes`: of all tensors, where ONNX does not know all operators.
+    """
+    shapes = static_shapes(model) if shapes is None else shapes
     nodes = model.graph.node
     outputs = {value.name for value in model.graph.output}
     readers: dict[str, int] = dict.fromkeys(outputs, 1)

@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+import onnx
 import onnx_graphsurgeon as gs
 from numpy.typing import NDArray
 
@@ -77,9 +78,11 @@ def settle_network(
     exclude: Sequence[str],
     pricers: Mapping[str, Pricer],
     weights: Mapping[str, float],
+    original: onnx.ModelProto,
     say: Progress,
 ) -> tuple[gs.Graph, dict[str, int]]:
-    """A network after its clean-ups, with its exact candidates settled, and how many of each pass.
+    """A network after its clean-ups, with its exact candidates settled, and how many of each pass. Prices of wholes are
+    taken beside that of the `original`.
 
     What was chosen holds sites that the space did not: in candidates, and where others had been open inside. Where the
     whole costs no less afterwards, whatever its parts say, it stays as it is.
@@ -93,7 +96,8 @@ def settle_network(
     def price(priced: gs.Graph) -> dict[str, NetworkCost]:
         cleaned = copy_graph(priced)
         rewrite_everywhere(cleaned, cleanups)
-        return {name: pricer.price(to_model(cleaned)) for name, pricer in pricers.items()}
+        model = to_model(cleaned)
+        return {name: pricer.price_beside(model, original) for name, pricer in pricers.items()}
 
     marked = to_graph(to_model(graph))  # with the shapes of what the search has put there
     for rule in passes:

@@ -6,6 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+import onnx
+
 from graphopt.cost.contexts import candidate_contexts
 from graphopt.cost.pricing import Pricer
 from graphopt.cost.record import Cost, NetworkCost
@@ -74,12 +76,15 @@ def build_table(
     deltas: dict[str, dict[str, dict[str, Delta]]] = {}
     priced: dict[str, dict[str, NetworkCost]] = {}
     kept: dict[str, NetworkCost] = {}
+    stands: onnx.ModelProto | None = None  # where the option will
     for context in candidate_contexts(space, cleanups):
+        stands = None if context.option == KEEP else stands
         if context.key not in priced:
             report(context.share, f"{context.option} at {context.choice}")
-            priced[context.key] = {name: pricer.price(context.model) for name, pricer in pricers.items()}
+            priced[context.key] = {name: pricer.price_part(context.model, stands) for name, pricer in pricers.items()}
         costs = priced[context.key]
-        kept = costs if context.option == KEEP else kept
+        if context.option == KEEP:
+            kept, stands = costs, context.model
         found = {name: _difference(costs[name], kept[name], base[name], pricers[name]) for name in pricers}
         deltas.setdefault(context.choice, {})[context.option] = found
     return CostTable(dict(base), deltas)

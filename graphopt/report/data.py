@@ -124,7 +124,8 @@ class ReportData:
     """Everything that a report shows. `choices` stand in network order; lists may be empty where a stage did not run.
 
     `quality` has the keys `noisy`, `before` and `after`, each with `psnr` (dB) and `ssim`; `parameters` and `macs`
-    have `before` and `after`; `exact` says in one line each what an exact clean-up did; `seconds` is stage -> time.
+    have `before` and `after`; `exact` says in one line each what an exact clean-up did; `seconds` is stage -> time;
+    `unpriced` says why a target, by its title, has no price.
     """
 
     title: str
@@ -144,4 +145,5 @@ class ReportData:
     latency_goal: str
     files: Sequence[str]
     front: Sequence[FrontPoint] = ()
+    unpriced: Mapping[str, str] = field(default_factory=dict)
     comparison: Comparison | None = None

@@ -34,15 +34,20 @@ def _work(run: Run, say: Progress) -> None:
 
     def whole(model: onnx.ModelProto, name: str) -> NetworkCost:
         say(0.0, f"{name}: the whole network")
-        return backends[name].price(model, run.config.trials, say)
+        return backends[name].price_beside(model, original, run.config.trials, say)
 
     def wholes(graph: gs.Graph) -> dict[str, NetworkCost]:
         kept = copy_graph(graph)
         rewrite_everywhere(kept, run.cleanups)  # they are applied to whatever is chosen
         return {name: whole(to_model(kept), name) for name in searched}
 
+    for name, backend in backends.items():
+        if caution := backend.caution():
+            say(0.0, f"{name}: {caution}")
     original, space = run.folder.original.read(), run.folder.space.read()
-    run.folder.original_costs.write({name: whole(original, name).total for name in backends})
+    run.folder.original_costs.write(
+        {name: whole(original, name).total for name, backend in backends.items() if not backend.unpriced}
+    )
     table = build_table(space, wholes(space.graph), searched, run.cleanups, say)
     space, table = settle(space, table, run.weights, wholes)
     run.folder.settled.write(space)

@@ -37,6 +37,7 @@ def _work(run: Run, say: Progress) -> None:
     from graphopt.run.sizes import sizes_of
 
     folder, image, backends = run.folder, run.calibration()[0], run.backends()
+    original = folder.original.read()
     sizes = said_in(sizes_of(run.config.deploy, run.path, _folded(run, backends, image, say)), run)
     model = sizes.priced
     say(0.0, "writes and verifies model.onnx and model.fp16.onnx")
@@ -44,8 +45,9 @@ def _work(run: Run, say: Progress) -> None:
     paths = [folder.model.path, folder.half_model.path, folder.weights]
     costs, refusals = {}, {}
     for done, (name, backend) in enumerate(backends.items()):
-        say((done + 0.2) / (len(backends) + 1), f"{name}: price of the whole network")
-        costs[name] = backend.price(model, run.config.trials).total
+        if not backend.unpriced:
+            say((done + 0.2) / (len(backends) + 1), f"{name}: price of the whole network")
+            costs[name] = backend.price_beside(model, original, run.config.trials).total
         place = empty_folder(folder.bundle(name))
         say((done + 0.6) / (len(backends) + 1), f"{name}: builds")
         artefact = backend.build(sizes.of(backend), place)
@@ -53,7 +55,7 @@ def _work(run: Run, say: Progress) -> None:
             refusals[name] = artefact.refusal
             rmtree(place)
             continue
-        about = describe(run, sizes, backend, costs[name], artefact)
+        about = describe(run, sizes, backend, costs.get(name), artefact)
         paths += write_bundle(place, backend.target, artefact, about).paths
         if backend.runs_here:
             label = folder.name(artefact.files[0])
@@ -89,7 +91,8 @@ def _folded(run: Run, backends: Mapping[str, Backend[Any]], image: Any, say: Pro
     check_sites(graph, run.cleanups)
     edits = Counter(rewrite_everywhere(graph, run.cleanups))
     exclude, searched = run.config.exclude, run.searched(backends)
-    graph, settled = settle_network(graph, run.passes, [image], exclude, searched, run.weights, say)
+    original = run.folder.original.read()
+    graph, settled = settle_network(graph, run.passes, [image], exclude, searched, run.weights, original, say)
     edits.update(settled)
     edits.update(rewrite_everywhere(graph, run.cleanups))
     model = to_model(graph)

@@ -11,7 +11,7 @@ from safetensors.numpy import save
 
 from graphopt.atomic import replacing
 from graphopt.errors import GraphoptError
-from graphopt.ir.canonical import to_graph, to_model
+from graphopt.ir.half import to_fp16
 from graphopt.ir.session import OnnxSession
 from graphopt.run.folder import RunFolder
 
@@ -32,19 +32,6 @@ def write_exports(model: onnx.ModelProto, image: Array, folder: RunFolder) -> di
     halved = OnnxSession(folder.half_model.read()).run(image.astype(np.float32))
     name = folder.name(folder.half_model.path)
     return {name: difference(halved, expected, FP16_TOLERANCE, name)}
-
-
-def to_fp16(model: onnx.ModelProto) -> onnx.ModelProto:
-    """The model with fp16 weights and arithmetic; its input and output stay fp32."""
-    from onnxruntime.transformers.float16 import convert_float_to_float16
-
-    copied = onnx.ModelProto()
-    copied.CopyFrom(model)
-    half = to_graph(convert_float_to_float16(copied, keep_io_types=True))
-    half.toposort()  # the converter appends the casts of the input at the end
-    sorted_model = to_model(half)
-    onnx.checker.check_model(sorted_model, full_check=True)
-    return sorted_model
 
 
 def difference(found: Array, expected: Array, tolerance: float, label: str) -> float:

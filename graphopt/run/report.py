@@ -56,11 +56,12 @@ def _gathered(run: Run, say: Progress) -> ReportData:
     folder = run.folder
     scores, crops = judge(run, folder.stage("report"), say)
     space, found, table = folder.searched.read(), folder.selection.read(), folder.table.read()
-    deployed, first = folder.deployed.read(), next(iter(run.targets))
+    deployed = folder.deployed.read()
     before, after = (
         {name: cost.to_dict() for name, cost in costs.items()}
         for costs in (folder.original_costs.read(), deployed.costs)
     )
+    first = next(iter(before))
     return ReportData(
         title=f"{Path(run.config.model).name}, made faster",
         quality={name: {"psnr": score.psnr, "ssim": score.ssim} for name, score in scores.items()},
@@ -72,6 +73,7 @@ def _gathered(run: Run, say: Progress) -> ReportData:
                 found["sum_of_parts_ms"].get(name), backend.provenance,
             )
             for name, backend in run.backends().items()
+            if name in before
         ],
         choices=choice_rows(space, found, table),
         refusals=[RefusalRow(r.pass_name, r.where, r.reason) for r in space.refusals],
@@ -84,6 +86,7 @@ def _gathered(run: Run, say: Progress) -> ReportData:
         config_text=run.path.read_text(),
         latency_goal=_goal(run, found),
         files=[*deployed.files, folder.name(folder.page), folder.name(folder.metrics)],
+        unpriced={backend.target.title: backend.unpriced for backend in run.backends().values() if backend.unpriced},
         comparison=_comparison(run, before, after, scores),
         front=front_points(folder.front.read(), run.config.search.method),
     )  # fmt: skip

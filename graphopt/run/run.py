@@ -76,6 +76,7 @@ class Run:
         backends = opened.backends()
         for backend in backends.values():
             backend.key()  # a compiler that is missing is said before any work
+        _check_prices(opened, backends)
         _check_options(opened, backends)
         _check_files(opened)
         return opened
@@ -128,12 +129,22 @@ def _check_files(run: Run) -> None:
         )
 
 
+def _check_prices(run: Run, backends: Mapping[str, Backend[Any]]) -> None:
+    """The search aims at prices."""
+    for name, backend in run.searched(backends).items():
+        if backend.unpriced:
+            raise GraphoptError(
+                f"config {run.path}: target {name} has no price on this machine, because {backend.unpriced}; give it "
+                "weight 0: its artefact is built all the same"
+            )
+
+
 def _check_options(run: Run, backends: Mapping[str, Backend[Any]]) -> None:
     """An option that none of the targets reads would have no effect."""
     config, names = run.config, ", ".join(backends)
     if "trials" in config.model_fields_set and not any(backend.tunes for backend in backends.values()):
         raise GraphoptError(
-            f"config {run.path}: 'trials' is for targets that are tuned while they are priced, as host-cpu is; "
+            f"config {run.path}: 'trials' is for targets that are tuned while they are priced, as host-tvm is; "
             f"leave it out (targets: {names})"
         )
     if "wholes" in config.search.model_fields_set and all(b.additive for b in run.searched(backends).values()):

@@ -23,6 +23,7 @@ def _work(run: Run, say: Progress) -> None:
     run.set_threads()
     config, data, space = run.config.search, run.config.data, run.folder.settled.read()
     as_wholes = {name: backend for name, backend in run.searched(run.backends()).items() if not backend.additive}
+    original = run.folder.original.read()
     given = Given(
         config,
         space,
@@ -33,7 +34,7 @@ def _work(run: Run, say: Progress) -> None:
         lambda seed, varied: PatchSampler.of_data(data, seed, varied=None if varied else False),
         run.fabric or start_fabric(config.device, config.precision),
         list(as_wholes),
-        lambda selection: whole_costs(space, selection, as_wholes, run.cleanups),
+        lambda selection: whole_costs(space, selection, as_wholes, run.cleanups, original),
     )
     SearchStage(given, run.folder.stage("search")).run(say)
 

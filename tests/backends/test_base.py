@@ -40,7 +40,7 @@ def test_what_changes_a_price_changes_its_key(tmp_path: Path, monkeypatch: pytes
     assert key(value=100.0) != before
     assert key(source="measured by somebody else") == before
     assert key(budget=8) == before  # the price of a GPU spends no trials
-    host = open_backend(load_target("host-cpu"), cache)
+    host = open_backend(load_target("host-tvm"), cache)
     assert host.price_key(made, 8) != host.price_key(made, 0)
     monkeypatch.setattr(base, "PLAN", base.PLAN + 1)  # the price holds what memory the plan takes
     assert key() != before

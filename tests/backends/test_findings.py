@@ -17,15 +17,16 @@ NOBODY = ("127.0.0.1", 9)
 def test_each_backend_looks_for_what_it_needs(tmp_path: Path) -> None:
     found = {
         name: [one.what for one in open_backend(load_target(name), CostCache(tmp_path)).check()]
-        for name in ("host-cpu", "sm8650-hexagon")
+        for name in ("host-onnxruntime", "host-tvm", "sm8650-hexagon")
     }
     assert found == {
-        "host-cpu": ["apache-tvm", "apache-tvm-ffi", "C++ compiler"],
+        "host-onnxruntime": ["onnxruntime"],
+        "host-tvm": ["apache-tvm", "apache-tvm-ffi", "C++ compiler"],
         "sm8650-hexagon": ["onnxruntime-qnn"],
     }
 
 
-@pytest.mark.parametrize("name", ["host-cpu", "sm8650-adreno750"])
+@pytest.mark.parametrize("name", ["host-tvm", "sm8650-adreno750"])
 def test_a_tracker_where_nobody_answers(tmp_path: Path, name: str) -> None:
     found = open_backend(load_target(name), CostCache(tmp_path)).check(NOBODY, "phone")
     (row,) = [one for one in found if one.what == "tracker"]
@@ -33,7 +34,7 @@ def test_a_tracker_where_nobody_answers(tmp_path: Path, name: str) -> None:
     assert row.do.startswith("start one: python -m tvm.exec.rpc_tracker")
 
 
-@pytest.mark.parametrize("name", ["host-cpu", "sm8650-adreno750"])
+@pytest.mark.parametrize("name", ["host-tvm", "sm8650-adreno750"])
 @pytest.mark.parametrize(
     ("tracker", "key", "message"),
     [

@@ -112,3 +112,43 @@ def test_targets_name_a_processor_and_its_threads() -> None:
     for wrong in ({"device": "adreno"}, {"threads": 0}):
         with pytest.raises(ValueError, match=next(iter(wrong))):
             HostTarget.model_validate({**content, **wrong})
+
+
+def test_a_part_is_priced_beside_what_stands_there(tmp_path: Path) -> None:
+    """Of 3 ms and 1 ms; the price of the first was 30 ms when the machine was busy, and the ratio is 3 still."""
+    host = backend(tmp_path)
+    kept = host.price_part(THREE_MS)
+    assert kept.latency_ms == pytest.approx(3, rel=0.05)
+    host.cache.put(host.price_key(THREE_MS), {**kept.to_dict(), "latency_ms": 30.0})
+    put = host.price_part(ONE_MS, THREE_MS)
+    assert put.latency_ms == pytest.approx(10, rel=0.05)
+    assert put.low_ms <= put.latency_ms <= put.high_ms
+    assert host.price_part(ONE_MS, THREE_MS) == put  # once
+    assert host.price_part(THREE_MS, THREE_MS).latency_ms == 30
+    assert host.price_part(EMPTY, THREE_MS).latency_ms == 0
+
+
+def test_a_whole_is_priced_beside_the_original(tmp_path: Path) -> None:
+    host = backend(tmp_path)
+    original = host.price(THREE_MS)
+    host.cache.put(host.price_key(THREE_MS), {**original.to_dict(), "latency_ms": 30.0})
+    assert host.price_beside(ONE_MS, THREE_MS).latency_ms == pytest.approx(10, rel=0.05)
+    assert host.price_beside(THREE_MS, THREE_MS).latency_ms == 30
+    assert host.price(ONE_MS).latency_ms == pytest.approx(1, rel=0.1)  # a price of its own
+
+
+def test_a_part_is_priced_in_its_surroundings(tmp_path: Path) -> None:
+    """Two milliseconds around each part: they are in both prices, and their counts in none."""
+
+    class Surrounded(SpinningBackend):
+        def surrounded(self, model: onnx.ModelProto) -> onnx.ModelProto:
+            made = onnx.ModelProto()
+            made.CopyFrom(model)
+            made.graph.node.extend(onnx.helper.make_node("Relu", ["x"], [f"around{i}"]) for i in range(2))
+            return made
+
+    plain = backend(tmp_path)
+    host = Surrounded(plain.target, plain.cache)
+    kept, put = host.price_part(THREE_MS), host.price_part(EMPTY, THREE_MS)
+    assert (kept.latency_ms, put.latency_ms) == pytest.approx((5, 2), rel=0.05)
+    assert host.exchanged(kept, kept, put) == pytest.approx(-3, rel=0.1)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Callable
 
@@ -9,7 +10,17 @@ import numpy as np
 import pytest
 
 from graphopt.backends import measuring
-from graphopt.backends.measuring import Clock, Limits, busy, median_interval, pinned, time_call, time_ratio
+from graphopt.backends.measuring import (
+    Clock,
+    Limits,
+    busy,
+    median_interval,
+    over_loadings,
+    pinned,
+    time_call,
+    time_ratio,
+)
+from graphopt.cost.ratio import Ratio
 
 
 class Machine:
@@ -83,7 +94,7 @@ def test_a_ratio_is_of_turns_that_interleave() -> None:
     before, after, ratio = time_ratio(
         machine.call("a", 0.3), machine.call("b", 0.1), Limits(warm_up=1, least=5), machine.clock
     )
-    assert "".join(machine.calls) == "ab" + 5 * "abba"
+    assert "".join(machine.calls) == "ab" + "abba" + 2 * "baababba"
     assert (before.ms, after.ms, before.runs, after.runs) == pytest.approx((300, 100, 10, 10))
     assert (ratio.value, ratio.low, ratio.high) == pytest.approx((3, 3, 3))
     assert ratio.provenance == "measured"
@@ -112,6 +123,23 @@ def test_the_interval_of_a_ratio_holds_nine_of_ten() -> None:
         _, _, ratio = time_ratio(*calls, Limits(threads=2, seconds=1e9), machine.clock)
         held += ratio.low <= 2 <= ratio.high
     assert held / 300 == pytest.approx(0.9, abs=0.05)
+
+
+def test_ratios_of_several_loadings_are_one() -> None:
+    """Student's t: four loadings whose logarithms lie a hundredth about that of 2 (their deviation is 0.0115)."""
+    found = [Ratio(2 * math.exp(off), 1.9, 2.1, "measured") for off in (0.01, -0.01, 0.01, -0.01)]
+    one = over_loadings(found)
+    assert one.value == pytest.approx(2)
+    assert math.log(one.high / one.value) == pytest.approx(2.353 * 0.011547 / 2, rel=1e-3)
+    assert one.high * one.low == pytest.approx(4)
+    assert over_loadings(found[:1]) == found[0]
+
+
+@pytest.mark.parametrize("loadings", [2, 3, 4, 6])
+def test_their_interval_holds_nine_of_ten(loadings: int) -> None:
+    offs = np.random.default_rng(0).normal(0, 0.01, (2000, loadings))
+    ratios = [over_loadings([Ratio(math.exp(off), 0, 9, "measured") for off in row]) for row in offs]
+    assert np.mean([ratio.low <= 1 <= ratio.high for ratio in ratios]) == pytest.approx(0.9, abs=0.02)
 
 
 @pytest.mark.parametrize(("count", "ranks"), [(5, (0, 4)), (8, (1, 6)), (100, (41, 58))])

@@ -135,7 +135,7 @@ def test_naming_our_backends_imports_no_compiler() -> None:
     code = """
 import sys
 from graphopt.backends.registry import backend_class
-for kind in ("llvm", "opencl", "qnn"):
+for kind in ("llvm", "onnxruntime", "opencl", "qnn"):
     assert backend_class(kind).kind == kind
 print(*[name for name in ("tvm", "torch", "onnxruntime", "onnxruntime_qnn") if name in sys.modules])
 """

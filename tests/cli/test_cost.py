@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -54,14 +55,58 @@ def test_cost_broken_down(call: Call, halver: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "expected"),
     [
-        (["cost", "nafnet-width", "--target", "host-cpu"], "unknown model 'nafnet-width'; did you mean"),
-        (["cost", "half.onnx", "--target", "host-cpo"], "target 'host-cpo' is not known; did you mean 'host-cpu'?"),
+        (["cost", "nafnet-width", "--target", "host-tvm"], "unknown model 'nafnet-width'; did you mean"),
+        (["cost", "half.onnx", "--target", "host-cpo"], "target 'host-cpo' is not known; did you mean 'host-tvm'?"),
+        (["cost", "half.onnx", "--target", "host-cpu"], "did you mean 'host-onnxruntime' or 'host-tvm'?"),
+        (
+            ["cost", "half.onnx", "--target", "android-onnxruntime"],
+            "because A phone's CPU (onnxruntime) is another device",
+        ),
+        (["cost", "half.onnx", "--against", "gone.onnx", "--target", "host-tvm"], "gone.onnx does not exist"),
+        (["cost", "--ops", "o.csv", "--against", "half.onnx", "--target", "host-tvm"], "leave one out"),
+        (["cost", "--against", "half.onnx", "--target", "host-tvm"], "give a network"),
         (["cost", "half.onnx", "--target", "gone.yaml"], "config gone.yaml does not exist"),
-        (["cost", "gone.onnx", "--target", "host-cpu"], "gone.onnx does not exist"),
-        (["cost", "half.onnx", "--target", "host-cpu", "--resolution", 0, 0], "resolution 0x0 is too small"),
+        (["cost", "gone.onnx", "--target", "host-tvm"], "gone.onnx does not exist"),
+        (["cost", "half.onnx", "--target", "host-tvm", "--resolution", 0, 0], "resolution 0x0 is too small"),
     ],
     ids=lambda value: " ".join(map(str, value))[:50],
 )
 @pytest.mark.usefixtures("halver")
 def test_a_mistake_is_one_line(arguments: list[Any], expected: str, mistake: Callable[..., str]) -> None:
     assert expected in mistake(*arguments)
+
+
+def test_cost_against_another_network(call: Call, halver: Path) -> None:
+    """A network against itself: the ratio, with its interval, and how it was found."""
+    both = (halver, "--against", halver, "--target", "host-onnxruntime")
+    status, out, _ = call("cost", *both, "--json")
+    assert status == 0
+    found = json.loads(out)
+    assert (found["target"], found["before"], found["after"]) == ("host-onnxruntime", str(halver), str(halver))
+    ratio = found["ratio"]
+    assert ratio["provenance"] == "measured"
+    assert ratio["low"] <= ratio["value"] <= ratio["high"]
+    assert ratio["value"] == pytest.approx(1, abs=0.3)  # some microseconds, on whatever else runs
+    status, out, _ = call("cost", *both, "--target", "sm8650-adreno750")
+    assert status == 0
+    first, second = out.splitlines()
+    assert first.startswith(f"host-onnxruntime: {halver} is ")
+    assert first.endswith(f"as fast as {halver} (measured)")
+    assert second.startswith(f"sm8650-adreno750: {halver} is 1.00x (")
+
+
+def test_memory_is_said_as_planned_and_as_measured(call: Call, halver: Path) -> None:
+    status, out, _ = call("cost", halver, "--target", "host-onnxruntime", "--json")
+    assert status == 0
+    found = json.loads(out)
+    assert found["measured_memory_bytes"] > 0
+    status, out, _ = call("cost", halver, "--target", "host-onnxruntime")
+    assert re.search(r"MiB peak \(planned, [+-]\d+\.\d% from \d+\.\d MiB measured\), ", out)
+
+
+def test_a_busy_machine_is_said(call: Call, halver: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("graphopt.backends.host.busy", lambda: "this machine is busy")
+    status, out, err = call("cost", halver, "--target", "host-onnxruntime", "--json")
+    assert status == 0
+    assert json.loads(out)["caution"] == "this machine is busy"
+    assert err.splitlines()[0] == "warning: this machine is busy"

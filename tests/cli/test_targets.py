@@ -14,8 +14,8 @@ def test_targets_as_json(call: Call) -> None:
     status, out, _ = call("targets", "list", "--json")
     assert status == 0
     rows = {row["name"]: row for row in json.loads(out)}
-    assert {"sm8650-adreno750", "exynos2100-mali-g78", "host-cpu"} <= rows.keys()
-    assert rows["host-cpu"]["provenance"] == "measured"
+    assert {"sm8650-adreno750", "exynos2100-mali-g78", "host-tvm"} <= rows.keys()
+    assert rows["host-tvm"]["provenance"] == "measured"
     assert rows["sm8650-adreno750"]["provenance"] == "estimated"
     assert rows["sm8650-adreno750"]["dtype"] == "float16"
 

@@ -19,7 +19,7 @@ def test_defaults_and_relative_paths(tmp_path: Path) -> None:
     assert config.data.train == [tmp_path / "photographs"]
     assert config.data.test == [Path("/somewhere/else")]
     assert config.passes == [PassSpec(name="affine-norm", options={})]
-    assert config.targets == {"host-cpu": 1.0}
+    assert config.targets == {"host-tvm": 1.0}
     assert (config.run, config.resolution, config.exclude) == (None, None, [])
     assert config.search.patches == (8, 64)
     pretrain = read(tmp_path, PRETRAIN, PretrainConfig)
@@ -59,9 +59,9 @@ def test_passes_in_their_short_forms(tmp_path: Path) -> None:
         ({"trials": -1}, "key 'trials': Input should be greater than or equal to 0, found -1"),
         ({"trials": True}, "key 'trials': expected a number, a text or a list, found True"),
         ({"model": 3}, "key 'model': Input should be a valid string, found 3"),
-        ({"targets": {"host-cpu": 0, "other": 0}}, "'targets': at least one target needs a weight above 0"),
-        ({"targets": {"host-cpu": -1}}, "key 'targets.host-cpu': Input should be greater than or equal to 0"),
-        ({"targets": {"host-cpu": float("inf")}}, "key 'targets.host-cpu': Input should be a finite number"),
+        ({"targets": {"host-tvm": 0, "other": 0}}, "'targets': at least one target needs a weight above 0"),
+        ({"targets": {"host-tvm": -1}}, "key 'targets.host-tvm': Input should be greater than or equal to 0"),
+        ({"targets": {"host-tvm": float("inf")}}, "key 'targets.host-tvm': Input should be a finite number"),
         ({"targets": {}}, "key 'targets': "),
         ({"passes": []}, "key 'passes': "),
         ({"resolution": [8, 64]}, "key 'resolution.0': Input should be greater than or equal to 16, found 8"),

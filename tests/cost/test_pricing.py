@@ -17,13 +17,15 @@ from graphopt.cost.cache import CostCache
 from graphopt.cost.pricing import whole_costs
 from graphopt.cost.record import Cost, NetworkCost
 from graphopt.cost.table import build_table
+from graphopt.ir.canonical import to_model
 from graphopt.ir.space import Selection, Space
 
 TARGET = load_target("exynos2100-mali-g78")
 
 
 def whole(space: Space, selection: Selection, cache: CostCache) -> dict[str, Cost]:
-    return whole_costs(space, selection, {TARGET.name: open_backend(TARGET, cache)}, CLEANUPS)
+    pricers = {TARGET.name: open_backend(TARGET, cache)}
+    return whole_costs(space, selection, pricers, CLEANUPS, to_model(space.graph))
 
 
 def test_a_whole_is_the_price_of_the_rewritten_and_cleaned_network(tmp_path: Path) -> None:
@@ -72,6 +74,14 @@ class Counting:
         self.seen.append(count)
         return NetworkCost(self.each * count, 0.0, 0.0, "estimated", 10 * count, 100 * count, 0)
 
+    def price_part(self, model: onnx.ModelProto, kept: onnx.ModelProto | None = None) -> NetworkCost:
+        assert kept is None or len(kept.graph.node) in self.seen  # what stands there has been priced
+        return self.price(model)
+
+    def price_beside(self, model: onnx.ModelProto, reference: onnx.ModelProto) -> NetworkCost:
+        assert len(reference.graph.node) == NODES
+        return self.price(model)
+
     def exchanged(self, whole: NetworkCost, kept: NetworkCost, put: NetworkCost) -> float:
         assert whole.latency_ms == self.each * NODES  # the whole network on this target
         return self.weight * (put.latency_ms - kept.latency_ms)
@@ -99,5 +109,5 @@ def test_a_table_says_what_each_candidate_adds_where_it_is_priced() -> None:
 @pytest.mark.parametrize(("selection", "left"), [({}, 0), ({"block/norm": "affine"}, -5), ({"block": "skip"}, -10)])
 def test_a_whole_is_priced_as_one_network(selection: dict[str, str], left: int) -> None:
     pricers = {"phone": Counting(1.0), "npu": Counting(2.0)}
-    found = whole_costs(nested_space.space(), selection, pricers, [])
+    found = whole_costs(nested_space.space(), selection, pricers, [], nested_space.keep_model())
     assert {name: cost.latency_ms for name, cost in found.items()} == {"phone": NODES + left, "npu": 2 * (NODES + left)}

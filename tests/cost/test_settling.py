@@ -116,7 +116,14 @@ def test_what_was_chosen_is_settled_again_if_the_whole_gains(pricer: ToyPricer, 
     chosen = apply_selection(space, {"second": "drop"})
     image = np.random.default_rng(0).random((1, 3, 16, 16), np.float32)
     found, counts = settle_network(
-        chosen, [Drop(), Same()], [image], [], {"a": pricer}, {"a": 0.5, "unsearched": 0.0}, lambda share, words: None
+        chosen,
+        [Drop(), Same()],
+        [image],
+        [],
+        {"a": pricer},
+        {"a": 0.5, "unsearched": 0.0},
+        to_model(space.graph),
+        lambda share, words: None,
     )
     assert counts == settled
     names = [tensor.name for node in found.nodes for tensor in node.outputs]
@@ -124,6 +131,6 @@ def test_what_was_chosen_is_settled_again_if_the_whole_gains(pricer: ToyPricer, 
     expected, result = (OnnxSession(to_model(graph), threads=1).run(image) for graph in (chosen, found))
     np.testing.assert_array_equal(result, expected)
     again = settle_network(
-        found, [Drop(), Same()], [image], ["*"], {"a": pricer}, {"a": 1.0}, lambda share, words: None
+        found, [Drop(), Same()], [image], ["*"], {"a": pricer}, {"a": 1.0}, to_model(found), lambda share, words: None
     )
     assert again[1] == {}  # every site is excluded

@@ -152,7 +152,7 @@ def test_the_clean_up_of_artefacts_still_removes_their_whole_folder(tmp_path: Pa
     (folder / "neighbour.txt").write_text("years of work")
     artefact = folder / "one.tar"
     artefact.write_text("")
-    schedules, _ = schedules_of("host-cpu")
+    schedules, _ = schedules_of("host-tvm")
     candidate = ms.MeasureCandidate(schedules[0], [])
     built = ms.builder.BuilderResult(str(artefact), None)
     ran = ms.runner.RunnerResult([1.0], None)
@@ -164,7 +164,7 @@ def test_the_clean_up_of_artefacts_still_removes_their_whole_folder(tmp_path: Pa
 def test_our_artefacts_go_and_their_neighbours_stay(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     (tmp_path / "neighbour.txt").write_text("years of work")
-    schedules, device = schedules_of("host-cpu")
+    schedules, device = schedules_of("host-tvm")
     with compiled_schedules(schedules, device, None) as made:
         paths = [one.path for one in made]
         assert all(path is not None and path.exists() for path in paths), made

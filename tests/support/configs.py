@@ -17,7 +17,7 @@ PIPELINE: dict[str, Any] = {
     "model": "nafnet-width8-sigma25",
     "data": {"train": ["photographs"], "test": ["/somewhere/else"]},
     "passes": ["affine-norm"],
-    "targets": {"host-cpu": 1},
+    "targets": {"host-tvm": 1},
 }
 
 

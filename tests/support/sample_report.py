@@ -34,7 +34,7 @@ KINDS = {
 STAGES = {"source": 3.2, "space": 41.7, "cost": 1312.4, "search": 5400.9, "finetune": 12345.6, "deploy": 65.25}
 
 
-SCALES = {"adreno-750": 0.31, "host-cpu": 0.9, "mali-g78": 0.5}
+SCALES = {"adreno-750": 0.31, "host-tvm": 0.9, "mali-g78": 0.5}
 
 
 def network_choices(seed: int = 0) -> list[ChoiceRow]:
@@ -88,7 +88,7 @@ def history_of(choices: list[ChoiceRow], points: int = 80) -> list[HistoryPoint]
         entropy = float(np.mean([-sum(p * math.log(p + 1e-12) for p in row) / math.log(len(row))
                                  for row in probabilities.values()]))  # fmt: skip
         wobble = float(random.normal(0, 0.05))
-        expected = {"adreno-750": 21.4 - 7 * progress + wobble, "host-cpu": 310.0 - 90 * progress + 20 * wobble,
+        expected = {"adreno-750": 21.4 - 7 * progress + wobble, "host-tvm": 310.0 - 90 * progress + 20 * wobble,
                     "mali-g78": 71.0 - 20 * progress + wobble}  # fmt: skip
         phase = "warm-up" if progress == 0 else "search"
         found.append(HistoryPoint(index * 50, phase, entropy, 5 * 0.02**progress, expected, -30.1 - progress + wobble,
@@ -121,7 +121,7 @@ def sample(folder: Path) -> ReportData:
         TargetRow("adreno-750", "Adreno 750 (GPU)", 0.5,
                   price(21.44, 16.1, 28.6, "estimated: kernel model", 48_300_000),
                   price(13.87, 10.4, 18.9, "estimated: kernel model", 31_200_000), 14.02, "estimated"),
-        TargetRow("host-cpu", "Host CPU", 0.3, price(312.5, 309.8, 316.0, "measured: 50 runs, 1 thread", 61_000_000),
+        TargetRow("host-tvm", "Host CPU", 0.3, price(312.5, 309.8, 316.0, "measured: 50 runs, 1 thread", 61_000_000),
                   price(221.3, 219.0, 225.1, "measured: 50 runs, 1 thread", 42_500_000), 240.9, "measured"),
         TargetRow("mali-g78", "Mali-G78 MP14 (GPU)", 0.2,
                   price(71.2, 50.0, 99.0, "estimated: kernel model", 48_300_000),

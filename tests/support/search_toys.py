@@ -132,6 +132,12 @@ class ToyPricer:
         total = sum(self.ms.get(kind, 0.0) for kind in kinds)
         return NetworkCost(total, total, total, "estimated", 0, sum(weights.values()), 1000)
 
+    def price_part(self, model: onnx.ModelProto, kept: onnx.ModelProto | None = None) -> NetworkCost:
+        return self.price(model)
+
+    def price_beside(self, model: onnx.ModelProto, reference: onnx.ModelProto) -> NetworkCost:
+        return self.price(model)
+
     def exchanged(self, whole: NetworkCost, kept: NetworkCost, put: NetworkCost) -> float:
         return put.latency_ms - kept.latency_ms
 

@@ -10,9 +10,11 @@ from graphopt.cost.target import UNITS
 from graphopt.errors import GraphoptError
 
 BUILT_IN = [
+    "android-onnxruntime",
     "dimensity9300-mali-g720",
     "exynos2100-mali-g78",
-    "host-cpu",
+    "host-onnxruntime",
+    "host-tvm",
     "mali-g57-mc2",
     "rk3399-mali-t860",
     "rk3588-mali-g610",
@@ -24,7 +26,8 @@ BUILT_IN = [
     "tensor-g3-mali-g715",
     "tophub-adreno",
 ]
-GPUS = [name for name in BUILT_IN if name not in ("host-cpu", "sm8650-hexagon")]
+MEASURED = [name for name in BUILT_IN if name.startswith(("host-", "android-"))]
+GPUS = [name for name in BUILT_IN if name not in (*MEASURED, "sm8650-hexagon")]
 
 
 def write(folder: Path, name: str, change: Any) -> str:
@@ -43,7 +46,7 @@ def test_built_in_targets_are_listed_by_name() -> None:
 
 def test_provenance_follows_the_kind() -> None:
     found = {target.name: backend_class(target.kind).provenance for target in list_targets()}
-    assert found == {**dict.fromkeys(BUILT_IN, "estimated"), "host-cpu": "measured"}
+    assert found == {**dict.fromkeys(BUILT_IN, "estimated"), **dict.fromkeys(MEASURED, "measured")}
 
 
 @pytest.mark.parametrize("name", GPUS)
@@ -77,7 +80,7 @@ def test_published_figures() -> None:
     assert (adreno.fact("fp32_peak"), adreno.peak_gflops, adreno.fact("dram_bandwidth")) == (3072, 6144, 76.8)
     assert (mali.fact("fp32_peak"), mali.peak_gflops, mali.fact("dram_bandwidth")) == (681, 1362, 51.2)
     assert adreno.bytes_per_element == 2
-    assert load_target("host-cpu").bytes_per_element == 4
+    assert load_target("host-tvm").bytes_per_element == 4
 
 
 def test_unknown_name_suggests_the_nearest() -> None:
@@ -114,7 +117,7 @@ def test_missing_file() -> None:
         (lambda c: c.update(device="cpu"), "adreno or mali"),
         (lambda c: c.pop("kind"), "mine.yaml: key 'kind' is missing; it says which backend runs networks there"),
         (lambda c: c.update(kind="opencll"), "key 'kind': no backend is called 'opencll'; did you mean 'opencl'"),
-        (lambda c: c.update(kind="cuda"), "no backend is called 'cuda'; known: .*llvm, opencl, qnn"),
+        (lambda c: c.update(kind="cuda"), "no backend is called 'cuda'; known: .*llvm, .*opencl, qnn"),
         (lambda c: c.update(kind=3), "no backend is called '3'"),
         (lambda c: c.update(kind="llvm"), "an llvm target has 'tuning'"),
     ],
@@ -126,11 +129,17 @@ def test_mistakes_are_named(tmp_path: Path, change: Any, message: str) -> None:
 
 def test_the_host_is_tuned_not_modelled(tmp_path: Path) -> None:
     with pytest.raises(GraphoptError, match="an llvm target has 'tuning'"):
-        load_target(write(tmp_path, "host-cpu", lambda content: content.pop("tuning")))
+        load_target(write(tmp_path, "host-tvm", lambda content: content.pop("tuning")))
     with pytest.raises(GraphoptError, match="computes in 'float32'"):
-        load_target(write(tmp_path, "host-cpu", lambda content: content.update(dtype="float16")))
+        load_target(write(tmp_path, "host-tvm", lambda content: content.update(dtype="float16")))
 
 
 def test_unknown_fact_of_a_target() -> None:
     with pytest.raises(GraphoptError, match="no fact 'launch'"):
         load_target("sm8650-adreno750").fact("launch")
+
+
+def test_a_target_that_has_another_name_now() -> None:
+    with pytest.raises(GraphoptError) as caught:
+        load_target("host-cpu")
+    assert str(caught.value) == ("target 'host-cpu' is not known; did you mean 'host-onnxruntime' or 'host-tvm'?")

@@ -24,7 +24,7 @@ TEXT = "(float[1,4,16,16] x) => (float[1,4,16,16] y) { a = Conv<kernel_shape=[1,
 
 @pytest.fixture(scope="module")
 def target() -> Target:
-    return load_target("host-cpu")
+    return load_target("host-tvm")
 
 
 @pytest.fixture(scope="module")

@@ -109,7 +109,7 @@ def phones() -> Iterator[Phones]:
 
 @pytest.fixture(scope="module")
 def target() -> Target:
-    return load_target("host-cpu")  # what the loopback phones are
+    return load_target("host-tvm")  # what the loopback phones are
 
 
 @pytest.fixture(scope="module")
@@ -229,7 +229,7 @@ def test_a_device_that_dies_in_mid_run_loses_no_record(phones: Phones, target: T
     cache = CostCache(tmp_path)
     spec = RunnerSpec("rpc", phones.address, "phone", 10)
     found = open_database(cache.folder / "tuning", target, spec)
-    assert found.folder.name == "host-cpu@phone"  # never among what this host measures of itself
+    assert found.folder.name == "host-tvm@phone"  # never among what this host measures of itself
     workloads = network_workloads(network(), target, cache)
     plan = make_plan(workloads, Budget(16, "trials"), spec, 4)
     lines: list[int] = []

@@ -49,5 +49,5 @@ def test_a_kernel_that_metaschedule_cannot_schedule_is_one_failed_record(phone: 
 
 
 def test_the_static_runner_needs_a_kernel_model() -> None:
-    with pytest.raises(GraphoptError, match="host-cpu has no kernel model: use --runner local"):
-        StaticRunner(load_target("host-cpu"))
+    with pytest.raises(GraphoptError, match="host-tvm has no kernel model: use --runner local"):
+        StaticRunner(load_target("host-tvm"))

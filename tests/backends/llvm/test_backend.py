@@ -21,7 +21,7 @@ def cache(tmp_path_factory: pytest.TempPathFactory) -> CostCache:
 
 
 def test_untuned_and_tuned_are_measured_and_right(cache: CostCache, tmp_path: Path) -> None:
-    host = load_target("host-cpu")
+    host = load_target("host-tvm")
     host = host.model_copy(update={"tuning": host.tuning.model_copy(update={"trials_per_iteration": 2})})  # type: ignore[union-attr]
     untuned = open_backend(host, cache).price(two_inputs())
     assert untuned.provenance == "measured"
@@ -42,7 +42,7 @@ def test_untuned_and_tuned_are_measured_and_right(cache: CostCache, tmp_path: Pa
     open_backend(host, again).price(two_inputs(), 2, lambda share, message: messages.append(message))
     assert messages == ["compiling", "measuring"]
     artefact = open_backend(host, cache).build(two_inputs(), tmp_path)
-    assert [path.name for path in artefact.files] == ["host-cpu.so"]
+    assert [path.name for path in artefact.files] == ["host-tvm.so"]
     assert [value["shape"] for value in artefact.manifest["inputs"]] == [[1, 8, 24, 32], [1, 8, 24, 32]]
     for made, expected in zip(
         open_backend(host, cache).run(artefact, two_images()), two_outputs(two_inputs()), strict=True
@@ -52,7 +52,7 @@ def test_untuned_and_tuned_are_measured_and_right(cache: CostCache, tmp_path: Pa
 
 def test_what_was_measured_as_a_whole_has_no_parts(cache: CostCache) -> None:
     measured = NetworkCost(1.0, 0.9, 1.1, "measured", 10, 10, 10)
-    assert open_backend(load_target("host-cpu"), cache).break_down(measured) is None
+    assert open_backend(load_target("host-tvm"), cache).break_down(measured) is None
 
 
 def test_a_file_in_half_precision_adds_up_in_float32(cache: CostCache, tmp_path: Path) -> None:
@@ -62,7 +62,7 @@ def test_a_file_in_half_precision_adds_up_in_float32(cache: CostCache, tmp_path:
         g (float16[1,2,256,256] x) => (float16[1,2,1,1] y) { a = Mul(x, one) y = GlobalAveragePool(a) }
     """)
     made.graph.initializer.append(numpy_helper.from_array(np.float16(1), "one"))
-    backend = open_backend(load_target("host-cpu"), cache)
+    backend = open_backend(load_target("host-tvm"), cache)
     assert backend.price(made).provenance == "measured"
     (mean,) = backend.run(backend.build(made, tmp_path), [np.ones((1, 2, 256, 256), np.float16)])
     np.testing.assert_allclose(mean, 1, rtol=1e-3)

@@ -155,10 +155,10 @@ def test_bad_files_are_named(tmp_path: Path) -> None:
     [
         (["--ops", "ops.csv", "--target", "tophub-adreno"], "takes one --target, --output OUT.csv, and no network"),
         (
-            ["--ops", "ops.csv", "--target", "host-cpu", "--output", "out.csv"],
-            "host-cpu has no kernel model to price operators by; expected a GPU target",
+            ["--ops", "ops.csv", "--target", "host-tvm", "--output", "out.csv"],
+            "host-tvm has no kernel model to price operators by; expected a GPU target",
         ),
-        (["--target", "host-cpu"], "give a network, or --ops FILE.csv with --output OUT.csv"),
+        (["--target", "host-tvm"], "give a network, or --ops FILE.csv with --output OUT.csv"),
         (["--ops", "ops.csv", "--target", "tophub-adreno", "--output", "no/folder/out.csv"], "cannot be written"),
     ],
 )

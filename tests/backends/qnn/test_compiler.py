@@ -46,7 +46,7 @@ def test_a_pipeline_says_so_before_any_work(monkeypatch: pytest.MonkeyPatch, tmp
         "model": "nafnet-width8-sigma25",
         "data": {"train": ["photos"], "test": ["photos"]},
         "passes": ["affine-norm"],
-        "targets": {"sm8650-hexagon": 0, "host-cpu": 1},
+        "targets": {"sm8650-hexagon": 0, "host-tvm": 1},
     }
     (tmp_path / "pipeline.yaml").write_text(yaml.safe_dump(content))
     with pytest.raises(GraphoptError, match=r"pip install 'graphopt\[qnn\]'$"):
