@@ -134,7 +134,8 @@ def _unfit(conv: Any, affine: Any, x: Any) -> bool:
     shift = conv.inputs[0].inputs[0].op == "Add"
     padded = any(conv.attrs.get("pads", [0])) or conv.attrs.get("auto_pad", "NOTSET") not in ("NOTSET", "VALID")
     by_channel = values.ndim >= 3 and values.shape[-2:] == (1, 1) and values.size == values.shape[-3] == inputs
-    return weight.ndim != 4 or not by_channel or x.shape[1] != inputs or (shift and padded)
+    known = x.shape is None or x.shape[1] == inputs  # what a selection has just put there has no shapes yet
+    return weight.ndim != 4 or not by_channel or not known or (shift and padded)
 
 
 def _by_input(values: Array, weight: Array, attributes: dict[str, object]) -> Array:

@@ -234,3 +234,12 @@ def test_an_affine_that_is_an_output_stays() -> None:
         f"{text} a = Mul(x, s) b = Conv(a, w) c = Conv(a, w) y = Add(b, c) }}", {"w": (4, 4, 1, 1), "s": (1, 4, 1, 1)}
     )
     assert rewrite_everywhere(graph, [FoldAffine()]) == {"fold-affine": 0}
+
+
+def test_an_affine_after_a_fragment_without_shapes_folds() -> None:
+    text = f"{TWO} {{ n = Relu(x) a = Mul(n, s) b = Conv(a, w) c = Conv(a, w) y = Concat<axis = 1>(b, c) }}"
+    graph = network(text, {"w": (4, 4, 1, 1), "s": (1, 4, 1, 1)})
+    before = run(graph, IMAGE)
+    graph.nodes[0].outputs[0].shape = None  # as a selection that was just applied leaves it
+    assert rewrite_everywhere(graph, [FoldAffine()]) == {"fold-affine": 1}
+    assert difference(run(graph, IMAGE), before) < 2e-6
