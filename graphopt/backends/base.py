@@ -7,8 +7,9 @@ that folder asks which backend it is. Libraries that it needs are imported where
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar, Generic, Literal, TypeVar
 
@@ -27,6 +28,7 @@ from graphopt.errors import GraphoptError
 from graphopt.progress import Progress, silent
 
 Array = NDArray[Any]
+Loaded = Callable[[Sequence[Array]], list[Array]]
 TargetT = TypeVar("TargetT", bound=Target)
 
 
@@ -84,7 +86,9 @@ class Backend(ABC, Generic[TargetT]):
     provenance: ClassVar[Provenance]  # of its prices, where they say nothing else of themselves
     additive: ClassVar[bool] = True  # do prices of parts add up to that of the whole?
     tunes: ClassVar[bool] = False  # does `price` spend a budget?
+    tolerance: ClassVar[float] = 1e-4  # of a float32 artefact against the graph, relative to the largest value
     own_arithmetic: ClassVar[str] = ""  # of artefacts, where `run` computes as the device does and not as the graph
+    any_size: ClassVar[bool] = False  # may height and width of a model that is built be free?
 
     def __init__(self, target: TargetT, cache: CostCache):
         self.target, self.cache = target, cache
@@ -207,6 +211,15 @@ class Backend(ABC, Generic[TargetT]):
             GraphoptError: it does not run on this machine.
         """
         raise GraphoptError(f"target {self.target.name}: its artefacts do not run here: {self.elsewhere}")
+
+    def load(self, artefact: Artefact) -> Loaded:
+        """The artefact, ready to run here as often as it is called: inputs in the graph's order and layout, in the
+        dtype that its manifest says -> outputs.
+
+        Raises:
+            GraphoptError: the runtime does not accept it.
+        """
+        return partial(self.run, artefact)
 
     def verify(self, model: onnx.ModelProto, written: Path | None, trials: int, say: Progress = silent) -> Verification:
         """Runs what is written for the target, kernel by kernel: the file `written`, or what a build makes now, under

@@ -17,6 +17,7 @@ import onnx
 from pydantic import Field
 
 from graphopt.backends.base import Array, Artefact, Backend
+from graphopt.backends.base import Loaded as Loaded  # its subclasses return one
 from graphopt.backends.measuring import Call, Limits, busy, over_loadings, pinned, time_call, time_ratio
 from graphopt.backends.peak import peak_bytes
 from graphopt.cost.counts import macs_and_parameters, static_shapes
@@ -28,7 +29,6 @@ from graphopt.cost.target import Target
 from graphopt.errors import GraphoptError
 from graphopt.progress import Progress, silent
 
-Loaded = Callable[[Sequence[Array]], list[Array]]
 # After so many seconds, what is known is the answer; `narrow` is half of a 90 % interval, as a share
 _PRICE, _RATIO = Limits(seconds=3.0), Limits(seconds=5.0)
 _PART = Limits(least=5, seconds=0.3, narrow=0.02)  # one of hundreds, which whole networks correct

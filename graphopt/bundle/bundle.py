@@ -16,7 +16,8 @@ from graphopt.atomic import replacing
 from graphopt.backends.base import Artefact, Backend
 from graphopt.backends.registry import open_backend
 from graphopt.backends.targets import load_target
-from graphopt.bundle.manifest import BundledFile, Figure, Manifest, read_manifest
+from graphopt.bundle.manifest import BundledFile, Figure, Manifest, make_manifest, read_manifest
+from graphopt.bundle.samples import write_samples
 from graphopt.cost.cache import CostCache
 from graphopt.cost.target import Target
 from graphopt.errors import GraphoptError
@@ -99,7 +100,8 @@ def write_bundle(folder: Path, target: Target, artefact: Artefact, about: dict[s
         BundledFile(name=path.relative_to(folder).as_posix(), sha256=digest(path), bytes=path.stat().st_size)
         for path in artefact.files
     ]
-    manifest = Manifest(**{"graphopt": __version__, **artefact.manifest, "files": files, **about})
+    manifest = make_manifest({"graphopt": __version__, **artefact.manifest, "files": files, **about}, target.name)
+    write_samples(folder, manifest, target)
     _write_manifest(folder, manifest)
     return Bundle(folder, manifest)
 

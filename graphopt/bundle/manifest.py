@@ -117,9 +117,21 @@ def read_manifest(path: Path) -> Manifest:
             "into deploy/ of its run folder"
         ) from error
     except ValidationError as error:
-        detail = error.errors()[0]
-        where = ".".join(str(part) for part in detail["loc"]) or "top level"
-        raise GraphoptError(f"{path}: {where}: {detail['msg']}; expected what graphopt run writes") from error
+        raise GraphoptError(f"{path}: {_first(error)}; expected what graphopt run writes") from error
+
+
+def make_manifest(content: dict[str, Any], target: str) -> Manifest:
+    """Raises GraphoptError: the backend of `target` leaves out something, or says something else."""
+    try:
+        return Manifest.model_validate(content)
+    except ValidationError as error:
+        raise GraphoptError(f"target {target}: manifest of its artefact: {_first(error)}; see manifest_of") from error
+
+
+def _first(error: ValidationError) -> str:
+    detail = error.errors()[0]
+    where = ".".join(str(part) for part in detail["loc"]) or "top level"
+    return f"{where}: {detail['msg']}"
 
 
 def json_schema() -> dict[str, Any]:

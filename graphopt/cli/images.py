@@ -5,12 +5,15 @@ from __future__ import annotations
 import json
 from functools import partial
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from graphopt.cli.options import JsonFlag, ModelOption
+from graphopt.cli.options import JsonFlag, RestorerOption
 from graphopt.cli.terminal import progress
+
+if TYPE_CHECKING:
+    from graphopt.train.restorer import Restore
 
 TileOption = Annotated[
     int | None, typer.Option("--tile", min=16, help="larger images go through by overlapping tiles of this many pixels")
@@ -18,7 +21,7 @@ TileOption = Annotated[
 
 
 def evaluate(
-    model: ModelOption,
+    model: RestorerOption,
     data: Annotated[Path, typer.Option(help="folder of clean photographs, or a YAML file: judges on its data.test")],
     sigma: Annotated[
         float | None,
@@ -31,14 +34,11 @@ def evaluate(
 ) -> None:
     """Measures PSNR (dB) and SSIM on noisy photographs, with the same noise each time."""
     from graphopt.config.judged import read_judged
-    from graphopt.models.source import find_model
     from graphopt.train.metrics import View
     from graphopt.train.restorer import evaluate as judge
-    from graphopt.train.restorer import open_restorer
 
-    path, view = find_model(model, Path()), View(channel, border)
-    judged = read_judged(data, sigma)
-    restore = open_restorer(path, tile, 4 if judged.is_packed else 3)
+    view, judged = View(channel, border), read_judged(data, sigma)
+    restore = _opened(model, tile, 4 if judged.is_packed else 3)
     with progress(announce=False) as report:
         found = judge(restore, judged, partial(report, "evaluate"), view)
         noisy = judge(lambda image: image, judged, lambda share, words: None, view)
@@ -63,15 +63,25 @@ def evaluate(
 def denoise(
     source: Annotated[Path, typer.Argument(help="the noisy image")],
     destination: Annotated[Path, typer.Argument(help="where the restored image goes")],
-    model: ModelOption = "nafnet-width8-sigma25",
+    model: RestorerOption = "nafnet-width8-sigma25",
     tile: TileOption = None,
 ) -> None:
     """Restores an image file of any size."""
-    from graphopt.models.source import find_model
     from graphopt.train.data import check_image_name, read_image, to_planes, write_image
-    from graphopt.train.restorer import open_restorer
 
     check_image_name(destination)
     noisy = to_planes(read_image(source))
-    write_image(destination, open_restorer(find_model(model, Path()), tile)(noisy))
+    write_image(destination, _opened(model, tile)(noisy))
     typer.echo(f"{destination}")
+
+
+def _opened(model: str, tile: int | None, channels: int = 3) -> Restore:
+    """A network by name or path, or the artefact of a bundle, which has tiles of its own."""
+    from graphopt.bundle.restore import open_bundle
+    from graphopt.cost.cache import CostCache, cache_folder
+    from graphopt.models.source import find_model
+    from graphopt.train.restorer import open_restorer
+
+    if Path(model).is_dir():
+        return open_bundle(Path(model), CostCache(cache_folder() / "costs"), tile, channels)
+    return open_restorer(find_model(model, Path()), tile, channels)

@@ -17,6 +17,7 @@ PipelineArgument = Annotated[Path, typer.Argument(help="the pipeline, a YAML fil
 ModelArgument = Annotated[str, typer.Argument(help=A_MODEL)]
 TargetArgument = Annotated[str, typer.Argument(help=A_TARGET)]
 ModelOption = Annotated[str, typer.Option("--model", help=A_MODEL)]
+RestorerOption = Annotated[str, typer.Option("--model", help=f"{A_MODEL}; or the folder of a bundle")]
 TargetOption = Annotated[str, typer.Option("--target", help=A_TARGET)]
 ResolutionOption = Annotated[tuple[int, int] | None, typer.Option("--resolution", help="height and width of the image")]
 FolderOption = Annotated[Path | None, typer.Option("--run", help="run folder; runs/NAME by default")]

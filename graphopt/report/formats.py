@@ -92,3 +92,13 @@ def percent(value: object, digits: int = 1, sign: bool = True) -> str:
 def gain(ratio: Ratio | None) -> str:
     """How many times as fast, with the interval that holds 90 %; a dash where nothing was compared."""
     return DASH if ratio is None else f"{ratio} as fast"
+
+
+def speed(before: object, after: object) -> str:
+    """How many times faster or slower, in words; a dash where a latency is missing."""
+    old, new = known(before), known(after)
+    if old is None or new is None or old <= 0 or new <= 0:
+        return DASH
+    if f"{max(old, new) / min(old, new):.2f}" == "1.00":
+        return "as fast as before"
+    return f"{old / new:.2f}{TIMES} faster" if new < old else f"{new / old:.2f}{TIMES} slower"

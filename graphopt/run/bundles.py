@@ -1,34 +1,90 @@
-"""What a bundle says beyond what its backend knows: sizes, noise, licence, and where its figures come from."""
+"""What a run says of its bundles that no backend knows: stride, tile, noise, licence, and where figures come from."""
 
 from __future__ import annotations
 
 import datetime
+from collections.abc import Mapping
+from importlib import metadata
 from typing import Any
 
 import onnx
 
-from graphopt.backends.base import Artefact
+from graphopt import __version__
+from graphopt.backends.base import Artefact, Backend
+from graphopt.bundle.bundle import Bundle
 from graphopt.bundle.manifest import Figure, Noise
+from graphopt.bundle.metadata import with_metadata
 from graphopt.cost.keys import graph_key
 from graphopt.cost.record import Cost
-from graphopt.cost.target import Target
-from graphopt.ir.canonical import input_shape
+from graphopt.ir.sizes import Size
 from graphopt.models.shipped import SHIPPED
 from graphopt.run.run import Run
-from graphopt.train.tiling import OVERLAP
+from graphopt.run.sizes import Sizes, size_of
 
 
-def describe(run: Run, model: onnx.ModelProto, target: Target, cost: Cost | None, artefact: Artefact) -> dict[str, Any]:
-    """The keys of a manifest that no backend knows; no `cost`, and no figures, where the target is priced elsewhere."""
-    height, width = input_shape(model)[2:]
+def said_in(sizes: Sizes, run: Run) -> Sizes:
+    """The same networks, each of which says in its metadata what the manifest says."""
+
+    def said(model: onnx.ModelProto, tile: Size) -> onnx.ModelProto:
+        licence = licence_of(run, model)
+        facts = {
+            "version": f"graphopt {__version__}",
+            **({} if licence is None else {"licence": licence}),
+            "stride": sizes.stride,
+            "range": [0, 1],
+            "noise": noise_of(run).model_dump(),
+            "tile": list(tile),
+            "overlap": _overlap(run, tile),
+        }
+        return with_metadata(model, facts)
+
+    tile = size_of(sizes.fixed)
+    free = None if sizes.free is None else said(sizes.free, tile)
+    return Sizes(said(sizes.priced, size_of(sizes.priced)), said(sizes.fixed, tile), free, sizes.stride)
+
+
+def describe(run: Run, sizes: Sizes, backend: Backend[Any], cost: Cost | None, artefact: Artefact) -> dict[str, Any]:
+    """The keys of a manifest that no backend knows; no figures without a `cost`."""
+    built = sizes.of(backend)
+    keyed = sizes.priced if built is sizes.free else built
     return {
-        "tile": (height, width),
-        "overlap": OVERLAP,
+        "stride": sizes.stride,
+        "tile": size_of(sizes.fixed),
+        "overlap": _overlap(run, size_of(sizes.fixed)),
         "noise": noise_of(run),
-        "licence": licence_of(run, model),
-        "graph": graph_key(model),
-        "figures": [] if cost is None else figures_of(run, target, cost, (height, width), artefact),
+        "licence": licence_of(run, sizes.priced),
+        "graph": graph_key(keyed),
+        "figures": [] if cost is None else figures_of(run, backend, cost, size_of(sizes.priced), artefact),
     }
+
+
+def add_quality(run: Run, quality: Mapping[str, Mapping[str, float]]) -> None:
+    """Sets beside what each bundle costs how good the network is: on the test photographs, before and after."""
+    about: dict[str, Any] = {
+        "provenance": "measured",
+        "device": "the machine of the run",
+        "runtime": f"onnxruntime {metadata.version('onnxruntime')}",
+        "date": _today(),
+    }
+    figures = []
+    for words, when, model in (
+        ("", "after", str(run.folder.model.path)),
+        (" of the original", "before", str(run.model)),
+    ):
+        command = f"graphopt evaluate --model {model} --data {run.path}"
+        for name, unit in (("psnr", "dB"), ("ssim", "1")):
+            value = quality[when][name]
+            figures.append(Figure(what=f"{name}{words}", value=value, unit=unit, command=command, **about))
+    for folder in run.folder.bundles():
+        Bundle.open(folder).with_figures(figures)
+
+
+def _today() -> str:
+    return datetime.datetime.now(datetime.UTC).date().isoformat()
+
+
+def _overlap(run: Run, tile: Size) -> int:
+    return min(run.config.deploy.overlap, min(tile) // 2)
 
 
 def noise_of(run: Run) -> Noise:
@@ -47,15 +103,17 @@ def licence_of(run: Run, model: onnx.ModelProto) -> str | None:
     return said.get("licence") or said.get("license") or (shipped.licence if shipped is not None else None)
 
 
-def figures_of(run: Run, target: Target, cost: Cost, size: tuple[int, int], artefact: Artefact) -> list[Figure]:
+def figures_of(run: Run, backend: Backend[Any], cost: Cost, size: Size, artefact: Artefact) -> list[Figure]:
     """Latency and peak memory of the deployed network, which `graphopt cost` prints again."""
-    runtime = artefact.manifest["runtime"]
+    runtime, target = artefact.manifest["runtime"], backend.target.name
+    named = dict(zip(run.targets, run.config.targets, strict=True))[target]  # by path, where the file names it so
+    target = target if target == named else str(run.path.parent / named)
     about: dict[str, Any] = {
         "size": size,
-        "device": target.title,
+        "device": backend.target.title,
         "runtime": f"{runtime['name']} {runtime['version']}",
-        "date": datetime.datetime.now(datetime.UTC).date().isoformat(),
-        "command": f"graphopt cost {run.folder.model.path} --target {target.name}",
+        "date": _today(),
+        "command": f"graphopt cost {run.folder.model.path} --target {target}",
     }
     latency = Figure(
         what="latency", value=cost.latency_ms, low=cost.low_ms, high=cost.high_ms, unit="ms",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping
+from shutil import rmtree
 from typing import Any
 
 from graphopt.backends.base import Backend
@@ -23,21 +24,24 @@ def _reads(run: Run) -> list[Any]:
         run.config.exclude,
         noise_keys(run),
         files,
+        run.config.deploy.model_dump(),
     ]
 
 
 def _work(run: Run, say: Progress) -> None:
     from graphopt.bundle.bundle import empty_folder, write_bundle
-    from graphopt.run.bundles import describe
+    from graphopt.run.bundles import describe, said_in
     from graphopt.run.exports import write_exports
     from graphopt.run.gains import find_gains
     from graphopt.run.proving import prove
+    from graphopt.run.sizes import sizes_of
 
     folder, image, backends = run.folder, run.calibration()[0], run.backends()
     original = folder.original.read()
-    model = _folded(run, backends, image, say)
+    sizes = said_in(sizes_of(run.config.deploy, run.path, _folded(run, backends, image, say)), run)
+    model = sizes.priced
     say(0.0, "writes and verifies model.onnx and model.fp16.onnx")
-    expected, differences = write_exports(model, image, folder)
+    differences = write_exports(model, image, folder)
     paths = [folder.model.path, folder.half_model.path, folder.weights]
     costs, refusals, ran = {}, {}, {}
     for done, (name, backend) in enumerate(backends.items()):
@@ -46,16 +50,17 @@ def _work(run: Run, say: Progress) -> None:
             costs[name] = backend.price_beside(model, original, run.config.trials).total
         place = empty_folder(folder.bundle(name))
         say((done + 0.6) / (len(backends) + 1), f"{name}: builds")
-        artefact = backend.build(model, place)
+        artefact = backend.build(sizes.of(backend), place)
         if not artefact.files:
             refusals[name] = artefact.refusal
-            place.rmdir()
+            rmtree(place)
             continue
-        about = describe(run, model, backend.target, costs.get(name), artefact)
+        about = describe(run, sizes, backend, costs.get(name), artefact)
         paths += write_bundle(place, backend.target, artefact, about).paths
         if backend.runs_here:
             say((done + 0.8) / (len(backends) + 1), f"{name}: runs on {backend.runs_on}")
-        ran[name] = prove(backend, artefact, image, expected, folder.name)
+        tried = sizes.tried(backend, lambda size: run.calibration(size)[0])
+        ran[name] = prove(backend, artefact, tried, folder.name)
     folder.gains.write(find_gains(run, model, costs, say))
     folder.deployed.write(Deployed(costs, [folder.name(path) for path in paths], differences, refusals, ran))
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -15,12 +15,13 @@ from graphopt.run.exports import FP16_TOLERANCE, difference
 from graphopt.run.folder import Ran
 
 Array = NDArray[Any]
-TOLERANCE = 1e-4  # in float32, relative to the largest value
 
 
-def prove(backend: Backend[Any], artefact: Artefact, image: Array, expected: Array, name: Callable[[Path], str]) -> Ran:
-    """Runs the artefact on `image` (1, C, H, W), for which model.onnx gives `expected`. `name` is for users to know a
-    file by.
+def prove(
+    backend: Backend[Any], artefact: Artefact, tried: Iterable[tuple[Array, Array]], name: Callable[[Path], str]
+) -> Ran:
+    """Runs the artefact on images (1, C, H, W), each `tried` with what model.onnx gives for it. `name` is for users to
+    know a file by.
 
     What cannot be run is no fault of the artefact, so the reason is kept and nothing is raised. Where the device's own
     arithmetic is reproduced, a large difference is what the device will show, and is kept as well.
@@ -31,16 +32,19 @@ def prove(backend: Backend[Any], artefact: Artefact, image: Array, expected: Arr
     file = name(backend.file_run(artefact))
     if not backend.runs_here:
         return Ran(file, "", None, f"not run here: {backend.elsewhere}")
-    try:
-        made = backend.run(artefact, [image])[0]
-    except GraphoptError as error:
-        return Ran(file, backend.runs_on, None, f"not run here: {error}")
-    if backend.own_arithmetic:
-        off = float(np.abs(made.astype(np.float32) - expected).max() / max(float(np.abs(expected).max()), 1e-12))
-    else:
-        off = difference(made, expected, FP16_TOLERANCE if backend.target.dtype == "float16" else TOLERANCE, file)
-    if not np.isfinite(off):
-        return Ran(
-            file, backend.runs_on, None, f"its output is not finite: values that {backend.own_arithmetic} cannot hold"
-        )
-    return Ran(file, backend.runs_on, off, "")
+    worst = 0.0
+    for image, expected in tried:
+        try:
+            made = backend.run(artefact, [image.astype(artefact.manifest["inputs"][0]["dtype"])])[0]
+        except GraphoptError as error:
+            return Ran(file, backend.runs_on, None, f"not run here: {error}")
+        if backend.own_arithmetic:
+            off = float(np.abs(made.astype(np.float32) - expected).max() / max(float(np.abs(expected).max()), 1e-12))
+        else:
+            tolerance = backend.tolerance if backend.target.dtype == "float32" else FP16_TOLERANCE
+            off = difference(made, expected, tolerance, f"{file}, at {image.shape[2]}x{image.shape[3]},")
+        if not np.isfinite(off):
+            words = f"its output is not finite: values that {backend.own_arithmetic} cannot hold"
+            return Ran(file, backend.runs_on, None, words)
+        worst = max(worst, off)
+    return Ran(file, backend.runs_on, worst, "")

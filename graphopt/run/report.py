@@ -51,10 +51,12 @@ def _work(run: Run, say: Progress) -> None:
     from graphopt.report.metrics import write_metrics
     from graphopt.report.page import write_page
     from graphopt.report.summary import summary_table
+    from graphopt.run.bundles import add_quality
 
     data = _gathered(run, say)
     with replacing(run.folder.summary) as temporary, temporary.open("w") as file:
         Console(file=file, width=110).print(summary_table(data))
+    add_quality(run, data.quality)
     write_metrics(data, run.folder.metrics)
     write_page(data, run.folder.page)
 

@@ -107,12 +107,15 @@ class Run:
         if self.config.threads:
             torch.set_num_threads(self.config.threads)
 
-    def calibration(self) -> list[NDArray[Any]]:
-        """Noisy images at the size of the original's input, (1, C, H, W) each."""
+    def calibration(self, size: tuple[int, int] | None = None) -> list[NDArray[Any]]:
+        """Noisy images (1, C, *size), at the height and width of the original's input where none are given."""
         from graphopt.ir.canonical import input_shape
 
-        data, (height, width) = self.config.data, input_shape(self.folder.original.read())[2:]
-        return calibration(self.train_images, data.calibration_images, (height, width), noise_of(data))
+        data = self.config.data
+        if size is None:
+            height, width = input_shape(self.folder.original.read())[2:]
+            size = (height, width)
+        return calibration(self.train_images, data.calibration_images, size, noise_of(data))
 
 
 def _check_files(run: Run) -> None:

@@ -21,9 +21,11 @@ def _work(run: Run, say: Progress) -> None:
     from graphopt.ir.canonical import to_graph
     from graphopt.models.source import load_source
     from graphopt.nn.module import GraphModule
+    from graphopt.run.sizes import sizes_of
 
     model, difference = load_source(run.model, run.config.resolution, run.cache / "exports")
     GraphModule(to_graph(model))  # an op that cannot be trained is named here, before any work
+    sizes_of(run.config.deploy, run.path, model)  # and so is a size that it cannot be deployed at
     run.folder.original.write(model)
     run.folder.source.write(Source(difference, len(model.graph.node)))
 

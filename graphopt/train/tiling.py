@@ -11,18 +11,22 @@ Planes = NDArray[np.float32]
 OVERLAP = 32  # pixels
 
 
-def by_tiles(run: Callable[[Planes], Planes], image: Planes, tile: tuple[int, int], overlap: int = OVERLAP) -> Planes:
+def by_tiles(
+    run: Callable[[Planes], Planes], image: Planes, tile: tuple[int, int], overlap: int = OVERLAP, stride: int = 1
+) -> Planes:
     """`run` on tiles of (3, *tile) of `image` (3, H, W). Smaller images are padded with zeros to one tile.
 
-    Neighbours share `overlap` pixels or more, over which one fades into the other. A network that pools over the
-    whole image sees the tile in its place.
+    Neighbours share `overlap` pixels or more, over which one fades into the other. Where `stride` divides the sides of
+    image and tile, tiles start at its multiples: a network that downsamples sees the pixels grouped as in the whole
+    image, so that outside the overlaps a network whose reach is no longer than one computes the same. A network that
+    pools over the whole image sees the tile in its place, and computes something else.
     """
     channels, height, width = image.shape
     overlap = min(overlap, min(tile) // 2)
     image = pad(image, max(height, tile[0]), max(width, tile[1]))
     total, weight = np.zeros_like(image), np.zeros_like(image[:1])
-    for top in _starts(image.shape[1], tile[0], overlap):
-        for left in _starts(image.shape[2], tile[1], overlap):
+    for top in _starts(image.shape[1], tile[0], overlap, stride):
+        for left in _starts(image.shape[2], tile[1], overlap, stride):
             place = (slice(None), slice(top, top + tile[0]), slice(left, left + tile[1]))
             rows = _ramp(top, tile[0], image.shape[1], overlap)
             columns = _ramp(left, tile[1], image.shape[2], overlap)
@@ -38,8 +42,8 @@ def pad(image: Planes, height: int, width: int) -> Planes:
     return np.pad(image, missing) if any(after for _, after in missing) else image
 
 
-def _starts(extent: int, tile: int, overlap: int) -> list[int]:
-    step = max(1, tile - overlap)
+def _starts(extent: int, tile: int, overlap: int, stride: int) -> list[int]:
+    step = max(1, (tile - overlap) // stride) * stride
     return sorted({min(start, extent - tile) for start in range(0, max(extent - overlap, 1), step)})
 
 

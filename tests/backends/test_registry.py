@@ -14,6 +14,7 @@ import pytest
 import yaml
 from graphs import Call, onnx_model
 from PIL import Image
+from rated import ENTRIES, TARGET_FILE, install_rated
 
 from graphopt.backends.registry import backend_class, backend_names, open_backend
 from graphopt.backends.targets import load_target
@@ -22,8 +23,6 @@ from graphopt.cost.counts import macs_and_parameters
 from graphopt.errors import GraphoptError
 from graphopt.run.pipeline import open_pipeline
 
-PAGE = (Path(__file__).parents[2] / "docs" / "targets.md").read_text()  # the backend and the target that it shows
-PLUG_IN, TARGET_FILE = re.findall(r"^```(?:python|yaml) \S+\n(.*?)^```$", PAGE, re.MULTILINE | re.DOTALL)
 TARGET = yaml.safe_load(TARGET_FILE)
 
 
@@ -39,19 +38,12 @@ def network() -> onnx.ModelProto:
 @pytest.fixture
 def installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A distribution as pip leaves one, with backends that work and backends that do not, and a target's file."""
-    place = tmp_path / "site-packages"
-    metadata = place / "my_runtime-1.0.dist-info"
-    metadata.mkdir(parents=True)
-    (place / "my_runtime.py").write_text(PLUG_IN)
-    (place / "broken_plug_in.py").write_text("raise KeyError('oh')")
-    (metadata / "METADATA").write_text("Metadata-Version: 2.1\nName: my-runtime\nVersion: 1.0\n")
-    (metadata / "entry_points.txt").write_text(
-        "[graphopt.backends]\nrated = my_runtime:RatedBackend\ngone = not_installed:Mine\n"
-        "broken = broken_plug_in:Mine\nother = my_runtime:RatedTarget\nrenamed = my_runtime:RatedBackend\n"
-        "opencl = my_runtime:RatedBackend\nempty = graphopt.backends.base:Backend\n"
+    others = (
+        "gone = not_installed:Mine\nbroken = broken_plug_in:Mine\nother = my_runtime:RatedTarget\n"
+        "renamed = my_runtime:RatedBackend\nopencl = my_runtime:RatedBackend\nempty = graphopt.backends.base:Backend\n"
     )
-    (tmp_path / "mine.yaml").write_text(TARGET_FILE)
-    monkeypatch.syspath_prepend(place)
+    place = install_rated(tmp_path, monkeypatch, ENTRIES + others)
+    (place / "broken_plug_in.py").write_text("raise KeyError('oh')")
     return tmp_path
 
 
@@ -117,6 +109,7 @@ def test_a_pipeline_runs_on_it(installed: Path) -> None:
         "targets": {"mine.yaml": 1},
         "search": {"latency": 1.0, "steps": 2, "patches": [1, 32]},
         "finetune": {"steps": 2, "patches": [1, 32], "record_every": 2},
+        "deploy": {"resolution": "free", "tile": 48, "overlap": 8},
     }
     path, folder = installed / "small.yaml", installed / "run"
     path.write_text(yaml.safe_dump(config))

@@ -60,3 +60,10 @@ def test_a_later_figure_takes_the_place_of_an_earlier_one(written: Bundle) -> No
     )
     written.with_figures([slower]).with_figures([measured])
     assert Bundle.open(written.folder).manifest.figures == [slower, measured]
+
+
+def test_a_backend_that_leaves_something_out(tmp_path: Path) -> None:
+    (tmp_path / "mine.so").write_bytes(b"code")
+    partly = {key: value for key, value in MANIFEST.items() if key != "runtime"}
+    with pytest.raises(GraphoptError, match=r"target sm8650-adreno750: manifest .*: runtime: Field required; see man"):
+        write_bundle(tmp_path, load_target("sm8650-adreno750"), Artefact((tmp_path / "mine.so",), partly), {})

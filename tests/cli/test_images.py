@@ -8,9 +8,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnx
 import pytest
 from graphs import Call
 from PIL import Image
+from rated import install_rated, rated_bundle
 from skimage.metrics import peak_signal_noise_ratio
 
 from graphopt.train.data import Gaussian, open_photographs, pairs_of
@@ -96,3 +98,34 @@ def test_a_mistake_is_one_line(
     Image.fromarray(np.zeros((5, 40, 3), np.uint8)).save(tmp_path / "small" / "a.png")
     assert expected in mistake(*arguments)
     assert not (tmp_path / "out.png").exists()
+
+
+def test_denoise_and_evaluate_with_a_bundle(
+    call: Call, halver: Path, photographs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    install_rated(tmp_path, monkeypatch)
+    bundle = rated_bundle(tmp_path, onnx.load(halver), (16, 16), 4, 1).folder
+    for name, model in (("bundle", bundle), ("file", halver)):
+        assert call("denoise", photographs / "0.png", tmp_path / f"{name}.png", "--model", model)[0] == 0
+    found, expected = (np.asarray(Image.open(tmp_path / f"{name}.png")).astype(int) for name in ("bundle", "file"))
+    assert np.abs(found - expected).max() <= 1  # a pointwise network sees no tiles
+    scores = [
+        json.loads(call("evaluate", "--model", model, "--data", photographs, "--json")[1])["psnr"]
+        for model in (bundle, halver)
+    ]
+    assert scores[0] == pytest.approx(scores[1], abs=1e-4)
+
+
+def test_a_bundle_that_was_changed(
+    mistake: Callable[..., str], halver: Path, photographs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    install_rated(tmp_path, monkeypatch)
+    folder = rated_bundle(tmp_path, onnx.load(halver), (16, 16), 4, 1).folder
+    (folder / "mine.onnx").write_bytes(b"another network")
+    said = mistake("denoise", photographs / "0.png", tmp_path / "out.png", "--model", folder)
+    assert "mine.onnx is not the file that manifest.json names: its hash differs" in said
+
+
+def test_a_folder_that_is_no_bundle(mistake: Callable[..., str], photographs: Path) -> None:
+    said = mistake("evaluate", "--model", photographs, "--data", photographs)
+    assert "photographs is no bundle: manifest.json cannot be read" in said

@@ -51,7 +51,7 @@ def test_passes_in_their_short_forms(tmp_path: Path) -> None:
         ({"finetune": {"learning-rate": 3}}, "unknown key 'finetune.learning-rate'; did you mean 'learning_rate'?"),
         ({"data": {**PIPELINE["data"], "sgima": 3}}, "unknown key 'data.sgima'; did you mean 'sigma'?"),
         ({"passes": [{"name": "a", "optoins": {}}]}, "unknown key 'passes.0.optoins'; did you mean 'options'?"),
-        ({"zzzzzz": 1}, "unknown key 'zzzzzz'; known: data, exclude, finetune, model"),
+        ({"zzzzzz": 1}, "unknown key 'zzzzzz'; known: data, deploy, exclude, finetune"),
         ({"data": {"train": ["a"]}}, "key 'data.test' is missing"),
         ({"data": {"train": ["a"], "test": []}}, "key 'data.test': "),
         ({"trials": "many"}, "key 'trials': Input should be a valid integer"),

@@ -22,7 +22,9 @@ from graphopt.report import formats
         (formats.short_count(63_300_000_000), "63.30 G"), (formats.short_count(12), "12"),
         (formats.seconds(59.0), "59.0 s"), (formats.seconds(3599.7), "1 h 00 min"),
         (formats.gain(Ratio(0.8, 0.7, 0.9, "estimated")), "0.80x (0.70 to 0.90) as fast"), (formats.gain(None), "–"),
-        (formats.percent(formats.change(math.inf, 2)), "–"), (formats.percent(formats.change(0, 3)), "–"),
+        (formats.percent(formats.change(math.inf, 2)), "–"), (formats.speed(10, 5), "2.00× faster"), (formats.speed(10, 12.5), "1.25× slower"),
+        (formats.speed(10, 10.001), "as fast as before"), (formats.speed(10, 0), "–"),
+        (formats.percent(formats.change(0, 3)), "–"),
     ],
 )  # fmt: skip
 def test_formats(text: str, expected: str) -> None:

@@ -295,7 +295,9 @@ def test_what_a_file_says_of_itself_survives_the_whole_run(home: Path, tmp_path:
         found = onnx.load(tmp_path / "run" / name)
         assert [value.name for value in found.graph.input] == ["image"]
         assert [value.name for value in found.graph.output] == ["restored"]
-        assert {entry.key: entry.value for entry in found.metadata_props} == {"licence": "free"}
+        said = {entry.key: entry.value for entry in found.metadata_props}
+        assert said.keys() == {"version", "licence", "stride", "range", "noise", "tile", "overlap"}
+        assert (said["licence"], said["stride"], said["tile"]) == ("free", "2", "[32, 32]")
         assert (found.doc_string, found.producer_name) == ("a denoiser", "somebody")
 
 

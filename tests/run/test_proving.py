@@ -24,6 +24,8 @@ from graphopt.run.proving import prove
 TARGET = load_target("sm8650-adreno750").model_copy(update={"dtype": "float32"})
 IMAGE = np.random.default_rng(0).random((1, 3, 8, 8), dtype=np.float32)
 
+TAKES = {"inputs": [{"dtype": "float32"}]}
+
 
 def network(gain: float = 1.0) -> onnx.ModelProto:
     shape = "float[1,3,8,8]"
@@ -53,7 +55,7 @@ def proved(kind: Any, written: onnx.ModelProto, model: onnx.ModelProto, folder: 
     path = folder / "made.onnx"
     onnx.save(written, path)
     backend = kind(TARGET, CostCache(folder / "cache"))
-    return prove(backend, Artefact((path,)), IMAGE, run(model, IMAGE), lambda made: made.name)
+    return prove(backend, Artefact((path,), TAKES), [(IMAGE, run(model, IMAGE))], lambda made: made.name)
 
 
 def test_an_artefact_that_computes_the_network(tmp_path: Path) -> None:

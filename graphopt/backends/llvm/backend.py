@@ -11,7 +11,7 @@ import numpy as np
 import onnx
 
 from graphopt.atomic import replacing
-from graphopt.backends.base import Array, Artefact, Backend, Finding, manifest_of
+from graphopt.backends.base import Array, Artefact, Backend, Finding, Loaded, manifest_of
 from graphopt.backends.findings import state_of, tracker_findings, tvm_findings, tvm_version
 from graphopt.cost.counts import macs_and_parameters
 from graphopt.cost.memory import peak_memory
@@ -59,13 +59,20 @@ class LlvmBackend(Backend[CpuTarget]):
         return ""
 
     def run(self, artefact: Artefact, inputs: Sequence[Array]) -> list[Array]:
+        return self.load(artefact)(inputs)
+
+    def load(self, artefact: Artefact) -> Loaded:
         import tvm
         from tvm import relax
 
         machine = relax.VirtualMachine(tvm.runtime.load_module(str(artefact.files[0])), tvm.cpu())
-        made = machine["main"](*(tvm.runtime.tensor(np.ascontiguousarray(array)) for array in inputs))
-        outputs = [made] if isinstance(made, tvm.runtime.Tensor) else list(made)
-        return [output.numpy() for output in outputs]
+
+        def run(inputs: Sequence[Array]) -> list[Array]:
+            made = machine["main"](*(tvm.runtime.tensor(np.ascontiguousarray(array)) for array in inputs))
+            outputs = [made] if isinstance(made, tvm.runtime.Tensor) else list(made)
+            return [output.numpy() for output in outputs]
+
+        return run
 
     def check(self, tracker: tuple[str, int] | None = None, key: str | None = None) -> list[Finding]:
         found = shutil.which("g++") or shutil.which("clang++") or shutil.which("cc")

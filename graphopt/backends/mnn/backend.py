@@ -25,6 +25,7 @@ class MnnBackend(HostBackend[HostTarget]):
 
     kind: ClassVar[str] = "mnn"
     target_type: ClassVar[type[Target]] = HostTarget
+    tolerance: ClassVar[float] = TOLERANCES["float32"]
 
     def key(self) -> str:
         return hash_of([figures_of(self.target), mnn_version(self.target), self.processor()])

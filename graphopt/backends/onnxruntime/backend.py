@@ -29,6 +29,7 @@ class OnnxRuntimeBackend(HostBackend[HostTarget]):
 
     kind: ClassVar[str] = "onnxruntime"
     target_type: ClassVar[type[Target]] = HostTarget
+    any_size: ClassVar[bool] = True
 
     def key(self) -> str:
         return hash_of([figures_of(self.target), metadata.version("onnxruntime"), self.processor(), OPTIONS])
