@@ -54,6 +54,7 @@ ONLY_IN = {  # libraries, and the packages that may import them
     "ai_edge_quantizer": {"backends"},
     "litert_torch": {"backends"},
 }
+FORMATS = {"mnn"}  # names of backends that are formats of files as well, which devices are asked by
 FOR_PASSES = {"numpy", "onnx"}  # besides the standard library, `graphopt` and `graphopt.idioms`
 LONGEST = {"graphopt": 300, "passes": 300, "tests": 400}  # lines of a file
 
@@ -178,8 +179,10 @@ def asks_for_a_backend(file: str, source: str, backends: Iterable[str]) -> Itera
             texts = {part.value for case in node.cases for part in ast.walk(case) if isinstance(part, ast.Constant)}
             if texts & names:
                 yield node.lineno
-        elif isinstance(node, ast.Dict) and {key.value for key in node.keys if isinstance(key, ast.Constant)} & names:
-            yield node.lineno
+        elif isinstance(node, ast.Dict):
+            keys = {key.value for key in node.keys if isinstance(key, ast.Constant)}
+            if keys & (names - FORMATS):
+                yield node.lineno
 
 
 def _is_kind(node: ast.AST) -> bool:

@@ -87,7 +87,7 @@ def test_a_phone_has_no_price_here(tmp_path: Path) -> None:
     assert phone.measured_memory(ONE_MS) is None
     with pytest.raises(GraphoptError, match="target spin has no price on this machine: A phone is another device"):
         phone.price(ONE_MS)
-    with pytest.raises(GraphoptError, match="its artefacts do not run here, because A phone is another device"):
+    with pytest.raises(GraphoptError, match="its artefacts do not run here: A phone is another device"):
         phone.run(phone.build(ONE_MS, tmp_path), [])
 
 

@@ -137,7 +137,7 @@ def test_naming_our_backends_imports_no_compiler() -> None:
     code = """
 import sys
 from graphopt.backends.registry import backend_class
-for kind in ("llvm", "mnn", "onnxruntime", "opencl", "qnn"):
+for kind in ("litert", "llvm", "mnn", "onnxruntime", "opencl", "qnn"):
     assert backend_class(kind).kind == kind
 print(*[name for name in ("tvm", "torch", "onnxruntime", "onnxruntime_qnn", "MNN") if name in sys.modules])
 """
@@ -151,5 +151,5 @@ def test_nothing_outside_asks_for_a_kind() -> None:
     rooms = {"backends", "kernels", "tuning"}
     sources = [path for path in package.rglob("*.py") if path.relative_to(package).parts[0] not in rooms]
     assert len(sources) > 100
-    named = re.compile(r"""["'](opencl|llvm|mnn|qnn)["']""")
+    named = re.compile(r"""["'](opencl|llvm|litert|qnn)["']""")  # "mnn" is a format of files as well
     assert [str(path) for path in sources if named.search(path.read_text())] == []

@@ -69,7 +69,7 @@ def test_one_that_computes_something_else_is_an_error(tmp_path: Path) -> None:
     other = network()
     other.graph.node[1].op_type = "Neg"
     with pytest.raises(
-        GraphoptError, match=r"^made\.onnx differs from model\.onnx by 2\.\d+e\+00 relative \(allowed 0"
+        GraphoptError, match=r"^made\.onnx, at 8x8, differs from model\.onnx by 2\.\d+e\+00 relative \(allowed 0"
     ):
         proved(OnnxOnHost, other, network(), tmp_path)
 

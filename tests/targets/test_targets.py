@@ -145,5 +145,5 @@ def test_unknown_fact_of_a_target() -> None:
 
 def test_a_target_that_has_another_name_now() -> None:
     with pytest.raises(GraphoptError) as caught:
-        load_target("host-tvm")
+        load_target("host-cpu")
     assert str(caught.value) == ("target 'host-cpu' is not known; did you mean 'host-onnxruntime' or 'host-tvm'?")

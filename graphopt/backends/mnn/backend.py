@@ -10,7 +10,7 @@ import onnx
 from graphopt.backends.base import Artefact, Finding, manifest_of
 from graphopt.backends.findings import version_finding
 from graphopt.backends.host import HostBackend, HostTarget, Loaded
-from graphopt.backends.mnn.convert import convert, mnn_version
+from graphopt.backends.mnn.convert import TOLERANCES, convert, mnn_version
 from graphopt.backends.mnn.memory import planned_bytes
 from graphopt.cost.keys import figures_of, hash_of
 from graphopt.cost.target import Target
