@@ -41,11 +41,12 @@ from graphopt.train.metrics import Quality
 
 NETWORKS = (
     "original=nafnet-width16",
+    "host-onnxruntime=nafnet-width16-onnxruntime",
     "sm8650-adreno750=nafnet-width16-adreno750",
     "exynos2100-mali-g78=nafnet-width16-mali-g78",
     "sm8650-hexagon=nafnet-width16-hexagon",
 )
-TARGETS = ("sm8650-adreno750", "exynos2100-mali-g78", "sm8650-hexagon")
+TARGETS = ("host-onnxruntime", "sm8650-adreno750", "exynos2100-mali-g78", "sm8650-hexagon")
 
 Prices = dict[str, dict[str, NetworkCost]]  # by network, then by target
 Gains = dict[str, dict[str, Ratio]]  # the same: how many times as fast as the first network

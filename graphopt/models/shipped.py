@@ -35,6 +35,7 @@ SHIPPED = {
     for model in (
         ShippedModel("nafnet-width8-sigma25", "NAFNet, 36 blocks, width 8, colour Gaussian noise", (25, 25)),
         ShippedModel("nafnet-width16", "NAFNet, 36 blocks, width 16, colour Gaussian noise", (10, 55)),
+        ShippedModel("nafnet-width16-onnxruntime", f"{_FOUND} onnxruntime on a CPU", (10, 55), ".onnx"),
         ShippedModel("nafnet-width16-adreno750", f"{_FOUND} the Adreno 750", (10, 55), ".onnx"),
         ShippedModel("nafnet-width16-mali-g78", f"{_FOUND} the Mali-G78", (10, 55), ".onnx"),
         ShippedModel("nafnet-width16-hexagon", f"{_FOUND} the NPU of sm8650", (10, 55), ".onnx"),
