@@ -109,7 +109,7 @@ def test_what_is_in_reach(module: ModuleType, tmp_path: Path, monkeypatch: pytes
     ("more", "message"),
     [
         (("--targets", "host-mmn"), "error: target 'host-mmn' is not known; did you mean 'host-mnn'?"),
-        (("--targets", "sm8650-adreno750"), "error: no runtime of these is in reach of this machine"),
+        (("--targets", "android-onnxruntime"), "error: no runtime of these is in reach of this machine"),
         (("--networks", "a=gone.onnx"), "error: model gone.onnx does not exist"),
         (("--resolution", "4096", "64"), "error: --resolution 4096 64: the photograph has"),
     ],
