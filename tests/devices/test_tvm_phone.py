@@ -20,7 +20,11 @@ from graphopt.errors import GraphoptError
 from graphopt.progress import silent
 
 SERVER = f"""while [ $# -gt 0 ]; do case $1 in --port=*) port=${{1#--port=}};; esac; shift; done
-exec {sys.executable} -m tvm.exec.rpc_server --host 127.0.0.1 --port $port --port-end $((port + 1))
+exec {sys.executable} -c "
+import runpy, signal, sys
+signal.signal(signal.SIGTERM, lambda number, frame: sys.exit())  # a Python that is killed leaves its worker behind
+runpy.run_module('tvm.exec.rpc_server', run_name='__main__')
+" --host 127.0.0.1 --port $port --port-end $((port + 1))
 """
 
 
