@@ -29,6 +29,7 @@ from graphopt.backends.targets import load_target
 from graphopt.cost.cache import CostCache, cache_folder
 from graphopt.cost.ratio import Ratio
 from graphopt.ir.canonical import input_shape, to_graph, to_model
+from graphopt.ir.difference import relative_difference
 from graphopt.ir.registry import load_pass, pass_names
 from graphopt.ir.rewriting import rewrite_everywhere, rewrite_once
 from graphopt.ir.session import OnnxSession
@@ -101,7 +102,7 @@ def measure(
 def difference(before: onnx.ModelProto, after: onnx.ModelProto) -> float:
     image = _image(before)
     expected, found = (OnnxSession(model, threads=1).run(image) for model in (before, after))
-    return float(np.abs(found - expected).max() / np.abs(expected).max())
+    return relative_difference(found, expected)
 
 
 def _image(model: onnx.ModelProto) -> np.ndarray:

@@ -34,6 +34,7 @@ from onnxscript.rewriter import MatchResult, RewriteRule
 from graphopt import Build, Contract, GraphoptError, GraphView, Pass, Site, Term, op, optional, pattern, per_channel
 from graphopt.idioms import channel_layer_norm, conv_of, gate_of, layer_norm_of, pooled
 from graphopt.ir.canonical import input_shape, to_graph, to_model
+from graphopt.ir.difference import relative_difference
 from graphopt.ir.files import load_graph, save_graph
 from graphopt.ir.patterns import Pattern
 from graphopt.ir.rewriting import rewrite_everywhere, rewrite_once
@@ -197,7 +198,7 @@ def measure(model: onnx.ModelProto, blocks: int, runs: int = RUNS, sizes: Iterab
     expected = OnnxSession(model, threads=1).run(image)
     results = {"graphopt": to_model(ours), "onnxscript": ir.to_proto(other), "all exact passes": cleaned}
     for engine, result in results.items():
-        difference = np.abs(OnnxSession(result, threads=1).run(image) - expected).max() / np.abs(expected).max()
+        difference = relative_difference(OnnxSession(result, threads=1).run(image), expected)
         if not difference <= TOLERANCE:
             raise GraphoptError(f"{engine}: the rewritten network differs by {difference:.2e} (allowed {TOLERANCE:g})")
     return {

@@ -26,6 +26,22 @@ def run_child(
         GraphoptError: it took longer than `limit_s` (`doing` names the work, `too_long` says what to do), or a signal
             ended it.
     """
+    status = ended_child(module, arguments, folder, log, limit_s, doing, too_long)
+    if status < 0:
+        raise GraphoptError(f"{doing} ended its process with {signal.Signals(-status).name}: {last_words(log)}")
+    return status
+
+
+def ended_child(
+    module: str,
+    arguments: Sequence[str],
+    folder: Path,
+    log: Path,
+    limit_s: float,
+    doing: str,
+    too_long: Callable[[], str],
+) -> int:
+    """`run_child` where a signal says something of the work: then its number, negative, is the status."""
     with log.open("wb") as stream:
         try:
             done = subprocess.run(
@@ -34,9 +50,6 @@ def run_child(
             )  # fmt: skip
         except subprocess.TimeoutExpired as error:
             raise GraphoptError(f"{doing} took longer than {limit_s:g} s; {too_long()}") from error
-    if done.returncode < 0:
-        killed = signal.Signals(-done.returncode).name
-        raise GraphoptError(f"{doing} ended its process with {killed}: {last_words(log)}")
     return done.returncode
 
 

@@ -6,6 +6,7 @@ from importlib import metadata
 from typing import Any, Literal
 
 from graphopt.backends.base import Finding
+from graphopt.cost.target import Target
 from graphopt.errors import GraphoptError
 from graphopt.tuning.tracker import Tracker, devices, free_devices
 
@@ -57,6 +58,12 @@ def tracker_findings(tracker: Tracker | None, key: str | None) -> list[Finding]:
         Finding("tracker", "ok", "devices", address),
         Finding(f"devices '{key}'", state_of(found), "devices", listed, serve),
     ]
+
+
+def refuse_tracker(target: Target, tracker: Tracker | None, key: str | None) -> None:
+    """Raises GraphoptError where one is given, and nothing of the target is reached over it."""
+    if tracker is not None or key is not None:
+        raise GraphoptError(f"target {target.name} is reached over no tracker; leave out --tracker and --key")
 
 
 def state_of(found: Any) -> Literal["ok", "missing"]:

@@ -16,8 +16,9 @@ import numpy as np
 import onnx
 from pydantic import Field
 
-from graphopt.backends.base import Array, Artefact, Backend
+from graphopt.backends.base import Array, Artefact, Backend, Finding
 from graphopt.backends.base import Loaded as Loaded  # its subclasses return one
+from graphopt.backends.findings import refuse_tracker, version_finding
 from graphopt.backends.measuring import Call, Limits, busy, over_loadings, pinned, time_call, time_ratio
 from graphopt.backends.peak import peak_bytes
 from graphopt.cost.counts import macs_and_parameters, static_shapes
@@ -28,6 +29,7 @@ from graphopt.cost.record import NetworkCost, Provenance
 from graphopt.cost.target import Target
 from graphopt.errors import GraphoptError
 from graphopt.progress import Progress, silent
+from graphopt.tuning.tracker import Tracker
 
 # After so many seconds, what is known is the answer; `narrow` is half of a 90 % interval, as a share
 _PRICE, _RATIO = Limits(seconds=3.0), Limits(seconds=5.0)
@@ -51,6 +53,7 @@ class HostBackend(Backend[HostT]):
 
     provenance: ClassVar[Provenance] = "measured"
     additive: ClassVar[bool] = False
+    packages: ClassVar[tuple[tuple[str, str], ...]]  # that it needs here, each with the series that was tried
 
     @abstractmethod
     def load(self, artefact: Artefact) -> Loaded:
@@ -111,17 +114,21 @@ class HostBackend(Backend[HostT]):
 
     @property
     def elsewhere(self) -> str:
-        return "" if self.target.device == "cpu" else f"{self.target.title} is another device"
+        return self.unpriced
 
     @property
     def unpriced(self) -> str:
-        return "" if self.target.device == "cpu" else f"{self.target.title} is another device"
+        return "" if self.target.device == "cpu" else super().elsewhere
 
     def caution(self) -> str:
         return "" if self.unpriced else busy()
 
     def run(self, artefact: Artefact, inputs: Sequence[Array]) -> list[Array]:
         return super().run(artefact, inputs) if self.elsewhere else self.load(artefact)(inputs)
+
+    def check(self, tracker: Tracker | None = None, key: str | None = None) -> list[Finding]:
+        refuse_tracker(self.target, tracker, key)
+        return [version_finding(package, series) for package, series in self.packages]
 
     @staticmethod
     def processor() -> str:

@@ -47,6 +47,11 @@ class Measured:
     command: str
     reading: Reading
 
+    @property
+    def place(self) -> tuple[str, str, int | None]:
+        """Device, runtime and threads: another measurement there takes this one's place."""
+        return self.reading.device, self.reading.runtime, self.reading.threads
+
     def to_dict(self) -> dict[str, Any]:
         """Flat: the reading's figures beside the rest, with their provenance."""
         head = {"target": self.target, "provenance": "measured", **asdict(self.reading)}
@@ -68,7 +73,7 @@ def keep_measured(folder: Path, row: Measured) -> None:
 
     `folder` is the user's cache folder.
     """
-    rows = [old for old in measured_rows(folder, row.target, row.graph) if _where(old) != _where(row)]
+    rows = [old for old in measured_rows(folder, row.target, row.graph) if old.place != row.place]
     path = _path(folder, row.target, row.graph)
     path.parent.mkdir(parents=True, exist_ok=True)
     with replacing(path) as temporary:
@@ -92,7 +97,3 @@ def measured_rows(folder: Path, target: str, graph: str) -> list[Measured]:
 
 def _path(folder: Path, target: str, graph: str) -> Path:
     return folder / "measured" / target / f"{graph}.json"
-
-
-def _where(row: Measured) -> tuple[str, str, int | None]:
-    return row.reading.device, row.reading.runtime, row.reading.threads

@@ -73,7 +73,7 @@ class Adb:
             try:
                 yield process
             finally:
-                process.kill()
+                process.terminate()  # the phone's daemon hangs its shell up
 
     @contextmanager
     def forwarded(self, port: int) -> Iterator[int]:

@@ -64,7 +64,7 @@ QNN = Tool(
     "https://www.qualcomm.com/developer/software/qualcomm-ai-engine-direct-sdk",
 )  # fmt: skip
 MNN = Tool(
-    "MNNV2Basic.out", f"{TEMPORARY}/MNN", ("MNNV2Basic.out", "libMNN.so"), "libMNN.so",
+    "MNNV2Basic.out", f"{TEMPORARY}/MNN", ("MNNV2Basic.out", "libMNN.so", "libMNN_Express.so"), "libMNN.so",
     "project/android/build_64.sh of https://github.com/alibaba/MNN makes them",
 )  # fmt: skip
 

@@ -40,10 +40,10 @@ def measure(adb: Adb, facts: Facts, folder: str, bundle: Bundle, request: Reques
             "run the pipeline again"
         )
     port = 9400 + secrets.randbelow(500)
-    serve = (
-        f"cd {folder} && trap 'rm -rf {folder}' EXIT HUP TERM; "
+    serve = (  # a shell heeds a signal while it waits, not while a command runs in its foreground
+        f"cd {folder} || exit; trap 'kill $served; rm -rf {folder}' EXIT HUP TERM; "
         f"LD_LIBRARY_PATH={TVM_RPC.folder}:/vendor/lib64 {TVM_RPC.folder}/tvm_rpc server --host=127.0.0.1 "
-        f"--port={port} --port-end={port + 1}"
+        f"--port={port} --port-end={port + 1} & served=$!; wait $served"
     )
     kind = "cpu" if bundle.manifest.format == "tvm" else "opencl"
     inputs = [(tuple(shape), one.dtype) for one, shape in input_shapes(bundle.manifest)]

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from onnx import numpy_helper
 
 from graphopt.errors import GraphoptError
+from graphopt.ir.difference import relative_difference
 from graphopt.ir.naming import name_nodes
 from graphopt.ir.session import OnnxSession, optimise_basic
 
@@ -177,7 +178,7 @@ def check_same(model: onnx.ModelProto, original: onnx.ModelProto, where: str, to
         raise GraphoptError(f"{where}, with an input of {'x'.join(map(str, shape))}: {said}") from error
     if not np.isfinite(expected).all():
         raise GraphoptError(f"{where}: its output has values that are not finite on a random image; check its weights")
-    difference = float(np.abs(found - expected).max() / max(float(np.abs(expected).max()), 1e-12))
+    difference = relative_difference(found, expected)
     if not difference <= tolerance:
         raise GraphoptError(
             f"{where}: the canonical graph differs from the original by {difference:.2e} (allowed {tolerance:g})"

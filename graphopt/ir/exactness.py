@@ -12,6 +12,7 @@ from onnx.reference import ReferenceEvaluator
 from graphopt.errors import GraphoptError
 from graphopt.ir.canonical import to_model
 from graphopt.ir.contract import Contract
+from graphopt.ir.difference import relative_difference
 from graphopt.ir.passes import Pass
 from graphopt.ir.regions import Regions, region_graph
 from graphopt.ir.rewriting import build_fragment, proposed_sites
@@ -49,8 +50,7 @@ def check_in_double(rule: Pass, site: Site, regions: Regions, statistics: Statis
         expected, found = _run(region, inputs), _run(rewritten, inputs)
     except Exception as error:  # whatever an evaluator says of a wrong fragment
         raise GraphoptError(f"{label}: the rewrite cannot be run in fp64: {str(error).strip()[:200]}") from error
-    pairs = zip(expected, found, strict=True)
-    worst = max(float(np.abs(a - b).max() / max(float(np.abs(a).max()), 1e-30)) for a, b in pairs)
+    worst = max(relative_difference(b, a) for a, b in zip(expected, found, strict=True))
     if not worst <= DOUBLE_TOLERANCE:
         raise GraphoptError(
             f"{label}: the contract is 'exact', but with random weights the rewrite differs by {worst:.2e} relative in "

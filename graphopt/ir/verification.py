@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from graphopt.errors import GraphoptError
 from graphopt.ir.canonical import to_model
 from graphopt.ir.contract import Contract
+from graphopt.ir.difference import relative_difference
 from graphopt.ir.exactness import check_in_double, structure
 from graphopt.ir.fragments import Fragment
 from graphopt.ir.passes import Pass
@@ -58,7 +59,7 @@ def check_contract(
             )
         if not np.isfinite(b).all():
             raise GraphoptError(f"{label}: the rewrite gives values that are not finite")
-        worst = max(worst, float(np.abs(a - b).max() / max(float(np.abs(a).max()), 1e-12)))
+        worst = max(worst, relative_difference(b, a))
     if rule.contract is Contract.EXACT and worst > EXACT_TOLERANCE:
         raise GraphoptError(
             f"{label}: the contract is 'exact', but the rewrite differs by {worst:.2e} relative "
@@ -97,7 +98,7 @@ def check_activations(
                         f"{output}, an activation of the network itself, is not finite on calibration images; "
                         "check the network's weights and the images"
                     )
-                worst = max(worst, difference := float(np.abs(a - b).max() / max(float(np.abs(a).max()), 1e-12)))
+                worst = max(worst, difference := relative_difference(b, a))
                 if not difference <= EXACT_TOLERANCE:
                     raise GraphoptError(
                         f"{label}: the contract is 'exact', but on calibration images the rewrite differs by "
@@ -161,8 +162,7 @@ def check_cleanups(before: onnx.ModelProto, after: onnx.ModelProto, images: list
     first, second = OnnxSession(before, optimise=False), OnnxSession(after, optimise=False)
     worst = 0.0
     for image in images:
-        expected, found = first.run(image), second.run(image)
-        worst = max(worst, float(np.abs(expected - found).max() / max(float(np.abs(expected).max()), 1e-12)))
+        worst = max(worst, relative_difference(second.run(image), first.run(image)))
     if not worst <= WHOLE_TOLERANCE:
         raise GraphoptError(
             f"the clean-ups {', '.join(names)} are declared exact, but together they change the network's output "

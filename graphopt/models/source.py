@@ -15,6 +15,7 @@ import onnx
 from graphopt.atomic import replacing
 from graphopt.errors import GraphoptError, did_you_mean
 from graphopt.ir.canonical import canonical, check_same, fix_shapes, input_shape, read_onnx
+from graphopt.ir.difference import relative_difference
 from graphopt.ir.session import OnnxSession
 from graphopt.models.shipped import SHIPPED
 from graphopt.models.zoo import NETWORKS, build_random
@@ -137,8 +138,7 @@ def check_export(network: nn.Module, model: onnx.ModelProto, where: str, toleran
     image = np.random.default_rng(0).random(input_shape(model), dtype=np.float32)
     with torch.inference_mode():
         expected = network.eval()(torch.from_numpy(image)).numpy()
-    found = OnnxSession(model).run(image)
-    difference = float(np.abs(found - expected).max() / max(float(np.abs(expected).max()), 1e-12))
+    difference = relative_difference(OnnxSession(model).run(image), expected)
     if not difference <= tolerance:
         raise GraphoptError(f"{where}: the export differs from torch by {difference:.2e} (allowed {tolerance:g})")
     return difference

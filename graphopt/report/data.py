@@ -36,6 +36,16 @@ class TargetRow:
 
 
 @dataclass(frozen=True)
+class UnpricedRow:
+    """A target that the network was built for, without a price here: the reason, and what devices have `measured`."""
+
+    name: str
+    title: str
+    reason: str
+    measured: Sequence[DeviceRow] = ()
+
+
+@dataclass(frozen=True)
 class CandidateRow:
     """One candidate of a choice. `delta_ms` is the latency against `keep` on each target; `keep` itself has 0.
 
@@ -151,8 +161,7 @@ class ReportData:
     """Everything that a report shows. `choices` stand in network order; lists may be empty where a stage did not run.
 
     `quality` has the keys `noisy`, `before` and `after`, each with `psnr` (dB) and `ssim`; `parameters` and `macs`
-    have `before` and `after`; `exact` says in one line each what an exact clean-up did; `seconds` is stage -> time;
-    `unpriced` says why a target, by its title, has no price.
+    have `before` and `after`; `exact` says in one line each what an exact clean-up did; `seconds` is stage -> time.
     """
 
     title: str
@@ -172,6 +181,6 @@ class ReportData:
     latency_goal: str
     files: Sequence[str]
     front: Sequence[FrontPoint] = ()
-    unpriced: Mapping[str, str] = field(default_factory=dict)
+    unpriced: Sequence[UnpricedRow] = ()
     comparison: Comparison | None = None
     artefacts: Sequence[ArtefactRow] = ()

@@ -28,6 +28,7 @@ def metrics(data: ReportData) -> dict[str, Any]:
             }
             for target in data.targets
         },
+        **({"unpriced": {row.name: asdict(row) for row in data.unpriced}} if data.unpriced else {}),
         "quality": {when: _pick(data.quality.get(when, {}), ("psnr", "ssim")) for when in ("before", "after")},
         "parameters": _pick(data.parameters, ("before", "after")),
         "macs": _pick(data.macs, ("before", "after")),

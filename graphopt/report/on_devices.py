@@ -28,10 +28,6 @@ class DeviceRow:
 
 def device_rows(before: Sequence[Measured], after: Sequence[Measured]) -> list[DeviceRow]:
     """Pairs what the same device, runtime and threads have said; the newest last. What is alone stays alone."""
-    places = {_place(row): None for row in sorted([*before, *after], key=lambda row: row.date)}
-    found = [{_place(row): row.to_dict() for row in rows} for rows in (before, after)]
+    places = {row.place: None for row in sorted([*before, *after], key=lambda row: row.date)}
+    found = [{row.place: row.to_dict() for row in rows} for rows in (before, after)]
     return [DeviceRow(place[0], place[1], *(rows.get(place, {}) for rows in found)) for place in places]
-
-
-def _place(row: Measured) -> tuple[str, str, int | None]:
-    return row.reading.device, row.reading.runtime, row.reading.threads

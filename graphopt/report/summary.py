@@ -6,7 +6,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from graphopt.report import formats, view
-from graphopt.report.data import ReportData
+from graphopt.report.data import ReportData, TargetRow, UnpricedRow
 from graphopt.report.keep import KEEP
 
 
@@ -17,12 +17,10 @@ def summary_table(data: ReportData) -> Table:
     for column in ("before", "after", "change"):
         table.add_column(column, justify="right", no_wrap=True)
     table.add_column("provenance")
+    for unpriced in data.unpriced:
+        _add_measured(table, unpriced)
     for target in data.targets:
-        for place in target.measured:
-            old_ms, new_ms = place.before.get("latency_ms"), place.after.get("latency_ms")
-            change = formats.percent(formats.change(old_ms, new_ms))
-            name = escape(f"{target.title}: on {place.device}")
-            table.add_row(name, formats.milliseconds(old_ms), formats.milliseconds(new_ms), change, "measured")
+        _add_measured(table, target)
         old, new = target.before, target.after
         kinds = dict.fromkeys((view.evidence(old.get("provenance")), view.evidence(new.get("provenance"))))
         provenance = " → ".join(kinds)
@@ -53,3 +51,11 @@ def summary_table(data: ReportData) -> Table:
         changed = sum(outcome.values()) - outcome[KEEP]
         table.add_row("sites changed", "", f"{changed} of {sum(outcome.values())}", "", "searched")
     return table
+
+
+def _add_measured(table: Table, target: TargetRow | UnpricedRow) -> None:
+    """A row for each device that has measured one of the networks."""
+    for place in target.measured:
+        old, new = place.before.get("latency_ms"), place.after.get("latency_ms")
+        figures = (formats.milliseconds(old), formats.milliseconds(new), formats.percent(formats.change(old, new)))
+        table.add_row(escape(f"{target.title}: on {place.device}"), *figures, "measured")

@@ -188,11 +188,9 @@ def grouped(refusals: Sequence[RefusalRow]) -> dict[str, dict[str, list[str]]]:
 
 
 def lede(data: ReportData) -> str:
-    """The gain in one sentence."""
-    parts = []
-    for target in sorted(data.targets, key=lambda row: -(formats.known(row.weight) or 0.0))[:1]:
-        if target.gain is not None:
-            parts.append(f"{formats.gain(target.gain)} on {target.title} ({target.gain.provenance})")
+    """The gain in one sentence, on the target of the largest weight."""
+    heaviest = max(data.targets, key=lambda row: formats.known(row.weight) or 0.0, default=None)
+    parts = [] if heaviest is None else _headline(heaviest)
     old, new = (formats.known(data.quality.get(when, {}).get("psnr")) for when in ("before", "after"))
     if old is not None and new is not None:
         parts.append(f"PSNR {formats.number(new - old, 2, 'dB', sign=True)}")
@@ -202,6 +200,14 @@ def lede(data: ReportData) -> str:
             parts.append(f"{name} {formats.percent(change)}")
     # A line may break between parts, not inside one.
     return " · ".join(part.replace(" ", formats.SPACE) if len(part) < 24 else part for part in parts)
+
+
+def _headline(target: TargetRow) -> list[str]:
+    """The ratio that is known best: an estimate gives way to what a device has last measured of both networks."""
+    pair = next((row for row in reversed(target.measured) if row.before and row.after), None)
+    if pair is not None and evidence(target.gain and target.gain.provenance) != "measured":
+        return [f"{formats.speed(pair.before['latency_ms'], pair.after['latency_ms'])} on {pair.device} (measured)"]
+    return [] if target.gain is None else [f"{formats.gain(target.gain)} on {target.title} ({target.gain.provenance})"]
 
 
 def data_uri(path: Path) -> str | None:

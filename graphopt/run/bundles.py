@@ -15,6 +15,7 @@ from graphopt.bundle.bundle import Bundle
 from graphopt.bundle.manifest import Figure, Noise
 from graphopt.bundle.metadata import with_metadata
 from graphopt.cost.keys import graph_key
+from graphopt.cost.ratio import Ratio
 from graphopt.cost.record import Cost
 from graphopt.ir.sizes import Size
 from graphopt.models.shipped import SHIPPED
@@ -43,8 +44,8 @@ def said_in(sizes: Sizes, run: Run) -> Sizes:
     return Sizes(said(sizes.priced, size_of(sizes.priced)), said(sizes.fixed, tile), free, sizes.stride)
 
 
-def describe(run: Run, sizes: Sizes, backend: Backend[Any], cost: Cost | None, artefact: Artefact) -> dict[str, Any]:
-    """The keys of a manifest that no backend knows; no figures without a `cost`."""
+def describe(run: Run, sizes: Sizes, backend: Backend[Any]) -> dict[str, Any]:
+    """The keys of a manifest that no backend knows, without its figures."""
     built = sizes.of(backend)
     keyed = sizes.priced if built is sizes.free else built
     return {
@@ -54,7 +55,6 @@ def describe(run: Run, sizes: Sizes, backend: Backend[Any], cost: Cost | None, a
         "noise": noise_of(run),
         "licence": licence_of(run, sizes.priced),
         "graph": graph_key(keyed),
-        "figures": [] if cost is None else figures_of(run, backend, cost, size_of(sizes.priced), artefact),
     }
 
 
@@ -103,21 +103,28 @@ def licence_of(run: Run, model: onnx.ModelProto) -> str | None:
     return said.get("licence") or said.get("license") or (shipped.licence if shipped is not None else None)
 
 
-def figures_of(run: Run, backend: Backend[Any], cost: Cost, size: Size, artefact: Artefact) -> list[Figure]:
-    """Latency and peak memory of the deployed network, which `graphopt cost` prints again."""
-    runtime, target = artefact.manifest["runtime"], backend.target.name
-    named = dict(zip(run.targets, run.config.targets, strict=True))[target]  # by path, where the file names it so
-    target = target if target == named else str(run.path.parent / named)
+def figures_of(run: Run, backend: Backend[Any], cost: Cost, gain: Ratio, artefact: Artefact) -> list[Figure]:
+    """Latency and peak memory of the deployed network, and how many times faster it is than the original;
+    `graphopt cost` prints them again.
+    """
+    runtime, name = artefact.manifest["runtime"], backend.target.name
+    given = dict(zip(run.targets, run.config.targets, strict=True))[name]  # by path, where the file names it so
+    target = name if name == given else str(run.path.parent / given)
+    options = f"--target {target}" + (f" --trials {run.config.trials}" if backend.tunes and run.config.trials else "")
+    deployed = run.folder.model.path
     about: dict[str, Any] = {
-        "size": size,
+        "size": size_of(run.folder.model.read()),
         "device": backend.target.title,
         "runtime": f"{runtime['name']} {runtime['version']}",
         "date": _today(),
-        "command": f"graphopt cost {run.folder.model.path} --target {target}",
     }
-    latency = Figure(
-        what="latency", value=cost.latency_ms, low=cost.low_ms, high=cost.high_ms, unit="ms",
-        provenance=cost.provenance, **about,
-    )  # fmt: skip
-    memory = Figure(what="peak memory", value=cost.peak_memory_bytes, unit="byte", provenance="estimated", **about)
-    return [latency, memory]
+    alone = {**about, "command": f"graphopt cost {deployed} {options}"}
+    beside = {**about, "command": f"graphopt cost {run.folder.original.path} {options} --against {deployed}"}
+    return [
+        Figure(
+            what="latency", value=cost.latency_ms, low=cost.low_ms, high=cost.high_ms, unit="ms",
+            provenance=cost.provenance, **alone,
+        ),
+        Figure(what="peak memory", value=cost.peak_memory_bytes, unit="byte", provenance="estimated", **alone),
+        Figure(what="speed-up", unit="1", **gain.to_dict(), **beside),
+    ]  # fmt: skip

@@ -30,9 +30,8 @@ def _reads(run: Run) -> list[Any]:
 
 def _work(run: Run, say: Progress) -> None:
     from graphopt.bundle.bundle import empty_folder, write_bundle
-    from graphopt.run.bundles import describe, said_in
+    from graphopt.run.bundles import describe, figures_of, said_in
     from graphopt.run.exports import write_exports
-    from graphopt.run.gains import find_gains
     from graphopt.run.proving import prove
     from graphopt.run.sizes import sizes_of
 
@@ -43,11 +42,13 @@ def _work(run: Run, say: Progress) -> None:
     say(0.0, "writes and verifies model.onnx and model.fp16.onnx")
     differences = write_exports(model, image, folder)
     paths = [folder.model.path, folder.half_model.path, folder.weights]
-    costs, refusals, ran = {}, {}, {}
+    costs, gains, refusals, ran = {}, {}, {}, {}
     for done, (name, backend) in enumerate(backends.items()):
         if not backend.unpriced:
             say((done + 0.2) / (len(backends) + 1), f"{name}: price of the whole network")
             costs[name] = backend.price_beside(model, original, run.config.trials).total
+            say((done + 0.4) / (len(backends) + 1), f"{name}: before and after, compared")
+            gains[name] = backend.compare(original, model, run.config.trials)
         place = empty_folder(folder.bundle(name))
         say((done + 0.6) / (len(backends) + 1), f"{name}: builds")
         artefact = backend.build(sizes.of(backend), place)
@@ -55,13 +56,14 @@ def _work(run: Run, say: Progress) -> None:
             refusals[name] = artefact.refusal
             rmtree(place)
             continue
-        about = describe(run, sizes, backend, costs.get(name), artefact)
+        figures = [] if backend.unpriced else figures_of(run, backend, costs[name], gains[name], artefact)
+        about = {**describe(run, sizes, backend), "figures": figures}
         paths += write_bundle(place, backend.target, artefact, about).paths
         if backend.runs_here:
             say((done + 0.8) / (len(backends) + 1), f"{name}: runs on {backend.runs_on}")
         tried = sizes.tried(backend, lambda size: run.calibration(size)[0])
         ran[name] = prove(backend, artefact, tried, folder.name)
-    folder.gains.write(find_gains(run, model, costs, say))
+    folder.gains.write(gains)
     folder.deployed.write(Deployed(costs, [folder.name(path) for path in paths], differences, refusals, ran))
 
 

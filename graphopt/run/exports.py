@@ -11,6 +11,7 @@ from safetensors.numpy import save
 
 from graphopt.atomic import replacing
 from graphopt.errors import GraphoptError
+from graphopt.ir.difference import relative_difference
 from graphopt.ir.half import to_fp16
 from graphopt.ir.session import OnnxSession
 from graphopt.run.folder import RunFolder
@@ -35,9 +36,8 @@ def write_exports(model: onnx.ModelProto, image: Array, folder: RunFolder) -> di
 
 
 def difference(found: Array, expected: Array, tolerance: float, label: str) -> float:
-    """The largest, relative to the largest value. GraphoptError where it is above `tolerance`."""
-    scale = max(float(np.abs(expected).max()), 1e-12)
-    off = float(np.abs(found.astype(np.float32) - expected).max()) / scale
+    """The relative one. GraphoptError where it is above `tolerance`."""
+    off = relative_difference(found, expected)
     if not off <= tolerance:
         raise GraphoptError(f"{label} differs from model.onnx by {off:.2e} relative (allowed {tolerance:g})")
     return off

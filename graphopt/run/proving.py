@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from graphopt.backends.base import Artefact, Backend
 from graphopt.errors import GraphoptError
+from graphopt.ir.difference import relative_difference
 from graphopt.run.exports import FP16_TOLERANCE, difference
 from graphopt.run.folder import Ran
 
@@ -39,7 +40,7 @@ def prove(
         except GraphoptError as error:
             return Ran(file, backend.runs_on, None, f"not run here: {error}")
         if backend.own_arithmetic:
-            off = float(np.abs(made.astype(np.float32) - expected).max() / max(float(np.abs(expected).max()), 1e-12))
+            off = relative_difference(made, expected)
         else:
             tolerance = backend.tolerance if backend.target.dtype == "float32" else FP16_TOLERANCE
             off = difference(made, expected, tolerance, f"{file}, at {image.shape[2]}x{image.shape[3]},")

@@ -63,7 +63,7 @@ def _work(run: Run, say: Progress) -> None:
 
 def _gathered(run: Run, say: Progress) -> ReportData:
     """Judges both networks on the test photographs, and reads the files of the earlier stages."""
-    from graphopt.report.data import HistoryPoint, RefusalRow, ReportData, TargetRow, TunePoint
+    from graphopt.report.data import HistoryPoint, RefusalRow, ReportData, TargetRow, TunePoint, UnpricedRow
     from graphopt.report.rows import choice_rows, front_points
     from graphopt.run.judging import judge
 
@@ -101,7 +101,11 @@ def _gathered(run: Run, say: Progress) -> ReportData:
         config_text=run.path.read_text(),
         latency_goal=_goal(run, found),
         files=[*deployed.files, folder.name(folder.page), folder.name(folder.metrics)],
-        unpriced={backend.target.title: backend.unpriced for backend in run.backends().values() if backend.unpriced},
+        unpriced=[
+            UnpricedRow(name, backend.target.title, backend.unpriced, said.get(name, ()))
+            for name, backend in run.backends().items()
+            if backend.unpriced
+        ],
         comparison=_comparison(run, before, after, scores),
         front=front_points(folder.front.read(), run.config.search.method),
         artefacts=artefacts,

@@ -17,12 +17,14 @@ NOBODY = ("127.0.0.1", 9)
 def test_each_backend_looks_for_what_it_needs(tmp_path: Path) -> None:
     found = {
         name: [one.what for one in open_backend(load_target(name), CostCache(tmp_path)).check()]
-        for name in ("host-onnxruntime", "host-tvm", "sm8650-hexagon")
+        for name in ("host-onnxruntime", "host-litert", "host-mnn", "host-tvm", "sm8650-hexagon")
     }
     assert found == {
         "host-onnxruntime": ["onnxruntime"],
+        "host-litert": ["ai-edge-litert", "litert-torch"],
+        "host-mnn": ["MNN"],
         "host-tvm": ["apache-tvm", "apache-tvm-ffi", "C++ compiler"],
-        "sm8650-hexagon": ["onnxruntime-qnn"],
+        "sm8650-hexagon": ["onnxruntime-qnn", "emulator of the NPU"],
     }
 
 

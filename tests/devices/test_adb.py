@@ -112,6 +112,7 @@ def test_the_npu(phone: FakePhone, tmp_path: Path) -> None:
 def test_mnn(phone: FakePhone, tmp_path: Path) -> None:
     phone.put("MNN/MNNV2Basic.out", 'echo "$@" > ../called\n' + says(MNN.format("")))
     phone.put("MNN/libMNN.so")
+    phone.put("MNN/libMNN_Express.so")
     found = measure(bundle_of(tmp_path / "mnn", {"mine.mnn": b"network"}, format="mnn", delegate="cpu"))
     assert (phone.folder / "called").read_text().strip() == "mine.mnn 10 0 0 2 1x3x32x32 1"
     assert (found.latency_ms, found.threads) == (12.3, 2)

@@ -7,6 +7,7 @@ import re
 import sys
 from pathlib import Path
 
+import psutil
 import pytest
 from bundled import bundle_of, one_operator
 from phones import FakePhone, fake_phone
@@ -19,7 +20,11 @@ from graphopt.errors import GraphoptError
 from graphopt.progress import silent
 
 SERVER = f"""while [ $# -gt 0 ]; do case $1 in --port=*) port=${{1#--port=}};; esac; shift; done
-exec {sys.executable} -m tvm.exec.rpc_server --host 127.0.0.1 --port $port --port-end $((port + 1))
+exec {sys.executable} -c "
+import runpy, signal, sys
+signal.signal(signal.SIGTERM, lambda number, frame: sys.exit())  # a Python that is killed leaves its worker behind
+runpy.run_module('tvm.exec.rpc_server', run_name='__main__')
+" --host 127.0.0.1 --port $port --port-end $((port + 1))
 """
 
 
@@ -52,6 +57,9 @@ def test_single_runs_come_back(phone: FakePhone, bundle: Bundle, monkeypatch: py
     assert 0 < found.low_ms <= found.latency_ms <= found.high_ms < 50
     assert re.fullmatch(r"TVM 1.22.0, tvm_rpc [0-9a-f]{12}", found.runtime)
     assert not list(phone.folder.glob("graphopt-*"))
+    assert not [
+        one for one in psutil.process_iter(["cmdline"]) if str(phone.folder) in " ".join(one.info["cmdline"] or [])
+    ]
     assert any("forward\t--remove\ttcp:" in line for line in phone.asked)
 
 

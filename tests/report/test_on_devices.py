@@ -9,7 +9,8 @@ from pathlib import Path
 from rich.console import Console
 
 from graphopt.cost.measured import Measured, Reading
-from graphopt.report.data import ReportData
+from graphopt.report import view
+from graphopt.report.data import ReportData, TargetRow, UnpricedRow
 from graphopt.report.metrics import write_metrics
 from graphopt.report.on_devices import DeviceRow, device_rows
 from graphopt.report.page import write_page
@@ -40,6 +41,7 @@ def test_they_stand_beside_the_estimates(data: ReportData, tmp_path: Path) -> No
     page = (tmp_path / "page.html").read_text()
     assert "benchmark_model, 2026-11-05" in page
     assert "2.00\N{MULTIPLICATION SIGN} faster on Maker One" in page
+    assert view.lede(shown).startswith("2.00\N{MULTIPLICATION SIGN} faster on Maker One (measured) · PSNR")
     write_metrics(shown, tmp_path / "metrics.json")
     targets = json.loads((tmp_path / "metrics.json").read_text())["targets"]
     assert [row["after"]["latency_ms"] for row in targets["adreno-750"]["measured"]] == [10.0]
@@ -50,3 +52,32 @@ def test_they_stand_beside_the_estimates(data: ReportData, tmp_path: Path) -> No
     measured, estimated = (next(i for i, line in enumerate(table.splitlines()) if words in line)
                            for words in ("on Maker One", "Adreno 750 (GPU): latency"))  # fmt: skip
     assert measured < estimated
+
+
+def test_they_stand_where_there_is_no_price(data: ReportData, tmp_path: Path) -> None:
+    """A phone that has no price on the machine of the run, after it has measured both networks."""
+    rows = device_rows([said(20.0, "01")], [said(10.0, "05")])
+    shown = replace(data, unpriced=[UnpricedRow("phone", "A phone's CPU", "it is another device", rows)])
+    write_page(shown, tmp_path / "page.html")
+    page = (tmp_path / "page.html").read_text()
+    assert "A phone&#39;s CPU: built, without a price on the machine of this run, because it is another device." in page
+    assert page.count("2.00\N{MULTIPLICATION SIGN} faster on Maker One") == 1
+    write_metrics(shown, tmp_path / "metrics.json")
+    (phone,) = json.loads((tmp_path / "metrics.json").read_text())["unpriced"].values()
+    assert [row["before"]["latency_ms"] for row in phone["measured"]] == [20.0]
+    with (tmp_path / "table").open("w") as file:
+        Console(file=file, width=140).print(summary_table(shown))
+    assert "A phone's CPU: on Maker One" in (tmp_path / "table").read_text()
+
+
+def test_an_estimate_gives_way_to_a_pair_alone(data: ReportData) -> None:
+    alone, both = device_rows([said(20.0, "01")], []), device_rows([said(20.0, "01")], [said(10.0, "05")])
+    estimated, measured = data.targets[0], replace(data.targets[1], weight=0.9)
+
+    def headline(target: TargetRow) -> str:
+        return view.lede(replace(data, targets=[target, data.targets[2]])).partition(" · ")[0]
+
+    assert headline(replace(estimated, measured=alone)) == headline(estimated)
+    assert headline(estimated) == "1.55x (1.41 to 1.72) as fast on Adreno 750 (GPU) (estimated)"
+    assert headline(replace(estimated, measured=both)) == "2.00\N{MULTIPLICATION SIGN} faster on Maker One (measured)"
+    assert headline(replace(measured, measured=both)) == "1.41x (1.39 to 1.43) as fast on Host CPU (measured)"

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 _ADB = """#!{python}
-import pathlib, shutil, subprocess, sys
+import pathlib, shutil, signal, subprocess, sys
 home = pathlib.Path({home!r})
 arguments = sys.argv[1:]
 with (home / "asked").open("a") as asked:
@@ -34,7 +34,9 @@ elif verb == "forward":
     print(rest[1].removeprefix("tcp:") if rest[0] == "tcp:0" else "")  # the phone's ports are this machine's
 elif verb == "shell":
     environment = {{"PATH": str(home / "system") + ":/usr/bin:/bin"}}
-    sys.exit(subprocess.run(["sh", "-c", inside(rest[0])], env=environment).returncode)
+    shell = subprocess.Popen(["sh", "-c", inside(rest[0])], env=environment)
+    signal.signal(signal.SIGTERM, lambda number, frame: shell.send_signal(signal.SIGHUP))  # as the phone's daemon does
+    sys.exit(shell.wait())
 """
 _GETPROP = """#!/bin/sh
 case $1 in

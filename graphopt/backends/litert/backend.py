@@ -9,8 +9,7 @@ from typing import Any, ClassVar
 import onnx
 
 from graphopt.atomic import replacing
-from graphopt.backends.base import Artefact, Finding, manifest_of
-from graphopt.backends.findings import version_finding
+from graphopt.backends.base import Artefact, manifest_of
 from graphopt.backends.host import HostBackend, Loaded
 from graphopt.backends.litert.convert import conversion_key, convert
 from graphopt.backends.litert.memory import planned_bytes
@@ -32,6 +31,7 @@ class LiteRtBackend(HostBackend[LiteRtTarget]):
 
     kind: ClassVar[str] = "litert"
     target_type: ClassVar[type[Target]] = LiteRtTarget
+    packages: ClassVar[tuple[tuple[str, str], ...]] = ((RUNTIME, SERIES[RUNTIME]), (CONVERTER, SERIES[CONVERTER]))
 
     def key(self) -> str:
         here = "" if self.unpriced else self.processor()
@@ -65,11 +65,6 @@ class LiteRtBackend(HostBackend[LiteRtTarget]):
     def planned_memory(self, model: onnx.ModelProto) -> int:
         """By XNNPACK's rules, from the file."""
         return planned_bytes(convert(model, self.target, self.cache.folder, silent).read_bytes())
-
-    def check(self, tracker: tuple[str, int] | None = None, key: str | None = None) -> list[Finding]:
-        if tracker is not None or key is not None:
-            raise GraphoptError(f"target {self.target.name} is reached over no tracker; leave out --tracker and --key")
-        return [version_finding(package, SERIES[package]) for package in (RUNTIME, CONVERTER)]
 
     def _manifest(self, model: onnx.ModelProto) -> dict[str, Any]:
         delegate = _DELEGATES[self.target.delegate]

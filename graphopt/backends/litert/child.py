@@ -80,21 +80,18 @@ def in_half(content: bytes) -> bytes:
 
 
 def difference(model: Any, path: Path) -> float:
-    """By how much the .tflite under XNNPACK differs from the model under onnxruntime, relative to its largest output,
-    on random images.
-    """
-    import onnxruntime
-
+    """By how much the .tflite under XNNPACK differs from the model under onnxruntime, on random images."""
     from graphopt.backends.litert.runtime import open_interpreter
+    from graphopt.cost.counts import static_shapes
+    from graphopt.ir.difference import relative_difference
+    from graphopt.ir.session import OnnxSession
 
-    session = onnxruntime.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
+    session, shapes = OnnxSession(model, threads=1), static_shapes(model)
     generator = np.random.default_rng(0)
-    images = [generator.random(value.shape).astype(np.float32) for value in session.get_inputs()]
-    expected = session.run(None, dict(zip((value.name for value in session.get_inputs()), images, strict=True)))
-    found = open_interpreter(path, threads=1, inputs=[v.name for v in session.get_inputs()],
-                             outputs=[v.name for v in session.get_outputs()])(images)  # fmt: skip
-    scale = max(float(np.abs(one).max()) for one in expected) or 1.0
-    return max(float(np.abs(a - b).max()) for a, b in zip(expected, found, strict=True)) / scale
+    images = [generator.random(shapes[name], np.float32) for name in session.inputs]
+    expected = session.run_named(dict(zip(session.inputs, images, strict=True)), session.outputs)
+    found = open_interpreter(path, 1, session.inputs, session.outputs)(images)
+    return max(relative_difference(f, e) for f, e in zip(found, expected, strict=True))
 
 
 if __name__ == "__main__":

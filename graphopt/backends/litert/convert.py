@@ -5,14 +5,13 @@ from __future__ import annotations
 import hashlib
 import inspect
 import json
-import subprocess
-import sys
 import tempfile
 from pathlib import Path
 
 import onnx
 
 from graphopt.atomic import replacing
+from graphopt.backends.children import last_words, run_child
 from graphopt.backends.litert.target import LiteRtTarget
 from graphopt.backends.litert.versions import CONVERTER, RUNTIME, version
 from graphopt.cost.keys import hash_of
@@ -67,17 +66,13 @@ def _run_child(content: bytes, target: LiteRtTarget, output: Path) -> None:
             "half": target.dtype == "float16",
         }
         (place / "request.json").write_text(json.dumps(request))
-        command = [sys.executable, "-m", "graphopt.backends.litert.child", str(place / "request.json")]
-        try:
-            done = subprocess.run(
-                command, stdin=subprocess.DEVNULL, capture_output=True, text=True, errors="replace",
-                timeout=_TIME_LIMIT_S, check=False,
-            )  # fmt: skip
-        except subprocess.TimeoutExpired as error:
-            raise GraphoptError(f"target {target.name}: converting took longer than {_TIME_LIMIT_S} s") from error
-        if done.returncode:
-            words = (done.stderr.strip().splitlines() or [f"it ended with status {done.returncode}"])[-1]
-            raise GraphoptError(f"target {target.name}: LiteRT's converter failed: {words[:300]}")
+        log, doing = place / "log", f"target {target.name}: converting"
+        status = run_child(
+            "graphopt.backends.litert.child", [str(place / "request.json")], place, log, _TIME_LIMIT_S, doing,
+            lambda: "deploy at a smaller resolution",
+        )  # fmt: skip
+        if status:
+            raise GraphoptError(f"{doing} failed: {last_words(log)}")
         result = json.loads((place / "result.json").read_text())
     if "error" in result:
         raise GraphoptError(f"target {target.name}: {result['error']}")

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import os
-import sys
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
 
 from graphopt.backends.base import Array
+from graphopt.backends.quiet import quiet
 from graphopt.errors import GraphoptError
 
 
@@ -25,7 +23,7 @@ def open_interpreter(
     from ai_edge_litert.interpreter import Interpreter
 
     try:
-        with _quiet():
+        with quiet(2):  # it says that it has made its delegate
             interpreter = Interpreter(model_path=str(path), num_threads=threads)
             interpreter.allocate_tensors()
     except (ValueError, RuntimeError) as error:
@@ -45,18 +43,3 @@ def open_interpreter(
         return [np.ascontiguousarray(y.transpose(0, 3, 1, 2)) if y.ndim == 4 else y for y in made]
 
     return run
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """LiteRT writes that it has made its delegate to the process's stderr, past Python."""
-    sys.stderr.flush()
-    kept = os.dup(2)
-    nowhere = os.open(os.devnull, os.O_WRONLY)
-    try:
-        os.dup2(nowhere, 2)
-        yield
-    finally:
-        os.dup2(kept, 2)
-        os.close(kept)
-        os.close(nowhere)

@@ -7,17 +7,13 @@ from typing import ClassVar
 
 import onnx
 
-from graphopt.backends.base import Artefact, Finding, manifest_of
-from graphopt.backends.findings import version_finding
+from graphopt.backends.base import Artefact, manifest_of
 from graphopt.backends.host import HostBackend, HostTarget, Loaded
 from graphopt.backends.mnn.convert import TOLERANCES, convert, mnn_version
 from graphopt.backends.mnn.memory import planned_bytes
 from graphopt.cost.keys import figures_of, hash_of
 from graphopt.cost.target import Target
-from graphopt.errors import GraphoptError
 from graphopt.progress import Progress, silent
-
-_SERIES = "3.6."
 
 
 class MnnBackend(HostBackend[HostTarget]):
@@ -26,6 +22,7 @@ class MnnBackend(HostBackend[HostTarget]):
     kind: ClassVar[str] = "mnn"
     target_type: ClassVar[type[Target]] = HostTarget
     tolerance: ClassVar[float] = TOLERANCES["float32"]
+    packages: ClassVar[tuple[tuple[str, str], ...]] = (("MNN", "3.6."),)
 
     def key(self) -> str:
         return hash_of([figures_of(self.target), mnn_version(self.target), self.processor()])
@@ -61,8 +58,3 @@ class MnnBackend(HostBackend[HostTarget]):
     @property
     def _is_half(self) -> bool:
         return self.target.dtype == "float16"
-
-    def check(self, tracker: tuple[str, int] | None = None, key: str | None = None) -> list[Finding]:
-        if tracker is not None or key is not None:
-            raise GraphoptError(f"target {self.target.name} is reached over no tracker; leave out --tracker and --key")
-        return [version_finding("MNN", _SERIES)]

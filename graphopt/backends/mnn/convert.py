@@ -6,8 +6,6 @@ import json
 import re
 import shutil
 import signal
-import subprocess
-import sys
 import tempfile
 from collections.abc import Sequence
 from importlib import metadata
@@ -19,11 +17,13 @@ import onnx
 from numpy.typing import NDArray
 
 from graphopt.atomic import replacing
+from graphopt.backends.children import ended_child
 from graphopt.backends.mnn.blame import first_wrong
 from graphopt.backends.mnn.spelling import respelled
 from graphopt.cost.counts import static_shapes
 from graphopt.cost.target import Target
 from graphopt.errors import GraphoptError
+from graphopt.ir.difference import relative_difference
 
 Array = NDArray[Any]
 INSTALL = "pip install 'graphopt[mnn]'"
@@ -98,8 +98,7 @@ def _problem(model: onnx.ModelProto, dtype: str, folder: Path) -> str:
 def _differs(found: Array, wanted: Array, dtype: str) -> str:
     if found.shape != wanted.shape:
         return f"gives {'x'.join(map(str, found.shape))} where {'x'.join(map(str, wanted.shape))} is right"
-    with np.errstate(all="ignore"):  # what is not finite is wrong, too
-        off = float(np.abs(found - wanted).max() / max(float(np.abs(wanted).max()), 1e-12))
+    off = relative_difference(found, wanted)
     if not np.isfinite(off):
         return "computes values that are not finite"
     return "" if off <= TOLERANCES[dtype] else f"computes something else (by {off:.2g} of the largest value)"
@@ -107,23 +106,18 @@ def _differs(found: Array, wanted: Array, dtype: str) -> str:
 
 def _run_child(folder: Path, dtype: str, inputs: Sequence[str], outputs: Sequence[str]) -> str:
     """What the converter or the runtime says of the model in `folder`; empty where there are results."""
-    command = [sys.executable, "-m", "graphopt.backends.mnn.child", _MODEL, _FILE, _IMAGES, _RESULTS, dtype]
-    command += [json.dumps(inputs), json.dumps(outputs)]
-    try:
-        done = subprocess.run(
-            command, cwd=folder, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-            timeout=_TIME_LIMIT_S, check=False, text=True, errors="replace",
-        )  # fmt: skip
-    except subprocess.TimeoutExpired as error:
-        raise GraphoptError(
-            f"MNN took longer than {_TIME_LIMIT_S} s over a network; convert it for a smaller image"
-        ) from error
-    if done.returncode == 0:
+    log = folder / "log"
+    status = ended_child(
+        "graphopt.backends.mnn.child",
+        [_MODEL, _FILE, _IMAGES, _RESULTS, dtype, json.dumps(inputs), json.dumps(outputs)],
+        folder, log, _TIME_LIMIT_S, "MNN over a network", lambda: "convert it for a smaller image",
+    )  # fmt: skip
+    if status == 0:
         return ""
-    if done.returncode == -signal.SIGKILL:
+    if status == -signal.SIGKILL:
         raise GraphoptError("MNN was killed over a network, as the system does where memory runs out; free some")
-    if done.returncode < 0:
-        return f"crashes with {signal.Signals(-done.returncode).name}"
-    lines = [_STAMP.sub("", line).strip() for line in done.stdout.splitlines()]
+    if status < 0:
+        return f"crashes with {signal.Signals(-status).name}"
+    lines = [_STAMP.sub("", line).strip() for line in log.read_text(errors="replace").splitlines()]
     said = [line for line in lines if _REASON.search(line) and not line.startswith("Converted Failed")]
     return f"refuses it ({'; '.join(dict.fromkeys(said))[:300] or 'for no reason that it says'})"

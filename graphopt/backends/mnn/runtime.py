@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import ctypes
-import os
-import sys
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from graphopt.backends.quiet import quiet
 from graphopt.errors import GraphoptError
 
 if TYPE_CHECKING:
@@ -26,7 +23,7 @@ def load(file: Path, inputs: Sequence[str], outputs: Sequence[str], threads: int
     Raises:
         GraphoptError: MNN cannot read the file, or does not find the names in it.
     """
-    with _quiet():
+    with quiet(1):  # its own words
         from MNN import expr, nn
 
         precision = "low" if half else "high"
@@ -45,18 +42,3 @@ def load(file: Path, inputs: Sequence[str], outputs: Sequence[str], threads: int
         return [np.array(value.read()) for value in made]  # a copy: the next run writes to the same memory
 
     return run
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """What C code writes to stdout meanwhile is lost."""
-    sys.stdout.flush()
-    kept = os.dup(1)
-    with open(os.devnull, "wb") as nowhere:
-        os.dup2(nowhere.fileno(), 1)
-    try:
-        yield
-    finally:
-        ctypes.CDLL(None).fflush(None)  # C keeps lines back while stdout is no terminal
-        os.dup2(kept, 1)
-        os.close(kept)

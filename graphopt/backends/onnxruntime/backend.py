@@ -10,8 +10,7 @@ from typing import ClassVar
 import onnx
 
 from graphopt.atomic import replacing
-from graphopt.backends.base import Array, Artefact, Finding, manifest_of
-from graphopt.backends.findings import version_finding
+from graphopt.backends.base import Array, Artefact, manifest_of
 from graphopt.backends.host import HostBackend, HostTarget, Loaded
 from graphopt.backends.onnxruntime.plan import planned_bytes
 from graphopt.backends.onnxruntime.session import open_session
@@ -30,6 +29,7 @@ class OnnxRuntimeBackend(HostBackend[HostTarget]):
     kind: ClassVar[str] = "onnxruntime"
     target_type: ClassVar[type[Target]] = HostTarget
     any_size: ClassVar[bool] = True
+    packages: ClassVar[tuple[tuple[str, str], ...]] = (("onnxruntime", "1."),)
 
     def key(self) -> str:
         return hash_of([figures_of(self.target), metadata.version("onnxruntime"), self.processor(), OPTIONS])
@@ -62,11 +62,6 @@ class OnnxRuntimeBackend(HostBackend[HostTarget]):
             return list(session.run(None, dict(zip(names, inputs, strict=True))))
 
         return run
-
-    def check(self, tracker: tuple[str, int] | None = None, key: str | None = None) -> list[Finding]:
-        if tracker is not None or key is not None:
-            raise GraphoptError(f"target {self.target.name} is reached over no tracker; leave out --tracker and --key")
-        return [version_finding("onnxruntime", "1.")]
 
     def _as_run(self, model: onnx.ModelProto) -> onnx.ModelProto:
         from graphopt.ir.half import to_fp16

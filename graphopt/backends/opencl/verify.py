@@ -15,6 +15,7 @@ from graphopt.backends.opencl.platform import Device, Loaded
 from graphopt.backends.opencl.reference import References, holds_halves, run_network
 from graphopt.errors import GraphoptError
 from graphopt.ir.canonical import input_shape
+from graphopt.ir.difference import relative_difference
 from graphopt.kernels.target import GpuTarget
 from graphopt.progress import Progress
 
@@ -110,6 +111,4 @@ def _shapes(signature: Sequence[tuple[str, tuple[int, ...]]] | None) -> str:
 
 
 def _largest_difference(found: Sequence[Array], expected: Sequence[Array]) -> float:
-    """Relative to the largest value of each; NaN where anything is."""
-    pairs = zip(found, expected, strict=True)
-    return float(np.max([np.abs(f - e).max() / max(float(np.abs(e).max()), 1e-12) for f, e in pairs]))
+    return max(relative_difference(f, e) for f, e in zip(found, expected, strict=True))

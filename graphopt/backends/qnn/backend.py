@@ -10,7 +10,7 @@ import onnx
 
 from graphopt.backends.base import Array, Artefact, Backend, Finding, manifest_of
 from graphopt.backends.breakdown import Breakdown
-from graphopt.backends.findings import state_of, version_finding
+from graphopt.backends.findings import refuse_tracker, state_of, version_finding
 from graphopt.backends.qnn.compiler import compile_npu, compiler_version
 from graphopt.backends.qnn.doubt import drawn_times, shipped_doubt
 from graphopt.backends.qnn.log import CompiledFacts
@@ -23,7 +23,6 @@ from graphopt.cost.memory import peak_memory
 from graphopt.cost.ratio import Ratio, drawn, independent
 from graphopt.cost.record import NetworkCost, Provenance
 from graphopt.cost.target import Target
-from graphopt.errors import GraphoptError
 from graphopt.progress import Progress, silent
 
 _SERIES = "2.7."
@@ -118,8 +117,7 @@ class QnnBackend(Backend[NpuTarget]):
         return emulate(artefact.files, inputs, self.target, self.cache)
 
     def check(self, tracker: tuple[str, int] | None = None, key: str | None = None) -> list[Finding]:
-        if tracker is not None or key is not None:
-            raise GraphoptError(f"target {self.target.name} is reached over no tracker; leave out --tracker and --key")
+        refuse_tracker(self.target, tracker, key)
         from graphopt.backends.qnn.emulator import why_no_emulator
 
         missing = why_no_emulator(self.target)

@@ -58,7 +58,7 @@ def test_a_difference_that_is_no_number(monkeypatch: pytest.MonkeyPatch, tmp_pat
 def test_a_converter_that_crashes(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     _child(tmp_path, monkeypatch, "sys.exit('Traceback\\nlegalising aten.strange failed')")
     with pytest.raises(
-        GraphoptError, match="target host-litert: LiteRT's converter failed: legalising aten.strange fail"
+        GraphoptError, match="target host-litert: converting failed: last line of its log: legalising aten.strange fail"
     ):
         convert(MODEL, litert_target(), tmp_path, silent)
 

@@ -73,7 +73,7 @@ def test_a_network_that_mnn_does_not_carry(tmp_path: Path, call: Call, monkeypat
     monkeypatch.setenv("GRAPHOPT_CACHE", str(tmp_path / "cache"))
     onnx.save(UNKNOWN, tmp_path / "unknown.onnx")
     status, _, said = call("cost", tmp_path / "unknown.onnx", "--target", "host-mnn")
-    assert (status, said) == (1, f"error: target host-mnn: {reason}\n")
+    assert (status, said.splitlines()[-1]) == (1, f"error: target host-mnn: {reason}")  # a busy machine is said before
 
 
 def test_without_the_extra(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

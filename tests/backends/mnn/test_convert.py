@@ -65,7 +65,8 @@ def test_what_is_no_image(tmp_path: Path) -> None:
 
 @needs_mnn
 @pytest.mark.parametrize(
-    ("status", "message"), [(-9, "MNN was killed over a network"), (None, "MNN took longer than 900 s over a network")]
+    ("status", "message"),
+    [(-9, "MNN was killed over a network"), (None, "MNN over a network took longer than 900 s; convert it for")],
 )
 def test_what_says_nothing_of_the_network(
     status: int | None, message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -77,6 +78,6 @@ def test_what_says_nothing_of_the_network(
             raise subprocess.TimeoutExpired(command, 900)
         return subprocess.CompletedProcess(command, status, "", "")
 
-    monkeypatch.setattr("graphopt.backends.mnn.convert.subprocess.run", child)
+    monkeypatch.setattr("graphopt.backends.children.subprocess.run", child)
     with pytest.raises(GraphoptError, match=message):
         convert(network("Abs(a)"), "float32", tmp_path / "a.mnn")

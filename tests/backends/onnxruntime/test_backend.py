@@ -149,8 +149,11 @@ def test_a_run_aims_at_this_machine_and_builds_for_a_phone(tmp_path: Path) -> No
     assert metrics["targets"]["host-onnxruntime"]["after"]["provenance"] == "measured"
     deployed = json.loads((folder / "deploy" / "deploy.json").read_text())
     assert list(deployed["costs"]) == ["host-onnxruntime"]
-    assert deployed["differences"]["deploy/host-onnxruntime/host-onnxruntime.onnx"] < 1e-5
-    assert Bundle.open(folder / "deploy" / "android-onnxruntime").manifest.figures == []
+    ran = deployed["ran"]["host-onnxruntime"]
+    assert ran["file"] == "deploy/host-onnxruntime/host-onnxruntime.onnx"
+    assert ran["difference"] < 1e-6
+    figures = Bundle.open(folder / "deploy" / "android-onnxruntime").manifest.figures
+    assert {figure.what for figure in figures} == {"psnr", "ssim", "psnr of the original", "ssim of the original"}
     wholes = json.loads((folder / "search" / "wholes.json").read_text())
     assert all(row["costs"]["host-onnxruntime"]["provenance"] == "measured" for row in wholes)
     page = (folder / "report.html").read_text()
