@@ -318,6 +318,15 @@ def test_dynamic_shapes_need_a_resolution(home: Path, tmp_path: Path) -> None:
         run_source(home, tmp_path, model, resolution=None)
 
 
+def test_a_run_takes_one_image(home: Path, tmp_path: Path) -> None:
+    model = onnx.parser.parse_model("""
+        <ir_version: 10, opset_import: ["" : 20]>
+        g (float[1, 3, 32, 32] x, float[1, 3, 32, 32] z) => (float[1, 3, 32, 32] y) { y = Mul(x, z) }
+    """)
+    with pytest.raises(GraphoptError, match=r"given\.onnx has 2 inputs; a run takes networks with one"):
+        run_source(home, tmp_path, model)
+
+
 def test_an_unsupported_op_is_named(home: Path, tmp_path: Path) -> None:
     model = onnx.parser.parse_model("""
         <ir_version: 10, opset_import: ["" : 20]>
