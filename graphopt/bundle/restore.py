@@ -38,6 +38,9 @@ def open_bundle(
         raise GraphoptError(
             f"{folder}: expected one input of {channels} channels, found {len(manifest.inputs)} of {found}"
         )
+    given, made = (dict(zip(end.layout, end.shape, strict=True)) for end in (manifest.inputs[0], manifest.outputs[0]))
+    if given != made:
+        raise GraphoptError(f"{folder}: turns {given} to {made}; expected a network that keeps the shape of its image")
     size, stride = _tile(folder, manifest, tile), manifest.stride or 1
     loaded, dtype = backend.load(bundle.artefact), manifest.inputs[0].dtype
 
