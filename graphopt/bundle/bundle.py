@@ -65,8 +65,18 @@ class Bundle:
 
     @property
     def target(self) -> Target:
-        """From the bundle's own file: another machine need not know it."""
-        return load_target(str(self.folder / TARGET))
+        """From the bundle's own file: another machine need not know it.
+
+        Raises:
+            GraphoptError: it is another bundle's.
+        """
+        found = load_target(str(self.folder / TARGET))
+        if found.kind != self.manifest.kind:
+            raise GraphoptError(
+                f"{self.folder / TARGET} is of kind '{found.kind}', and {MANIFEST} of '{self.manifest.kind}'; copy the "
+                "whole folder of the bundle"
+            )
+        return found
 
     def backend(self, cache: CostCache) -> Backend[Any]:
         """What runs the artefact."""

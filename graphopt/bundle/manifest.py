@@ -86,7 +86,11 @@ class Manifest(Strict):
     format: str = Field(description="onnx, tflite, mnn, qnn-context, opencl, tvm, or that of a backend of yours")
     runtime: Runtime
     loaded_by: str
-    delegate: str = Field(default="", description="what of the runtime computes; empty where there is one way alone")
+    delegate: str = Field(
+        default="",
+        pattern="^[a-z0-9-]*$",  # what measures on devices goes by the word
+        description="what of the runtime computes: xnnpack, cpu, gpu, htp; empty where there is one way alone",
+    )
     precision: Literal["float32", "float16"]
     files: list[BundledFile] = Field(min_length=1, description="the one to load first, and those that it needs")
     inputs: list[Operand] = Field(min_length=1)

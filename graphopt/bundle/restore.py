@@ -13,13 +13,14 @@ from graphopt.bundle.bundle import Bundle
 from graphopt.bundle.manifest import Manifest
 from graphopt.cost.cache import CostCache
 from graphopt.errors import GraphoptError
+from graphopt.progress import Progress, silent
 from graphopt.train.tiling import by_tiles
 
 Planes = NDArray[np.float32]
 
 
 def open_bundle(
-    folder: Path, cache: CostCache, tile: int | None = None, channels: int = 3
+    folder: Path, cache: CostCache, tile: int | None = None, channels: int = 3, say: Progress = silent
 ) -> Callable[[Planes], Planes]:
     """A function from noisy to restored images, (`channels`, H, W) in [0, 1], of any size.
 
@@ -32,12 +33,15 @@ def open_bundle(
     bundle = Bundle.open(folder)
     manifest, backend = bundle.manifest, bundle.backend(cache)
     if not backend.runs_here:
-        raise GraphoptError(f"{folder}: its artefact does not run on this machine, because {backend.elsewhere}")
+        raise GraphoptError(f"{folder}: its artefact does not run on this machine: {backend.elsewhere}")
     found = manifest.inputs[0].shape[manifest.inputs[0].layout.index("C")]
     if len(manifest.inputs) != 1 or found != channels:
         raise GraphoptError(
             f"{folder}: expected one input of {channels} channels, found {len(manifest.inputs)} of {found}"
         )
+    given, made = (dict(zip(end.layout, end.shape, strict=True)) for end in (manifest.inputs[0], manifest.outputs[0]))
+    if given != made:
+        raise GraphoptError(f"{folder}: turns {given} to {made}; expected a network that keeps the shape of its image")
     size, stride = _tile(folder, manifest, tile), manifest.stride or 1
     loaded, dtype = backend.load(bundle.artefact), manifest.inputs[0].dtype
 
@@ -51,7 +55,7 @@ def open_bundle(
         sides = (max(side + -side % stride, low) for side, low in zip((height, width), least, strict=True))
         mirrored = _mirrored(noisy, *sides)
         tiles = min(size[0], mirrored.shape[1]), min(size[1], mirrored.shape[2])
-        return by_tiles(run, mirrored, tiles, manifest.overlap, stride)[:, :height, :width]
+        return by_tiles(run, mirrored, tiles, manifest.overlap, stride, say)[:, :height, :width]
 
     return restore
 

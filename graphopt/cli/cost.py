@@ -59,6 +59,8 @@ def cost(
     targets = [load_target(name) for name in target]
     paths = [find_model(name, Path()) for name in (model, against) if name is not None]
     networks = [load_source(path, resolution, cache_folder() / "exports")[0] for path in paths]
+    if against is not None:
+        _check_inputs((model, against), networks)
     cache = CostCache(cache_folder() / "costs")
     backends = [open_backend(device, cache) for device in targets]
     known: Known = {} if against is not None else known_of(networks[0], targets)
@@ -87,13 +89,25 @@ def _cautions(backends: Sequence[Backend[Any]]) -> list[str]:
     for backend in backends:
         if backend.unpriced:
             raise GraphoptError(
-                f"cost: target {backend.target.name} has no price on this machine, because {backend.unpriced}; name a "
+                f"cost: target {backend.target.name} has no price on this machine: {backend.unpriced}; name a "
                 "target that is this machine, or one that is estimated (graphopt targets list)"
             )
     cautions = [backend.caution() for backend in backends]
     for caution in dict.fromkeys(filter(None, cautions)):
         typer.echo(f"warning: {caution}", err=True)
     return cautions
+
+
+def _check_inputs(names: Sequence[str], networks: Sequence[onnx.ModelProto]) -> None:
+    """Raises: GraphoptError: they take other images, whose latencies say nothing of each other."""
+    from graphopt.ir.canonical import input_shapes
+
+    before, after = (" and ".join("x".join(map(str, one)) for one in input_shapes(model)) for model in networks)
+    if before != after:
+        raise GraphoptError(
+            f"cost --against: {names[0]} takes {before}, and {names[1]} takes {after}; expected the same input (images "
+            "of one size: --resolution HEIGHT WIDTH)"
+        )
 
 
 def _compare(
@@ -156,7 +170,7 @@ def _print(row: _Row, is_broken_down: bool) -> None:
     from graphopt.cost.basis import basis_in_words
 
     target, cost, parts = row.target, row.cost, row.parts
-    planned, measured = f"{cost.peak_memory_bytes / 2**20:.1f} MiB peak", ""
+    planned, measured = f"{cost.peak_memory_bytes / 2**20:.1f} MiB peak", " (planned)"
     if row.measured_memory is not None:
         off = cost.peak_memory_bytes / row.measured_memory - 1
         measured = f" (planned, {off:+.1%} from {row.measured_memory / 2**20:.1f} MiB measured)"

@@ -11,6 +11,7 @@ import typer
 
 from graphopt.cli.options import JsonFlag, RestorerOption
 from graphopt.cli.terminal import progress
+from graphopt.progress import Progress, silent
 
 if TYPE_CHECKING:
     from graphopt.train.restorer import Restore
@@ -71,11 +72,13 @@ def denoise(
 
     check_image_name(destination)
     noisy = to_planes(read_image(source))
-    write_image(destination, _opened(model, tile)(noisy))
+    with progress(announce=False) as report:
+        found = _opened(model, tile, say=partial(report, "denoise"))(noisy)
+    write_image(destination, found)
     typer.echo(f"{destination}")
 
 
-def _opened(model: str, tile: int | None, channels: int = 3) -> Restore:
+def _opened(model: str, tile: int | None, channels: int = 3, say: Progress = silent) -> Restore:
     """A network by name or path, or the artefact of a bundle, which has tiles of its own."""
     from graphopt.bundle.restore import open_bundle
     from graphopt.cost.cache import CostCache, cache_folder
@@ -83,5 +86,5 @@ def _opened(model: str, tile: int | None, channels: int = 3) -> Restore:
     from graphopt.train.restorer import open_restorer
 
     if Path(model).is_dir():
-        return open_bundle(Path(model), CostCache(cache_folder() / "costs"), tile, channels)
-    return open_restorer(find_model(model, Path()), tile, channels)
+        return open_bundle(Path(model), CostCache(cache_folder() / "costs"), tile, channels, say)
+    return open_restorer(find_model(model, Path()), tile, channels, say)

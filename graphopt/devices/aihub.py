@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from graphopt.bundle.bundle import Bundle
 
 ENDINGS = {"tflite": ".tflite", "onnx": ".onnx", "qnn-context": ".bin"}  # of the file that AI Hub takes
-UNITS = {"tflite": {"gpu": "gpu"}, "onnx": {}, "qnn-context": {"": "npu"}}  # what is not the CPU, by delegate
+UNITS = {"tflite": {"gpu": "gpu"}, "onnx": {}, "qnn-context": {"htp": "npu"}}  # what is not the CPU, by delegate
 ASK_S = 5.0  # between two questions of how far a job is
 _ACCOUNT = (
     "no account of AI Hub is configured; get one at https://aihub.qualcomm.com, and give the client its token: "

@@ -168,14 +168,15 @@ def fix_shapes(model: onnx.ModelProto, resolution: tuple[int, int] | None, where
 
 
 def check_same(model: onnx.ModelProto, original: onnx.ModelProto, where: str, tolerance: float = 1e-5) -> float:
-    """The largest relative difference of both on one random input; more than `tolerance` is an error."""
-    shape = input_shape(model)
-    image = np.random.default_rng(0).random(shape, dtype=np.float32)
+    """The largest relative difference of both on random inputs; more than `tolerance` is an error."""
+    shapes, rng = input_shapes(model), np.random.default_rng(0)
+    images = [rng.random(shape, dtype=np.float32) for shape in shapes]
     try:
-        expected, found = OnnxSession(original).run(image), OnnxSession(model).run(image)
+        expected, found = OnnxSession(original).run(*images), OnnxSession(model).run(*images)
     except GraphoptError as error:
-        said = _as_the_file_names_it(original, image, error)
-        raise GraphoptError(f"{where}, with an input of {'x'.join(map(str, shape))}: {said}") from error
+        said = _as_the_file_names_it(original, images, error)
+        sizes = " and ".join("x".join(map(str, shape)) for shape in shapes)
+        raise GraphoptError(f"{where}, with an input of {sizes}: {said}") from error
     if not np.isfinite(expected).all():
         raise GraphoptError(f"{where}: its output has values that are not finite on a random image; check its weights")
     difference = relative_difference(found, expected)
@@ -186,10 +187,12 @@ def check_same(model: onnx.ModelProto, original: onnx.ModelProto, where: str, to
     return difference
 
 
-def _as_the_file_names_it(model: onnx.ModelProto, image: NDArray[np.float32], error: GraphoptError) -> GraphoptError:
+def _as_the_file_names_it(
+    model: onnx.ModelProto, images: list[NDArray[np.float32]], error: GraphoptError
+) -> GraphoptError:
     """The error with the node's own name, where onnxruntime gave it another one to run it faster."""
     try:
-        OnnxSession(model, optimise=False).run(image)
+        OnnxSession(model, optimise=False).run(*images)
     except GraphoptError as plain:
         return plain
     return error
@@ -197,9 +200,14 @@ def _as_the_file_names_it(model: onnx.ModelProto, image: NDArray[np.float32], er
 
 def input_shape(model: onnx.ModelProto) -> tuple[int, ...]:
     """The shape of the first input that is not an initialiser."""
+    return input_shapes(model)[0]
+
+
+def input_shapes(model: onnx.ModelProto) -> list[tuple[int, ...]]:
+    """The shapes of all inputs that are no initialisers."""
     initialisers = {tensor.name for tensor in model.graph.initializer}
-    value = next(value for value in model.graph.input if value.name not in initialisers)
-    return tuple(dim.dim_value for dim in value.type.tensor_type.shape.dim)
+    values = [value for value in model.graph.input if value.name not in initialisers]
+    return [tuple(dim.dim_value for dim in value.type.tensor_type.shape.dim) for value in values]
 
 
 def canonical_graph(

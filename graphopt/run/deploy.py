@@ -9,7 +9,7 @@ from typing import Any
 
 from graphopt.backends.base import Backend
 from graphopt.ir.passes import Stage
-from graphopt.progress import Progress
+from graphopt.progress import Progress, part_of
 from graphopt.run.folder import Deployed, Edits
 from graphopt.run.run import Run
 from graphopt.run.stage import RunStage, noise_keys, pass_keys, price_keys
@@ -50,8 +50,9 @@ def _work(run: Run, say: Progress) -> None:
             say((done + 0.4) / (len(backends) + 1), f"{name}: before and after, compared")
             gains[name] = backend.compare(original, model, run.config.trials)
         place = empty_folder(folder.bundle(name))
-        say((done + 0.6) / (len(backends) + 1), f"{name}: builds")
-        artefact = backend.build(sizes.of(backend), place)
+        start = (done + 0.6) / (len(backends) + 1)
+        say(start, f"{name}: builds")
+        artefact = backend.build(sizes.of(backend), place, part_of(say, start, start + 0.2 / (len(backends) + 1)))
         if not artefact.files:
             refusals[name] = artefact.refusal
             rmtree(place)

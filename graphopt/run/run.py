@@ -134,7 +134,7 @@ def _check_prices(run: Run, backends: Mapping[str, Backend[Any]]) -> None:
     for name, backend in run.searched(backends).items():
         if backend.unpriced:
             raise GraphoptError(
-                f"config {run.path}: target {name} has no price on this machine, because {backend.unpriced}; give it "
+                f"config {run.path}: target {name} has no price on this machine: {backend.unpriced}; give it "
                 "weight 0: its artefact is built all the same"
             )
 

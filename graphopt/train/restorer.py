@@ -13,7 +13,7 @@ from graphopt.config.data import EvaluationData
 from graphopt.errors import GraphoptError
 from graphopt.ir.canonical import fix_shapes, input_shape, read_onnx
 from graphopt.ir.session import OnnxSession
-from graphopt.progress import Progress
+from graphopt.progress import Progress, silent
 from graphopt.train.data import noise_of, open_photographs, packed_of, pairs_of
 from graphopt.train.metrics import FULL, Quality, View, quality
 from graphopt.train.tiling import by_tiles, pad
@@ -23,7 +23,7 @@ Restore = Callable[[Planes], Planes]
 PADDING = 16  # NAFNet's stride; networks with a smaller one do not mind
 
 
-def open_restorer(path: Path, tile: int | None = None, channels: int = 3) -> Restore:
+def open_restorer(path: Path, tile: int | None = None, channels: int = 3, say: Progress = silent) -> Restore:
     """A function from noisy to restored images, (`channels`, H, W) in [0, 1], for an ONNX file or a checkpoint.
 
     With `tile`, images with a side above that many pixels go through by overlapping tiles.
@@ -37,7 +37,7 @@ def open_restorer(path: Path, tile: int | None = None, channels: int = 3) -> Res
 
     def restore(noisy: Planes) -> Planes:
         size = (min(side, noisy.shape[1]), min(side, noisy.shape[2]))
-        return untiled(noisy) if size == noisy.shape[1:] else by_tiles(untiled, noisy, size)
+        return untiled(noisy) if size == noisy.shape[1:] else by_tiles(untiled, noisy, size, say=say)
 
     return restore
 

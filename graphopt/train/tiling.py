@@ -3,16 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from itertools import product
 
 import numpy as np
 from numpy.typing import NDArray
+
+from graphopt.progress import Progress, silent
 
 Planes = NDArray[np.float32]
 OVERLAP = 32  # pixels
 
 
 def by_tiles(
-    run: Callable[[Planes], Planes], image: Planes, tile: tuple[int, int], overlap: int = OVERLAP, stride: int = 1
+    run: Callable[[Planes], Planes],
+    image: Planes,
+    tile: tuple[int, int],
+    overlap: int = OVERLAP,
+    stride: int = 1,
+    say: Progress = silent,
 ) -> Planes:
     """`run` on tiles of (3, *tile) of `image` (3, H, W). Smaller images are padded with zeros to one tile.
 
@@ -25,14 +33,16 @@ def by_tiles(
     overlap = min(overlap, min(tile) // 2)
     image = pad(image, max(height, tile[0]), max(width, tile[1]))
     total, weight = np.zeros_like(image), np.zeros_like(image[:1])
-    for top in _starts(image.shape[1], tile[0], overlap, stride):
-        for left in _starts(image.shape[2], tile[1], overlap, stride):
-            place = (slice(None), slice(top, top + tile[0]), slice(left, left + tile[1]))
-            rows = _ramp(top, tile[0], image.shape[1], overlap)
-            columns = _ramp(left, tile[1], image.shape[2], overlap)
-            window = np.minimum.outer(rows, columns)[None]
-            total[place] += run(np.ascontiguousarray(image[place])) * window
-            weight[place] += window
+    starts = [_starts(image.shape[axis], tile[axis - 1], overlap, stride) for axis in (1, 2)]
+    corners = list(product(*starts))
+    for number, (top, left) in enumerate(corners):
+        say(number / len(corners), f"tile {number + 1} of {len(corners)}")
+        place = (slice(None), slice(top, top + tile[0]), slice(left, left + tile[1]))
+        rows = _ramp(top, tile[0], image.shape[1], overlap)
+        columns = _ramp(left, tile[1], image.shape[2], overlap)
+        window = np.minimum.outer(rows, columns)[None]
+        total[place] += run(np.ascontiguousarray(image[place])) * window
+        weight[place] += window
     return (total / weight)[:channels, :height, :width]
 
 

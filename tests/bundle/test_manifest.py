@@ -45,6 +45,7 @@ def test_the_size_that_an_artefact_takes(inputs: dict[str, Any], size: tuple[int
         ({"files": [{"name": "../a.so", "sha256": "0" * 64, "bytes": 1}]}, "files.0.name: String should match"),
         ({"files": []}, "files: List should have at least 1 item"),
         ({"colour": "red"}, "colour: Extra inputs are not permitted"),
+        ({"delegate": "GPU"}, "delegate: String should match pattern"),
     ],
 )
 def test_a_mistake_is_one_line(tmp_path: Path, change: dict[str, Any], expected: str) -> None:

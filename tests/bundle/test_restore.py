@@ -102,12 +102,36 @@ def test_what_does_not_fit_is_said(home: Path, free: bool, options: dict[str, An
     assert str(caught.value) == f"{bundle.folder}: {expected}"
 
 
+def test_a_network_that_changes_the_size(home: Path) -> None:
+    bundle, _ = made(home, free=False)
+    given = bundle.manifest.outputs[0]
+    larger = given.model_copy(update={"shape": [1, 3, 96, 96]})
+    changed = bundle.manifest.model_copy(update={"outputs": [larger]})
+    (bundle.folder / "manifest.json").write_text(changed.model_dump_json(by_alias=True))
+    with pytest.raises(GraphoptError, match="expected a network that keeps the shape of its image"):
+        restored(bundle, random_image(3, 8, 8))
+
+
 def test_an_artefact_of_another_device(home: Path) -> None:
     bundle, _ = made(home, free=False)
     phone = (Path(__file__).parents[2] / "targets" / "android-onnxruntime.yaml").read_text()
     (bundle.folder / "target.yaml").write_text(phone)
+    changed = bundle.manifest.model_copy(update={"kind": "onnxruntime"})
+    (bundle.folder / "manifest.json").write_text(changed.model_dump_json(by_alias=True))
     with pytest.raises(
         GraphoptError,
-        match=r"its artefact does not run on this machine, because A phone's CPU \(onnxruntime\) is another",
+        match=r"its artefact does not run on this machine: A phone's CPU \(onnxruntime\) is another",
     ):
         restored(bundle, random_image(3, 8, 8))
+
+
+def test_the_target_of_another_bundle(home: Path) -> None:
+    bundle, _ = made(home, free=False)
+    other = (Path(__file__).parents[2] / "targets" / "sm8650-adreno750.yaml").read_text()
+    (bundle.folder / "target.yaml").write_text(other)
+    with pytest.raises(GraphoptError) as caught:
+        restored(bundle, random_image(3, 8, 8))
+    where = bundle.folder / "target.yaml"
+    assert str(caught.value) == (
+        f"{where} is of kind 'opencl', and manifest.json of 'rated'; copy the whole folder of the bundle"
+    )

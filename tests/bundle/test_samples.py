@@ -176,7 +176,7 @@ fun main(files: Array<String>) {
 }
 """
 PHONES = {
-    "tflite": {"format": "tflite", "delegate": "GPU", "runtime": {"name": "litert", "version": "2.3.0"},
+    "tflite": {"format": "tflite", "delegate": "gpu", "runtime": {"name": "litert", "version": "2.3.0"},
                "inputs": [{**MANIFEST["inputs"][0], "layout": "NHWC", "shape": [1, 32, 32, 3]}]},
     "onnx": {},
     "qnn-context": {"format": "qnn-context", "delegate": "htp"},

@@ -8,8 +8,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import onnx
 import pytest
-from graphs import Call
+from graphs import Call, onnx_model
 
 
 def test_cost_as_json(call: Call, halver: Path) -> None:
@@ -60,7 +61,7 @@ def test_cost_broken_down(call: Call, halver: Path) -> None:
         (["cost", "half.onnx", "--target", "host-cpu"], "did you mean 'host-onnxruntime' or 'host-tvm'?"),
         (
             ["cost", "half.onnx", "--target", "android-onnxruntime"],
-            "because A phone's CPU (onnxruntime) is another device",
+            "on this machine: A phone's CPU (onnxruntime) is another device",
         ),
         (["cost", "half.onnx", "--against", "gone.onnx", "--target", "host-tvm"], "gone.onnx does not exist"),
         (["cost", "--ops", "o.csv", "--against", "half.onnx", "--target", "host-tvm"], "leave one out"),
@@ -93,6 +94,21 @@ def test_cost_against_another_network(call: Call, halver: Path) -> None:
     assert first.startswith(f"host-onnxruntime: {halver} is ")
     assert first.endswith(f"as fast as {halver} (measured)")
     assert second.startswith(f"sm8650-adreno750: {halver} is 1.00x (")
+
+
+def test_networks_of_other_images_are_not_compared(mistake: Callable[..., str], tmp_path: Path, halver: Path) -> None:
+    wide = "(float[1, 3, 8, 16] x) => (float[1, 3, 8, 16] y) { y = Relu(x) }"
+    onnx.save(onnx_model(wide), tmp_path / "wide.onnx")
+    said = mistake("cost", halver, "--against", tmp_path / "wide.onnx", "--target", "host-onnxruntime")
+    assert "wide.onnx takes 1x3x8x16; expected the same input" in said
+
+
+def test_a_network_of_two_inputs_has_a_price(call: Call, tmp_path: Path) -> None:
+    both = "(float[1, 3, 8, 8] x, float[1, 3, 8, 8] y) => (float[1, 3, 8, 8] z) { z = Mul(x, y) }"
+    onnx.save(onnx_model(both), tmp_path / "both.onnx")
+    status, out, _ = call("cost", tmp_path / "both.onnx", "--target", "sm8650-adreno750")
+    assert status == 0
+    assert "MiB peak (planned)" in out
 
 
 def test_memory_is_said_as_planned_and_as_measured(call: Call, halver: Path) -> None:

@@ -41,7 +41,9 @@ PROFILE: dict[str, Any] = {
 
 @pytest.fixture
 def npu(tmp_path: Path) -> Bundle:
-    return bundle_of(tmp_path / "npu", {"mine.onnx": b"a node", "mine.bin": b"context"}, format="qnn-context")
+    return bundle_of(
+        tmp_path / "npu", {"mine.onnx": b"a node", "mine.bin": b"context"}, format="qnn-context", delegate="htp"
+    )
 
 
 class Job:

@@ -60,7 +60,7 @@ def test_they_stand_where_there_is_no_price(data: ReportData, tmp_path: Path) ->
     shown = replace(data, unpriced=[UnpricedRow("phone", "A phone's CPU", "it is another device", rows)])
     write_page(shown, tmp_path / "page.html")
     page = (tmp_path / "page.html").read_text()
-    assert "A phone&#39;s CPU: built, without a price on the machine of this run, because it is another device." in page
+    assert "A phone&#39;s CPU: built, without a price on the machine of this run: it is another device." in page
     assert page.count("2.00\N{MULTIPLICATION SIGN} faster on Maker One") == 1
     write_metrics(shown, tmp_path / "metrics.json")
     (phone,) = json.loads((tmp_path / "metrics.json").read_text())["unpriced"].values()

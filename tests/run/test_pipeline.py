@@ -253,7 +253,7 @@ def test_a_killed_run_goes_on_where_it_stopped(home: Path, finished: Path, tmp_p
         ({"targets": {"sm8560-adreno750": 1}}, r"'sm8560-adreno750' is not known; did you mean 'sm8650-adreno750'"),
         (
             {"targets": {"android-onnxruntime": 1}},
-            r"target android-onnxruntime has no price on this machine, because A phone's CPU .* give it weight 0",
+            r"target android-onnxruntime has no price on this machine: A phone's CPU .* give it weight 0",
         ),
         ({"targets": {"host-tvm": 0}}, r"at least one target needs a weight above 0"),
         ({"data": {"train": ["empty"], "test": ["photos"]}}, r"image folder .*empty holds no images"),
@@ -316,6 +316,15 @@ def test_dynamic_shapes_need_a_resolution(home: Path, tmp_path: Path) -> None:
     """)
     with pytest.raises(GraphoptError, match=r"dynamic shape \(1, 3, H, W\); give `resolution: \[height, width\]`"):
         run_source(home, tmp_path, model, resolution=None)
+
+
+def test_a_run_takes_one_image(home: Path, tmp_path: Path) -> None:
+    model = onnx.parser.parse_model("""
+        <ir_version: 10, opset_import: ["" : 20]>
+        g (float[1, 3, 32, 32] x, float[1, 3, 32, 32] z) => (float[1, 3, 32, 32] y) { y = Mul(x, z) }
+    """)
+    with pytest.raises(GraphoptError, match=r"given\.onnx has 2 inputs; a run takes networks with one"):
+        run_source(home, tmp_path, model)
 
 
 def test_an_unsupported_op_is_named(home: Path, tmp_path: Path) -> None:

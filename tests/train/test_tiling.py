@@ -51,3 +51,15 @@ def test_small_images_are_padded_with_zeros_to_one_tile() -> None:
     np.testing.assert_array_equal(seen, [pad(picture, 8, 8)])
     assert pad(picture, 8, 8)[:, 5:].sum() == pad(picture, 8, 8)[:, :, 7:].sum() == 0
     assert pad(picture, 5, 7) is picture
+
+
+def test_each_tile_is_told() -> None:
+    told: list[str] = []
+    by_tiles(
+        lambda image: image,
+        np.zeros((3, 40, 24), np.float32),
+        (24, 24),
+        8,
+        say=lambda share, words: told.append(f"{share:g} {words}"),
+    )
+    assert told == ["0 tile 1 of 2", "0.5 tile 2 of 2"]

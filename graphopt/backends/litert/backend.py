@@ -22,7 +22,7 @@ from graphopt.cost.target import Target
 from graphopt.errors import GraphoptError
 from graphopt.progress import Progress, silent
 
-_DELEGATES = {"cpu": "XNNPACK", "gpu": "GPU"}
+_DELEGATES = {"cpu": "xnnpack", "gpu": "gpu"}  # as manifests name them
 _SHOWN = 6  # offenders that are named one by one
 
 
@@ -68,7 +68,7 @@ class LiteRtBackend(HostBackend[LiteRtTarget]):
 
     def _manifest(self, model: onnx.ModelProto) -> dict[str, Any]:
         delegate = _DELEGATES[self.target.delegate]
-        loaded_by = f"LiteRT with its {delegate} delegate (CompiledModel on Android, ai_edge_litert in Python)"
+        loaded_by = f"LiteRT with its {delegate.upper()} delegate (CompiledModel on Android, ai_edge_litert in Python)"
         runtime = ("litert", version(RUNTIME, self.target.name))
         manifest = manifest_of(
             model, self.target, "tflite", runtime, loaded_by, delegate=delegate, images_in="float32"
