@@ -3,7 +3,8 @@
     python benchmarks/cost.py --only npu-int8 --json
 
 Times are those of AI Hub's runtime `qnn_dlc` (`sm8650_npu_measured_aihub.csv`). What the compiler says is in
-`npu_int8_facts.csv` beside this file for the networks that `npu_rebuild.py` builds at the size that was timed; for
+`npu_int8_facts.csv` beside this file for networks built at the size that was timed: torchvision's by
+`npu_rebuild.py`, and DnCNN, XLSR, QuickSRNet and two networks for video, which it does not hold, in the same way. For
 others it is that of `sm8650_npu_int8_compiled_vs_measured.csv`, but for the rows in `WRONG`.
 
 Parameters are not negative, and the loss is the mean absolute relative error: a network that the features cannot
