@@ -34,6 +34,7 @@ from costs import (
     memory,
     npu,
     npu_doubt,
+    npu_int8,
     pricing,
     static_trials,
 )
@@ -93,6 +94,7 @@ def _quietly(words: str) -> None:
 FIGURES: dict[str, Callable[[Path], dict[str, Any]]] = {
     "operators": gpu_operators.figures,
     "npu": npu_figures,
+    "npu-int8": npu_int8.measure,
     "memory": memory_figures,
     "additivity": additivity_figures,
     "pricing": pricing_figures,

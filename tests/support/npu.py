@@ -41,6 +41,19 @@ def convolution() -> onnx.ModelProto:
     )
 
 
+def quantised(activations: str) -> onnx.ModelProto:
+    """A convolution in QDQ form: weights of 8 bits, activations of a type as ONNX spells it."""
+    text = f"""<ir_version: 10, opset_import: ["" : 21]> small (float[1,16,32,32] x) => (float[1,16,32,32] y)
+        <float s = {{0.01}}, {activations} z = {{0}}, float sw = {{0.01}}, uint8 zw = {{128}}> {{
+        q = QuantizeLinear(x, s, z) d = DequantizeLinear(q, s, z) v = DequantizeLinear(w, sw, zw)
+        c = Conv<kernel_shape=[3,3], pads=[1,1,1,1]>(d, v)
+        e = QuantizeLinear(c, s, z) y = DequantizeLinear(e, s, z) }}"""
+    made = onnx.parser.parse_model(text)
+    weights = np.random.default_rng(0).integers(0, 256, (16, 16, 3, 3), dtype=np.uint8)
+    made.graph.initializer.append(numpy_helper.from_array(weights, "w"))
+    return made
+
+
 def refused() -> onnx.ModelProto:
     """Celu between two convolutions: the NPU has no such op."""
     conv = "Conv<kernel_shape=[3,3], pads=[1,1,1,1]>"

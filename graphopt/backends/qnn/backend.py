@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import ClassVar
 
@@ -11,12 +12,15 @@ import onnx
 from graphopt.backends.base import Array, Artefact, Backend, Finding, manifest_of
 from graphopt.backends.breakdown import Breakdown
 from graphopt.backends.findings import refuse_tracker, state_of, version_finding
+from graphopt.backends.qnn import quantised
 from graphopt.backends.qnn.compiler import compile_npu, compiler_version
 from graphopt.backends.qnn.doubt import drawn_times, shipped_doubt
 from graphopt.backends.qnn.log import CompiledFacts
 from graphopt.backends.qnn.padding import padded_macs
+from graphopt.backends.qnn.precision import precision_of, without_conversions
 from graphopt.backends.qnn.regression import FORMULA, REFUSED, Features, breakdown, exchanged_ms, price
 from graphopt.backends.qnn.target import NpuTarget
+from graphopt.backends.qnn.vectors import vector_values
 from graphopt.cost.counts import macs_and_parameters
 from graphopt.cost.keys import figures_of, graph_key, hash_of
 from graphopt.cost.memory import peak_memory
@@ -53,9 +57,16 @@ class QnnBackend(Backend[NpuTarget]):
         """
         macs, parameters = macs_and_parameters(model)
         memory = peak_memory(model, self.target.bytes_per_element)
+        precision = precision_of(model)
+        figures = None if precision == "float16" else quantised.model_of(self.target, precision)
         facts = self._facts(model, say) if model.graph.node else _NOTHING
         padded = padded_macs(model)
-        bounds, rows = price(facts, padded, self.target), breakdown(facts, padded, self.target)
+        if figures is None:
+            bounds, rows = price(facts, padded, self.target), breakdown(facts, padded, self.target)
+        else:
+            facts, values = replace(facts, refused=without_conversions(facts.refused)), vector_values(model)
+            bounds = quantised.price(quantised.QuantisedFeatures.of(facts, padded, values), figures)
+            rows = quantised.breakdown(facts, padded, values, figures, precision)
         return NetworkCost(*bounds, self.provenance, macs, parameters, memory, kernels=rows)
 
     def _facts(self, model: onnx.ModelProto, say: Progress) -> CompiledFacts:
@@ -70,15 +81,20 @@ class QnnBackend(Backend[NpuTarget]):
     def compare(
         self, before: onnx.ModelProto, after: onnx.ModelProto, budget: int = 0, say: Progress = silent
     ) -> Ratio:
-        """By draws of what the regression does not know, its parameters the same for both networks."""
+        """By draws of what the regression does not know, its parameters the same for both networks; by the bounds of
+        both prices where one is quantised, which has a regression of its own.
+        """
         old, new = self.price(before, budget, say), self.price(after, budget, say)
-        if not (old.latency_ms and new.latency_ms):  # all of it is refused
+        is_quantised = any(quantised.precision_of_price(cost) for cost in (old, new))
+        if is_quantised or not (old.latency_ms and new.latency_ms):  # all of it is refused
             return independent(old, new)
         doubt = shipped_doubt()
         times = [drawn_times(Features.of_price(cost), self.target, doubt) for cost in (old, new)]
         return drawn(old.latency_ms / new.latency_ms, times[0] / times[1], self.provenance)
 
     def exchanged(self, whole: NetworkCost, kept: NetworkCost, put: NetworkCost) -> float:
+        if quantised.precision_of_price(whole):
+            return quantised.exchanged_ms(kept, put)
         return exchanged_ms(whole, kept, put, self.target)
 
     def break_down(self, cost: NetworkCost, model: onnx.ModelProto | None = None) -> Breakdown | None:

@@ -43,6 +43,8 @@ def main(model: str, soc_model: str, htp_arch: str, context: str | None = None) 
             "htp_arch": htp_arch,
             "htp_graph_finalization_optimization_mode": "3",
             "enable_htp_fp16_precision": "1",
+            # A context takes and gives float32; a price is that of the network, as it was calibrated.
+            "offload_graph_io_quantization": "1" if context is None else "0",
         },
     )
     try:

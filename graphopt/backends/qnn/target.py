@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import Field, model_validator
 
@@ -14,6 +14,7 @@ _UNITS = {
     "per_gmac": "ms/GMAC",
     "per_megabyte": "ms/MB",
     "per_supertile": "ms",
+    "per_million_vector_values": "ms",
     "supertile_exponent": "1",
     "calibrated_supertiles": "1",
     "spread": "1",
@@ -46,10 +47,7 @@ class NpuModel(Strict):
 
     @model_validator(mode="after")
     def _consistent(self) -> NpuModel:
-        for name, unit in _UNITS.items():
-            found = getattr(self, name).unit
-            if found != unit:
-                raise ValueError(f"'{name}' is given in '{found}', expected '{unit}'")
+        _check_units(self)
         if min(self.spread.value, self.spread_beyond.value) < 1:
             raise ValueError("'spread' and 'spread_beyond' are factors and at least 1")
         if not 0 < self.supertile_exponent.value <= 1:
@@ -57,11 +55,36 @@ class NpuModel(Strict):
         return self
 
 
+class QuantisedNpuModel(Strict):
+    """Parameters of the regression of a quantised network (see `qnn.quantised.terms`)."""
+
+    launch: Fact
+    per_gmac: Fact
+    per_megabyte: Fact
+    per_million_vector_values: Fact
+    spread: Fact
+
+    @model_validator(mode="after")
+    def _consistent(self) -> QuantisedNpuModel:
+        _check_units(self)
+        if self.spread.value < 1:
+            raise ValueError("'spread' is a factor and at least 1")
+        return self
+
+
+def _check_units(model: NpuModel | QuantisedNpuModel) -> None:
+    for name in type(model).model_fields:
+        found, unit = getattr(model, name).unit, _UNITS[name]
+        if found != unit:
+            raise ValueError(f"'{name}' is given in '{found}', expected '{unit}'")
+
+
 class NpuTarget(Target):
-    """A Hexagon NPU."""
+    """A Hexagon NPU. A quantised network is priced by the `npu_model_quantised` of the precision of its activations."""
 
     npu_compiler: NpuCompiler
     npu_model: NpuModel
+    npu_model_quantised: dict[Literal["w8a8", "w8a16"], QuantisedNpuModel] = Field(default_factory=dict)
 
     @model_validator(mode="before")
     @classmethod
