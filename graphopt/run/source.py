@@ -19,11 +19,13 @@ def _work(run: Run, say: Progress) -> None:
     wait = "" if run.model.suffix == ".onnx" else "; the first export of a checkpoint takes some ten seconds"
     say(0.0, f"reads {run.model.name}{wait}")
     from graphopt.ir.canonical import to_graph
+    from graphopt.ir.quantised import check_float
     from graphopt.models.source import load_source
     from graphopt.nn.module import GraphModule
     from graphopt.run.sizes import sizes_of
 
     model, difference = load_source(run.model, run.config.resolution, run.cache / "exports")
+    check_float(model, str(run.model), "surgery takes")
     GraphModule(to_graph(model))  # an op that cannot be trained is named here, before any work
     sizes_of(run.config.deploy, run.path, model)  # and so is a size that it cannot be deployed at
     run.folder.original.write(model)
