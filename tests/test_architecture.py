@@ -24,22 +24,23 @@ MAY_IMPORT: dict[str, set[str]] = {
     "nn": {"ir", "idioms"},
     "authoring": {"ir", "idioms", "nn"},
     "cost": {"ir", "config"},
+    "quantise": {"ir", "cost"},
     "kernels": {"ir", "config", "cost"},
     "tuning": {"ir", "config", "cost", "kernels"},
     "backends": {"ir", "config", "nn", "cost", "kernels", "tuning"},
     "models": {"ir", "config", "nn", "cost", "backends"},
-    "train": {"ir", "config", "nn", "models"},
+    "train": {"ir", "config", "nn", "quantise", "models"},
     "bundle": {"ir", "config", "cost", "backends", "train"},
     "search": {"ir", "config", "nn", "cost", "train"},
     "report": {"ir", "cost", "models"},
     "run": {
-        "ir", "config", "idioms", "nn", "cost", "kernels", "tuning", "backends", "models", "train", "bundle",
-        "search", "report",
+        "ir", "config", "idioms", "nn", "cost", "quantise", "kernels", "tuning", "backends", "models", "train",
+        "bundle", "search", "report",
     },
     "devices": {"cost", "tuning", "backends", "bundle"},
     "cli": {
-        "ir", "config", "idioms", "nn", "authoring", "cost", "kernels", "tuning", "backends", "models", "train",
-        "bundle", "search", "report", "run", "devices",
+        "ir", "config", "idioms", "nn", "authoring", "cost", "quantise", "kernels", "tuning", "backends", "models",
+        "train", "bundle", "search", "report", "run", "devices",
     },
 }  # fmt: skip
 AT_THE_ROOT = {"__init__", "__main__", "atomic", "errors", "progress"}  # files of graphopt/ itself

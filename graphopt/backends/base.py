@@ -25,6 +25,7 @@ from graphopt.cost.ratio import Ratio, independent
 from graphopt.cost.record import NetworkCost, Provenance
 from graphopt.cost.target import Target
 from graphopt.errors import GraphoptError
+from graphopt.ir.quantised import is_quantised
 from graphopt.progress import Progress, silent
 
 Array = NDArray[Any]
@@ -86,6 +87,7 @@ class Backend(ABC, Generic[TargetT]):
     provenance: ClassVar[Provenance]  # of its prices, where they say nothing else of themselves
     additive: ClassVar[bool] = True  # do prices of parts add up to that of the whole?
     tunes: ClassVar[bool] = False  # does `price` spend a budget?
+    quantised: ClassVar[bool] = False  # does it carry networks whose numbers are integers (QDQ)?
     tolerance: ClassVar[float] = 1e-4  # of a float32 artefact against the graph, relative to the largest value
     own_arithmetic: ClassVar[str] = ""  # of artefacts, where `run` computes as the device does and not as the graph
     any_size: ClassVar[bool] = False  # may height and width of a model that is built be free?
@@ -111,7 +113,7 @@ class Backend(ABC, Generic[TargetT]):
             GraphoptError: shapes that are not static, an operator that is not carried, control flow, a compiler that
                 fails.
         """
-        _check_one_path(model)
+        self.check_carried(model)
         key = self.price_key(model, budget)
         found = self.cache.get(key)
         if found is not None:
@@ -119,6 +121,15 @@ class Backend(ABC, Generic[TargetT]):
         made = self.find_price(model, budget, say)
         self.cache.put(key, made.to_dict())
         return made
+
+    def check_carried(self, model: onnx.ModelProto) -> None:
+        """GraphoptError for what no price says anything of: several paths, or integers where floats alone are carried."""
+        _check_one_path(model)
+        if is_quantised(model) and not self.quantised:
+            raise GraphoptError(
+                f"target {self.target.name}: the network is quantised (QDQ), which only onnxruntime and the NPU carry "
+                "here; give the network in float, or a target of theirs (graphopt targets list)"
+            )
 
     def price_key(self, model: onnx.ModelProto, budget: int = 0) -> str:
         """What a price is kept under: whatever decides it, and the plan of memory that it holds."""

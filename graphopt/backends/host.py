@@ -197,6 +197,7 @@ class HostBackend(Backend[HostT]):
             yield lambda: loaded(inputs)
 
     def _built(self, model: onnx.ModelProto, folder: Path, say: Progress) -> Artefact:
+        self.check_carried(model)
         artefact = self.build(model, folder, say)
         if not artefact.files:
             raise GraphoptError(f"target {self.target.name}: {artefact.refusal}")

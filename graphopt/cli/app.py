@@ -9,7 +9,21 @@ from typing import Annotated
 import typer
 
 from graphopt import __version__
-from graphopt.cli import cost, explain, images, leaderboard, measure, models, passes, run, targets, train, tune, verify
+from graphopt.cli import (
+    cost,
+    explain,
+    images,
+    leaderboard,
+    measure,
+    models,
+    passes,
+    quantise,
+    run,
+    targets,
+    train,
+    tune,
+    verify,
+)
 from graphopt.errors import GraphoptError
 
 app = typer.Typer(
@@ -38,7 +52,7 @@ def root(
 
 for command in (
     run.run, train.pretrain, images.evaluate, images.denoise, cost.cost, leaderboard.leaderboard, explain.explain,
-    verify.verify, tune.tune, measure.measure,
+    verify.verify, tune.tune, measure.measure, quantise.quantise,
 ):  # fmt: skip
     app.command()(command)
 for name, group in (("passes", passes.app), ("targets", targets.app), ("models", models.app)):

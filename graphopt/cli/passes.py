@@ -86,11 +86,13 @@ def load_graph(model: str, resolution: tuple[int, int] | None) -> gs.Graph:
     """The canonical graph of a shipped network, a checkpoint (small, unless told otherwise) or an ONNX file."""
     from graphopt.cost.cache import cache_folder
     from graphopt.ir.canonical import to_graph
+    from graphopt.ir.quantised import check_float
     from graphopt.models.source import find_model, load_source
 
     path = find_model(model, Path())
     size = resolution or (None if path.suffix.lower() == ".onnx" else CHECKED)
     canonical, _ = load_source(path, size, cache_folder() / "exports")
+    check_float(canonical, str(path), "passes take")
     return to_graph(canonical)
 
 

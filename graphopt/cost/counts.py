@@ -8,6 +8,7 @@ from math import prod
 import onnx
 
 from graphopt.errors import GraphoptError
+from graphopt.ir.quantised import integer_weights, step_constants
 
 Shapes = Mapping[str, tuple[int, ...]]
 
@@ -37,18 +38,19 @@ def macs_and_parameters(model: onnx.ModelProto) -> tuple[int, int]:
     """Multiply-accumulates of convolutions and matrix products, and trained values of the whole graph.
 
     Element-wise operations, poolings and normalisations count no MAC, as in the tables of papers. Integers, scalars
-    and names that end in `_fixed` are no parameters.
+    and names that end in `_fixed` are no parameters; the integers of a quantised network's weights are.
     """
     shapes = static_shapes(model)
     macs = sum(macs_of(node, shapes) for node in model.graph.node)
-    used = {name for node in model.graph.node for name in node.input}
+    used = {name for node in model.graph.node for name in node.input} - step_constants(model)
+    integers = integer_weights(model)
     parameters = sum(
         prod(tensor.dims)
         for tensor in model.graph.initializer
         if tensor.name in used
         and tensor.dims
-        and tensor.data_type in (onnx.TensorProto.FLOAT, onnx.TensorProto.FLOAT16)
-        and not tensor.name.endswith("_fixed")
+        and (tensor.data_type in (onnx.TensorProto.FLOAT, onnx.TensorProto.FLOAT16) or tensor.name in integers)
+        and not tensor.name.removesuffix("_quantized").endswith("_fixed")
     )
     return macs, parameters
 

@@ -77,6 +77,14 @@ def optimise_basic(model: onnx.ModelProto) -> onnx.ModelProto:
         "GemmActivationFusion",
         "ConstantSharing",
         "CommonSubexpressionElimination",
+        # These move or drop the QuantizeLinear and DequantizeLinear of a quantised network.
+        "QDQPropagationTransformer",
+        "EnsureUniqueDQForNodeUnit",
+        "DoubleQDQPairsRemover",
+        "ClipQuantRewrite",
+        "ReluQuantRewrite",
+        "WeightBiasQuantization",
+        "QDQS8ToU8Transformer",
     ]
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "optimised.onnx"

@@ -20,11 +20,13 @@ def _work(run: Run, say: Progress) -> None:
     wait = "" if run.model.suffix == ".onnx" else "; the first export of a checkpoint takes some ten seconds"
     say(0.0, f"reads {run.model.name}{wait}")
     from graphopt.ir.canonical import input_shapes, to_graph
+    from graphopt.ir.quantised import check_float
     from graphopt.models.source import load_source
     from graphopt.nn.module import GraphModule
     from graphopt.run.sizes import sizes_of
 
     model, difference = load_source(run.model, run.config.resolution, run.cache / "exports")
+    check_float(model, str(run.model), "surgery takes")
     if len(shapes := input_shapes(model)) != 1:
         raise GraphoptError(f"model {run.model} has {len(shapes)} inputs; a run takes networks with one, the image")
     GraphModule(to_graph(model))  # an op that cannot be trained is named here, before any work

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 from graphs import onnx_model
 from small_models import CONV, CONV_NODE, model, normalised, renamed
@@ -82,3 +83,12 @@ def test_an_artefact_of_another_device_does_not_run_here(tmp_path: Path) -> None
     assert not backend.runs_here
     with pytest.raises(GraphoptError, match="sm8650-adreno750: its artefacts do not run here: it is on the moon"):
         backend.run(Artefact(()), [])
+
+
+def test_integers_are_priced_where_they_are_carried(tmp_path: Path) -> None:
+    text = "(float[1,3,8,8] x) => (float[1,3,8,8] y) { q = QuantizeLinear(x, s) y = DequantizeLinear(q, s) }"
+    quantised = onnx_model(text, {"s": np.float32(0.01)})
+    for name in ("sm8650-adreno750", "host-mnn"):
+        with pytest.raises(GraphoptError, match=rf"^target {name}: the network is quantised \(QDQ\), which only"):
+            open_backend(load_target(name), CostCache(tmp_path)).price(quantised)
+    assert open_backend(load_target("host-onnxruntime"), CostCache(tmp_path)).price(quantised).latency_ms > 0

@@ -37,6 +37,7 @@ class QnnBackend(Backend[NpuTarget]):
     """Estimates by the regression, which is not linear: prices of parts do not add up."""
 
     kind: ClassVar[str] = "qnn"
+    quantised: ClassVar[bool] = True
     target_type: ClassVar[type[Target]] = NpuTarget
     provenance: ClassVar[Provenance] = "estimated"
     additive: ClassVar[bool] = False

@@ -1,0 +1,61 @@
+"""What precisions there are, and how each kind of device wants a quantised graph."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from graphopt.errors import GraphoptError, did_you_mean
+
+
+@dataclass(frozen=True)
+class Precision:
+    """Weights of 8 bits, and activations of `bits`."""
+
+    name: str
+    bits: int
+
+    @property
+    def steps(self) -> int:
+        """Between the least and the most integer."""
+        return int(2**self.bits - 1)
+
+
+@dataclass(frozen=True)
+class Rules:
+    """What a kind of device computes in integers: `ops` alone, or all that the quantiser takes where that is None.
+
+    `for_qnn`: the quantiser's own form for QNN.
+    """
+
+    name: str
+    precisions: tuple[str, ...]
+    ops: frozenset[str] | None
+    for_qnn: bool = False
+
+
+PRECISIONS = {"w8a8": Precision("w8a8", 8), "w8a16": Precision("w8a16", 16)}
+# onnxruntime's CPU provider: what has a kernel of integers there, or moves bytes; anything else would be converted
+# back and forth
+_ON_CPUS = frozenset(
+    (
+        "Add", "AveragePool", "Clip", "Concat", "Conv", "DepthToSpace", "Flatten", "Gather", "Gemm",
+        "GlobalAveragePool", "LeakyRelu", "MatMul", "MaxPool", "Mul", "Pad", "Relu", "Reshape", "Resize", "Sigmoid",
+        "Slice", "Softmax", "Split", "Squeeze", "Transpose", "Unsqueeze", "Where",
+    )
+)  # fmt: skip
+_KNOWN = (Rules("cpu", ("w8a8",), _ON_CPUS), Rules("qnn", ("w8a8", "w8a16"), None, for_qnn=True))
+RULES = {rules.name: rules for rules in _KNOWN}
+
+
+def find_rules(device: str, precision: str) -> tuple[Rules, Precision]:
+    """Raises GraphoptError where there is no such device, or it does not compute in that precision."""
+    if device not in RULES:
+        raise GraphoptError(f"unknown device '{device}'; {did_you_mean(device, RULES)}")
+    if precision not in PRECISIONS:
+        raise GraphoptError(f"unknown precision '{precision}'; {did_you_mean(precision, PRECISIONS)}")
+    rules = RULES[device]
+    if precision not in rules.precisions:
+        raise GraphoptError(
+            f"device '{device}' has no kernels for {precision}; expected {' or '.join(rules.precisions)}"
+        )
+    return rules, PRECISIONS[precision]
