@@ -13,7 +13,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar, Generic, Literal, TypeVar
 
-import numpy as np
 import onnx
 from numpy.typing import NDArray
 
@@ -123,7 +122,7 @@ class Backend(ABC, Generic[TargetT]):
         return made
 
     def check_carried(self, model: onnx.ModelProto) -> None:
-        """GraphoptError for what no price says anything of: several paths, or integers where floats alone are carried."""
+        """GraphoptError for what no price says anything of: several paths, integers where floats alone are carried."""
         _check_one_path(model)
         if is_quantised(model) and not self.quantised:
             raise GraphoptError(
@@ -259,45 +258,6 @@ class Backend(ABC, Generic[TargetT]):
 
         `tracker` and `key`: where devices register that are reached over TVM's RPC, and under what name.
         """
-
-
-def manifest_of(
-    model: onnx.ModelProto,
-    target: Target,
-    format: str,
-    runtime: tuple[str, str],
-    loaded_by: str,
-    *,
-    delegate: str = "",
-    images_in: str | None = None,
-) -> dict[str, Any]:
-    """What every manifest says: the target, what loads the first file, and the graph's inputs and outputs in order.
-
-    `format`: of the first file: onnx, tflite, mnn, qnn-context, opencl, tvm, or yours. `runtime`: what loads it, its
-    name and the version that it is made for; `loaded_by` says it in words. `delegate`: which part of the runtime
-    computes, where it has several. `images_in`: the dtype of inputs and outputs, where it is not the model's own.
-    """
-    weights = {tensor.name for tensor in model.graph.initializer}
-    inputs = [value for value in model.graph.input if value.name not in weights]
-    return {
-        "target": target.name,
-        "title": target.title,
-        "kind": target.kind,
-        "format": format,
-        "runtime": {"name": runtime[0], "version": runtime[1]},
-        "loaded_by": loaded_by,
-        "delegate": delegate,
-        "precision": target.dtype,
-        "inputs": [_operand(value, images_in) for value in inputs],
-        "outputs": [_operand(value, images_in) for value in model.graph.output],
-    }
-
-
-def _operand(value: onnx.ValueInfoProto, images_in: str | None) -> dict[str, Any]:
-    tensor = value.type.tensor_type
-    dtype = images_in or np.dtype(onnx.helper.tensor_dtype_to_np_dtype(tensor.elem_type)).name
-    shape = [dim.dim_value or None for dim in tensor.shape.dim]  # None: free
-    return {"name": value.name, "layout": "NCHW", "shape": shape, "dtype": dtype, "range": [0.0, 1.0]}
 
 
 def _check_one_path(model: onnx.ModelProto) -> None:

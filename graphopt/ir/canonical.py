@@ -187,9 +187,7 @@ def check_same(model: onnx.ModelProto, original: onnx.ModelProto, where: str, to
     return difference
 
 
-def _as_the_file_names_it(
-    model: onnx.ModelProto, images: list[NDArray[np.float32]], error: GraphoptError
-) -> GraphoptError:
+def _as_the_file_names_it(model: onnx.ModelProto, images: list[Any], error: GraphoptError) -> GraphoptError:
     """The error with the node's own name, where onnxruntime gave it another one to run it faster."""
     try:
         OnnxSession(model, optimise=False).run(*images)

@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 import onnx
 
 from graphopt.atomic import replacing
-from graphopt.backends.base import Artefact, manifest_of
+from graphopt.backends.base import Artefact
 from graphopt.backends.host import HostBackend, Loaded
 from graphopt.backends.litert.convert import conversion_key, convert
 from graphopt.backends.litert.memory import planned_bytes
@@ -17,6 +17,7 @@ from graphopt.backends.litert.profile import offenders
 from graphopt.backends.litert.runtime import open_interpreter
 from graphopt.backends.litert.target import LiteRtTarget
 from graphopt.backends.litert.versions import CONVERTER, RUNTIME, SERIES, version
+from graphopt.backends.manifests import manifest_of
 from graphopt.cost.keys import figures_of, hash_of
 from graphopt.cost.target import Target
 from graphopt.errors import GraphoptError

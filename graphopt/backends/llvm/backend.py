@@ -11,8 +11,9 @@ import numpy as np
 import onnx
 
 from graphopt.atomic import replacing
-from graphopt.backends.base import Array, Artefact, Backend, Finding, Loaded, manifest_of
+from graphopt.backends.base import Array, Artefact, Backend, Finding, Loaded
 from graphopt.backends.findings import state_of, tracker_findings, tvm_findings, tvm_version
+from graphopt.backends.manifests import manifest_of
 from graphopt.cost.counts import macs_and_parameters
 from graphopt.cost.memory import peak_memory
 from graphopt.cost.record import NetworkCost, Provenance

@@ -7,8 +7,9 @@ from typing import ClassVar
 
 import onnx
 
-from graphopt.backends.base import Artefact, manifest_of
+from graphopt.backends.base import Artefact
 from graphopt.backends.host import HostBackend, HostTarget, Loaded
+from graphopt.backends.manifests import manifest_of
 from graphopt.backends.mnn.convert import TOLERANCES, convert, mnn_version
 from graphopt.backends.mnn.memory import planned_bytes
 from graphopt.cost.keys import figures_of, hash_of

@@ -10,8 +10,9 @@ from typing import ClassVar
 import onnx
 
 from graphopt.atomic import replacing
-from graphopt.backends.base import Array, Artefact, manifest_of
+from graphopt.backends.base import Array, Artefact
 from graphopt.backends.host import HostBackend, HostTarget, Loaded
+from graphopt.backends.manifests import manifest_of
 from graphopt.backends.onnxruntime.plan import planned_bytes
 from graphopt.backends.onnxruntime.session import open_session
 from graphopt.backends.onnxruntime.surroundings import between_convolutions

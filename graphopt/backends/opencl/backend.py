@@ -10,9 +10,10 @@ from typing import ClassVar
 import numpy as np
 import onnx
 
-from graphopt.backends.base import Array, Artefact, Backend, Finding, Verification, manifest_of
+from graphopt.backends.base import Array, Artefact, Backend, Finding, Verification
 from graphopt.backends.breakdown import Breakdown
 from graphopt.backends.findings import tvm_findings, tvm_version
+from graphopt.backends.manifests import manifest_of
 from graphopt.backends.opencl.roofline import by_block, by_kind
 from graphopt.cost.cache import CostCache
 from graphopt.cost.counts import macs_and_parameters

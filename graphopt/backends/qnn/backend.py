@@ -9,9 +9,10 @@ from typing import ClassVar
 
 import onnx
 
-from graphopt.backends.base import Array, Artefact, Backend, Finding, manifest_of
+from graphopt.backends.base import Array, Artefact, Backend, Finding
 from graphopt.backends.breakdown import Breakdown
 from graphopt.backends.findings import refuse_tracker, state_of, version_finding
+from graphopt.backends.manifests import manifest_of
 from graphopt.backends.qnn import quantised
 from graphopt.backends.qnn.compiler import compile_npu, compiler_version
 from graphopt.backends.qnn.doubt import drawn_times, shipped_doubt
