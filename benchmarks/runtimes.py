@@ -4,8 +4,9 @@
     python benchmarks/runtimes.py --markdown --targets host-onnxruntime host-mnn
 
 Runtimes are found as targets are: those whose artefacts run here, and whose libraries are installed. Where this
-machine is the target, latency is measured, and the ratio to the first network is measured turn by turn. Where it is
-not, an artefact is run for its numbers alone, on a smaller image: one target of each kind, unless targets are named.
+machine is the target, the first network's latency is measured, and how many times faster the others are, turn by turn.
+Where it is not, an artefact is run for its numbers alone, on a smaller image: one target of each kind, unless targets
+are named.
 
 The difference is the PSNR of what the artefact restores, beside what onnxruntime computes of the graph, for a noisy
 crop of a photograph (peak 1, so that 80 dB is an error of 0.0001); none where both are equal. What is known is kept in
@@ -135,15 +136,16 @@ class Benchmark:
         found = self._checked(place, model)
         refused = bool(found.refusal)
         ratio = self._ratio(place, first, model) if place.timed and not refused and model != first else None
-        price = place.backend.price(model, self.trials) if place.timed and not refused else None
+        price = place.backend.price(first, self.trials) if place.timed and not refused else None
+        faster = ratio or Ratio(1.0, 1.0, 1.0, "measured")  # a time of another hour than the first's would mislead
         return {
             "network": name,
             "target": place.name,
             "title": place.backend.target.title,
             "size": list(size),
-            "ms": price and price.latency_ms,
-            "low_ms": price and price.low_ms,
-            "high_ms": price and price.high_ms,
+            "ms": price and price.latency_ms / faster.value,
+            "low_ms": price and price.low_ms / faster.high,
+            "high_ms": price and price.high_ms / faster.low,
             "ratio": ratio and ratio.to_dict(),
             **asdict(found),
             "provenance": "measured",
