@@ -25,7 +25,7 @@ def written(tmp_path: Path) -> Bundle:
     folder = empty_folder(tmp_path / "deploy" / "mine")
     for name, content in (("mine.so", b"code"), ("mine.safetensors", b"weights")):
         (folder / name).write_bytes(content)
-    artefact = Artefact((folder / "mine.so", folder / "mine.safetensors"), {**MANIFEST, "files": []})
+    artefact = Artefact((folder / "mine.so", folder / "mine.safetensors"), {**MANIFEST, "kind": "opencl", "files": []})
     return write_bundle(folder, load_target("sm8650-adreno750"), artefact, {"figures": [LATENCY]})
 
 

@@ -27,6 +27,7 @@ def bundle_of(folder: Path, files: dict[str, bytes], **manifest: Any) -> Bundle:
     for name, content in files.items():
         (folder / name).write_bytes(content)
     about = {key: value for key, value in MANIFEST.items() if key not in ("schema", "graphopt", "files", "target")}
+    about["kind"] = load_target(TARGET).kind
     artefact = Artefact(tuple(folder / name for name in files), about)
     return write_bundle(
         folder, load_target(TARGET), artefact,
