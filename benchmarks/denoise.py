@@ -178,6 +178,22 @@ def commit() -> str:
     return found.stdout.strip() or "unknown"
 
 
+def finish(
+    parser: argparse.ArgumentParser,
+    measure: Callable[[argparse.Namespace], dict[str, Any]],
+    markdown: Callable[[dict[str, Any]], str],
+) -> None:
+    """Measures what the command line asks for, and prints it; a mistake is one line."""
+    given = parser.parse_args()
+    try:
+        found = measure(given)
+    except GraphoptError as error:
+        sys.exit(f"error: {error}")
+    except KeyboardInterrupt:
+        sys.exit("stopped; what was finished is kept, and the same command goes on from there")
+    print(json.dumps(found, indent=2) if given.json else markdown(found))
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description="Judges networks as denoisers, beside the first of them.")
     shape = parser.add_mutually_exclusive_group()
@@ -190,14 +206,7 @@ def main() -> None:
     parser.add_argument("--resolution", nargs=2, type=int, default=(256, 256), metavar=("HEIGHT", "WIDTH"))
     parser.add_argument("--jobs", type=int, default=1, help="evaluations at a time")
     parser.add_argument("--cache", type=Path, help="where figures are kept, in place of graphopt's cache folder")
-    given = parser.parse_args()
-    try:
-        found = measure(given)
-    except GraphoptError as error:
-        sys.exit(f"error: {error}")
-    except KeyboardInterrupt:
-        sys.exit("stopped; what was finished is kept, and the same command goes on from there")
-    print(json.dumps(found, indent=2) if given.json else markdown(found))
+    finish(parser, measure, markdown)
 
 
 if __name__ == "__main__":

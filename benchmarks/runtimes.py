@@ -16,7 +16,6 @@ the cache folder, so that a killed benchmark goes on where it stopped.
 from __future__ import annotations
 
 import argparse
-import json
 import math
 import sys
 import tempfile
@@ -27,7 +26,7 @@ from typing import Any
 
 import numpy as np
 import onnx
-from denoise import commit, lines, named
+from denoise import commit, finish, lines, named
 
 from graphopt.backends.base import Backend
 from graphopt.backends.registry import open_backend
@@ -227,14 +226,7 @@ def main() -> None:
                         help="of the image where artefacts run for their numbers alone")  # fmt: skip
     parser.add_argument("--trials", type=int, default=0, help="for targets that tune")
     parser.add_argument("--cache", type=Path, help="where figures are kept, in place of graphopt's cache folder")
-    given = parser.parse_args()
-    try:
-        found = measure(given)
-    except GraphoptError as error:
-        sys.exit(f"error: {error}")
-    except KeyboardInterrupt:
-        sys.exit("stopped; what was finished is kept, and the same command goes on from there")
-    print(json.dumps(found, indent=2) if given.json else markdown(found))
+    finish(parser, measure, markdown)
 
 
 if __name__ == "__main__":

@@ -16,8 +16,7 @@ import numpy as np
 import onnx
 from pydantic import Field
 
-from graphopt.backends.base import Array, Artefact, Backend, Finding
-from graphopt.backends.base import Loaded as Loaded  # its subclasses return one
+from graphopt.backends.base import Array, Artefact, Backend, Finding, Loaded
 from graphopt.backends.findings import refuse_tracker, version_finding
 from graphopt.backends.measuring import Call, Limits, busy, over_loadings, pinned, time_call, time_ratio
 from graphopt.backends.peak import peak_bytes

@@ -13,8 +13,8 @@ import pytest
 from graphs import onnx_model
 from small_models import two_images, two_inputs
 
-from graphopt.backends.base import Array, Artefact, Finding
-from graphopt.backends.host import HostBackend, HostTarget, Loaded
+from graphopt.backends.base import Array, Artefact, Finding, Loaded
+from graphopt.backends.host import HostBackend, HostTarget
 from graphopt.backends.manifests import manifest_of
 from graphopt.cost.cache import CostCache
 from graphopt.cost.target import Target

@@ -9,8 +9,8 @@ from typing import Any, ClassVar
 import onnx
 
 from graphopt.atomic import replacing
-from graphopt.backends.base import Artefact
-from graphopt.backends.host import HostBackend, Loaded
+from graphopt.backends.base import Artefact, Loaded
+from graphopt.backends.host import HostBackend
 from graphopt.backends.litert.convert import conversion_key, convert
 from graphopt.backends.litert.memory import planned_bytes
 from graphopt.backends.litert.profile import offenders

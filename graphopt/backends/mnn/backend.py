@@ -7,8 +7,8 @@ from typing import ClassVar
 
 import onnx
 
-from graphopt.backends.base import Artefact
-from graphopt.backends.host import HostBackend, HostTarget, Loaded
+from graphopt.backends.base import Artefact, Loaded
+from graphopt.backends.host import HostBackend, HostTarget
 from graphopt.backends.manifests import manifest_of
 from graphopt.backends.mnn.convert import TOLERANCES, convert, mnn_version
 from graphopt.backends.mnn.memory import planned_bytes

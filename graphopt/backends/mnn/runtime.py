@@ -12,8 +12,7 @@ from graphopt.backends.quiet import quiet
 from graphopt.errors import GraphoptError
 
 if TYPE_CHECKING:
-    from graphopt.backends.base import Array
-    from graphopt.backends.host import Loaded
+    from graphopt.backends.base import Array, Loaded
 
 
 def load(file: Path, inputs: Sequence[str], outputs: Sequence[str], threads: int, half: bool) -> Loaded:

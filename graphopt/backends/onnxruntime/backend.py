@@ -10,8 +10,8 @@ from typing import ClassVar
 import onnx
 
 from graphopt.atomic import replacing
-from graphopt.backends.base import Array, Artefact
-from graphopt.backends.host import HostBackend, HostTarget, Loaded
+from graphopt.backends.base import Array, Artefact, Loaded
+from graphopt.backends.host import HostBackend, HostTarget
 from graphopt.backends.manifests import manifest_of
 from graphopt.backends.onnxruntime.plan import planned_bytes
 from graphopt.backends.onnxruntime.session import open_session
