@@ -62,16 +62,16 @@ def _read(path: Path) -> Target:
     return target
 
 
-def in_precision(target: Target, precision: Precision, where: str) -> Target:
+def in_precision(target: Target, precision: str, where: str) -> Target:
     """The target, whose networks compute in `precision`; `where` it is asked for.
 
     Raises:
         GraphoptError: its backend has no such precision.
     """
-    known = backend_class(target.kind).precisions()
+    known = {name: name for name in backend_class(target.kind).precisions()}
     if precision not in known:
-        raise GraphoptError(f"{where}: target {target.name} has no {precision}; it has {_listed(known)}")
-    return target.with_precision(precision)
+        raise GraphoptError(f"{where}: target {target.name} has no {precision}; it has {_listed(list(known))}")
+    return target.with_precision(known[precision])
 
 
 def _listed(precisions: Sequence[Precision]) -> str:

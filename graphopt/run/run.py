@@ -128,10 +128,10 @@ class Run:
 def _target(given: str, found_at: str, config: PipelineConfig, path: Path) -> Target:
     """What `targets` names as `given`, in the precision that the configuration asks of it."""
     target = load_target(found_at)
-    one_for_all = isinstance(config.precision, str)
-    asked = config.precision if isinstance(config.precision, str) else config.precision.get(given)
-    key = "precision" if one_for_all else f"precision.{given}"
-    return in_precision(target, asked, f"config {path}: key '{key}'") if asked else target
+    if isinstance(config.precision, str):
+        return in_precision(target, config.precision, f"config {path}: key 'precision'")
+    asked = config.precision.get(given)
+    return in_precision(target, asked, f"config {path}: key 'precision.{given}'") if asked else target
 
 
 def _check_files(run: Run) -> None:

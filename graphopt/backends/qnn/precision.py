@@ -18,7 +18,8 @@ _SIXTEEN = (TensorProto.UINT16, TensorProto.INT16)
 
 def precision_of(model: onnx.ModelProto) -> Precision:
     """The precision in which most of the MACs are done: that of the activations which convolutions and matrix products
-    read. `float16` where these are not dequantised, in graphs without QDQ too.
+    read. `float16` where these are not dequantised, in graphs without QDQ too. Where there are no MACs, as in a part of
+    a network: that of the most images.
 
     Raises:
         GraphoptError: a QDQ graph with a shape that is not static.
@@ -29,11 +30,13 @@ def precision_of(model: onnx.ModelProto) -> Precision:
     shapes = static_shapes(model)
     kinds = {tensor.name: tensor.data_type for tensor in model.graph.initializer}
     macs: Counter[Precision] = Counter()
+    images: Counter[Precision] = Counter(_precision(n, kinds) for n in dequantised.values() if n.input[0] not in kinds)
     for node in model.graph.node:
         if done := macs_of(node, shapes):
             source = dequantised.get(node.input[0])
             macs[_precision(source, kinds)] += done
-    return macs.most_common(1)[0][0] if macs else "float16"
+    counted = macs or images
+    return counted.most_common(1)[0][0] if counted else "float16"
 
 
 def _precision(source: onnx.NodeProto | None, kinds: dict[str, int]) -> Precision:
