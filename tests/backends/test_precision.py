@@ -9,6 +9,7 @@ import onnx
 import pytest
 from graphs import onnx_model
 from npu import needs_compiler
+from priced_space import CLEANUPS, priced_space
 
 from graphopt.backends.onnxruntime.backend import OnnxRuntimeBackend
 from graphopt.backends.precision import InPrecision
@@ -17,7 +18,8 @@ from graphopt.backends.registry import open_backend
 from graphopt.backends.targets import load_target
 from graphopt.cost.cache import CostCache
 from graphopt.cost.record import NetworkCost
-from graphopt.ir.canonical import canonical
+from graphopt.cost.table import build_table
+from graphopt.ir.canonical import canonical, to_model
 from graphopt.ir.quantised import is_quantised
 from graphopt.progress import Progress, silent
 
@@ -95,3 +97,16 @@ def test_an_npu_exchanges_quantised_parts_of_a_quantised_whole(tmp_path: Path) -
     assert [precision_of_price(cost) for cost in (whole, kept, put)] == ["w8a8"] * 3
     work = [sum(row.ms for row in cost.kernels if row.name != "launch") for cost in (kept, put)]
     assert pricer.exchanged(whole, kept, put) == pytest.approx(work[1] - work[0])
+
+
+@needs_compiler
+def test_a_search_sees_that_a_norm_is_dear_in_integers(tmp_path: Path) -> None:
+    """An affine in its place folds into the convolution, and saves more of a network in 16 bits than of one in fp16."""
+    space, saved = priced_space(), {}
+    model = to_model(space.graph)
+    for precision in ("fp16", "w8a16"):
+        pricer = InPrecision(open_backend(load_target("sm8650-hexagon").with_precision(precision), CostCache(tmp_path)))
+        whole = pricer.price(model)
+        table = build_table(space, {"npu": whole}, {"npu": pricer}, CLEANUPS, lambda share, words: None)
+        saved[precision] = -table.deltas["b.0/norm"]["affine-norm"]["npu"].latency_ms / whole.latency_ms
+    assert saved["w8a16"] > saved["fp16"] > 0
