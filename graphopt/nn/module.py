@@ -58,14 +58,18 @@ class GraphModule(nn.Module):
         self._program = Program(node_steps(graph.nodes, results, graph.opset, position), results)
         self._program.check({*self._inputs, *self.initialisers.tensors()})
 
+    def _environment(self, inputs: tuple[Tensor, ...]) -> Environment:
+        """What the graph starts with."""
+        return feed(self._inputs, inputs, self.initialisers)
+
     def forward(self, *inputs: Tensor) -> Result:
-        environment = feed(self._inputs, inputs, self.initialisers)
+        environment = self._environment(inputs)
         self._program.run(environment, Routing())
         return collect(self._outputs, environment)
 
     def watched(self, *inputs: Tensor) -> tuple[Result, dict[str, Tensor]]:
         """As `forward`, and the watched tensors by name."""
-        environment = feed(self._inputs, inputs, self.initialisers)
+        environment = self._environment(inputs)
         self._program.run(environment, Routing())
         return collect(self._outputs, environment), {name: environment[name] for name in self._watch}
 
