@@ -16,6 +16,7 @@ from torch import Tensor
 
 from graphopt.nn.operands import Op, OpBuilder, constant_value, present, unsupported
 
+_COARSE = 1 / 32  # 1 / sqrt(q) of integers of 8 bits is above
 _FAR = 2**31 - 128  # the largest fp32 that an int32 holds
 _TYPES = {
     np.dtype(np.uint8): torch.uint8, np.dtype(np.int8): torch.int8, np.dtype(np.uint16): torch.uint16,
@@ -52,34 +53,39 @@ def grid_of(node: gs.Node) -> Grid:
 
 
 class _FakeQuantise(torch.autograd.Function):
-    """(clamp(round(x / scale), low, high)) * scale. Where `channels` is None, `scale`, `low` and `high` are numbers."""
+    """clamp(round(x / scale), low, high) * scale, the scale beside x; `factor` is that of the scale's gradient."""
 
     @staticmethod
-    def forward(ctx: Any, x: Tensor, scale: Tensor, low: Tensor | float, high: Tensor | float, steps: int) -> Tensor:
-        y = x / scale
-        made = y.round_().clamp_(low, high).mul_(scale)
+    def forward(ctx: Any, x: Tensor, scale: Tensor, low: Tensor | int, high: Tensor | int, factor: float) -> Tensor:
+        made = torch.div(x, scale).round_().clamp_(low, high).mul_(scale)
         ctx.save_for_backward(x, scale, made)
-        ctx.ends, ctx.steps = (low, high), steps
+        ctx.ends, ctx.factor = (low, high), factor
         return made
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, Tensor | None, None, None, None]:
         x, scale, made = ctx.saved_tensors
-        low, high = ctx.ends
-        # inside: what rounds to an integer that there is
-        lowest, highest = (low - 0.5) * scale, (high + 0.5) * scale
-        if scale.numel() == 1:
-            inner = torch.ops.aten.hardtanh_backward(gradient, x, lowest, highest)
+        low, high = ((end + off) * scale for end, off in zip(ctx.ends, (-0.5, 0.5), strict=True))
+        if scale.dim() == 0:
+            inner = torch.ops.aten.hardtanh_backward(gradient, x, float(low), float(high))
         else:
-            inner = gradient * ((x >= lowest) & (x <= highest))
+            inner = gradient * ((x > low) & (x < high))
         if not ctx.needs_input_grad[1]:
             return inner, None, None, None, None
         # d made / d scale is (made - x) / scale inside, and made / scale where it is cut off
-        moved = torch.sub(made, x).mul_(gradient).add_(torch.sub(gradient, inner).mul_(x))
-        axes = [axis for axis in range(x.dim()) if scale.numel() == 1 or scale.shape[axis] == 1]
-        total = moved.sum(axes, keepdim=scale.dim() > 0).reshape(scale.shape) / scale
-        each = x.numel() // scale.numel()
-        return inner, total / math.sqrt(each * ctx.steps), None, None, None
+        if scale.dim() == 0 and ctx.factor * math.sqrt(x.numel()) > _COARSE:
+            total = _dot(gradient, made) - _dot(inner, x)
+        else:  # of 16 bits, the difference of two sums would be their rounding
+            moved = torch.sub(made, x).mul_(gradient).add_(torch.sub(gradient, inner).mul_(x))
+            total = moved.sum_to_size(scale.shape)
+        return inner, total / scale * ctx.factor, None, None, None
+
+
+def _dot(a: Tensor, b: Tensor) -> Tensor:
+    """The sum of products: without a copy where both lie in memory alike."""
+    if a.dim() == 4 and a.is_contiguous(memory_format=torch.channels_last):
+        a, b = a.permute(0, 2, 3, 1), b.permute(0, 2, 3, 1)
+    return torch.dot(a.reshape(-1), b.reshape(-1))
 
 
 def fake_quantise(grid: Grid) -> Op:
@@ -87,26 +93,17 @@ def fake_quantise(grid: Grid) -> Op:
     al. 2020), with its factor 1 / sqrt(n q). Zero points stay; scales of int32, those of biases, have no gradient.
     """
     low, high = grid.ends
-    steps = max(high, 1)
-    zeros, is_bias = grid.zero, grid.dtype == np.dtype(np.int32)
+    is_bias = grid.dtype == np.dtype(np.int32)
+    same = int(grid.zero[0]) if len(set(grid.zero.tolist())) == 1 else None
 
     def run(x: Tensor, scale: Tensor) -> Tensor:
-        if is_bias:
-            scale = scale.detach()
-        if scale.numel() == 1 and zeros.size == 1:
-            zero = int(zeros[0])
-            return _run(x, scale.reshape(()), low - zero, high - zero, steps)
-        shape = [1] * x.dim()
-        shape[grid.axis] = -1
-        zero = torch.from_numpy(zeros).to(x).reshape(shape if zeros.size > 1 else [1] * x.dim())
-        return _run(x, scale.reshape(shape), low - zero, high - zero, steps)
+        scale = _along(x, scale.detach() if is_bias else scale, grid)
+        zero = _along(x, torch.from_numpy(grid.zero).to(x), grid) if same is None else same
+        factor = math.sqrt(scale.numel() / (x.numel() * high))
+        made: Tensor = _FakeQuantise.apply(x, scale, low - zero, high - zero, factor)  # type: ignore[no-untyped-call]
+        return made
 
     return run
-
-
-def _run(x: Tensor, scale: Tensor, low: Tensor | float, high: Tensor | float, steps: int) -> Tensor:
-    made: Tensor = _FakeQuantise.apply(x, scale, low, high, steps)  # type: ignore[no-untyped-call]
-    return made
 
 
 def quantise_linear(node: gs.Node) -> Op:
