@@ -53,10 +53,13 @@ def grid_of(node: gs.Node) -> Grid:
 
 
 class _FakeQuantise(torch.autograd.Function):
-    """clamp(round(x / scale), low, high) * scale, the scale beside x; `factor` is that of the scale's gradient."""
+    """clamp(round(x / scale), low, high) * scale, the scale beside x, ends numbers or beside it too.
+
+    `factor` is that of the scale's gradient.
+    """
 
     @staticmethod
-    def forward(ctx: Any, x: Tensor, scale: Tensor, low: Tensor | int, high: Tensor | int, factor: float) -> Tensor:
+    def forward(ctx: Any, x: Tensor, scale: Tensor, low: Any, high: Any, factor: float) -> Tensor:
         made = torch.div(x, scale).round_().clamp_(low, high).mul_(scale)
         ctx.save_for_backward(x, scale, made)
         ctx.ends, ctx.factor = (low, high), factor
@@ -100,7 +103,7 @@ def fake_quantise(grid: Grid) -> Op:
         scale = _along(x, scale.detach() if is_bias else scale, grid)
         zero = _along(x, torch.from_numpy(grid.zero).to(x), grid) if same is None else same
         factor = math.sqrt(scale.numel() / (x.numel() * high))
-        made: Tensor = _FakeQuantise.apply(x, scale, low - zero, high - zero, factor)  # type: ignore[no-untyped-call]
+        made: Tensor = _FakeQuantise.apply(x, scale, low - zero, high - zero, factor)
         return made
 
     return run
