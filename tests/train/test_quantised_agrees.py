@@ -9,16 +9,13 @@ import onnx
 import pytest
 import torch
 from onnx import numpy_helper
+from qdq import scene, to_integers
 
 from graphopt.ir.quantised import DEQUANTISE, QUANTISE
 from graphopt.ir.session import OnnxSession
 from graphopt.models.source import find_model, load_source
 from graphopt.nn.program import Routing
 from graphopt.nn.quantised_module import QuantisedModule
-from graphopt.quantise.histograms import histograms
-from graphopt.quantise.methods import min_max
-from graphopt.quantise.qdq import prepared, to_qdq
-from graphopt.quantise.rules import find_rules
 from graphopt.quantise.training_form import QuantisedForm, quantised_form, with_trained
 
 SIZE = (32, 32)
@@ -29,18 +26,8 @@ def network(tmp_path_factory: pytest.TempPathFactory) -> onnx.ModelProto:
     return load_source(find_model("nafnet-width16-hexagon", Path()), SIZE, tmp_path_factory.mktemp("exports"))[0]
 
 
-def scene() -> np.ndarray:
-    """Smooth, with noise of sigma 25: (1, 3, 32, 32)."""
-    rows, columns = np.mgrid[: SIZE[0], : SIZE[1]] / 7
-    planes = np.stack([0.5 + 0.4 * np.sin(rows + shift) * np.cos(columns - shift) for shift in range(3)])[None]
-    return (planes + np.random.default_rng(2).normal(0, 25 / 255, planes.shape)).astype(np.float32)
-
-
 def made(network: onnx.ModelProto, device: str, precision: str) -> tuple[onnx.ModelProto, QuantisedForm]:
-    rules, bits = find_rules(device, precision)
-    ready = prepared(network, rules, bits)
-    ranges = {name: min_max(seen, bits.steps) for name, seen in histograms(ready, [scene()]).items()}
-    quantised = to_qdq(ready, ranges, rules, bits).model
+    quantised = to_integers(network, device, precision, scene(*SIZE))
     return quantised, quantised_form(quantised, network)
 
 
@@ -51,9 +38,11 @@ def test_every_layer_gives_what_onnxruntime_gives(network: onnx.ModelProto, devi
     module = QuantisedModule(form.graph, form.scales)
     written = rounded_again(quantised, form, module)
     tensors = [name for node in written.graph.node if node.op_type != QUANTISE for name in node.output]
-    seen = OnnxSession(written, tensors, optimise=False).run_named({written.graph.input[0].name: scene()}, tensors)
+    seen = OnnxSession(written, tensors, optimise=False).run_named({written.graph.input[0].name: scene(*SIZE)}, tensors)
     known = dict(zip(tensors, map(torch.from_numpy, seen), strict=True))
-    given = {written.graph.input[0].name: torch.from_numpy(scene())} | module.initialisers.tensors() | module.scales()
+    given = (
+        {written.graph.input[0].name: torch.from_numpy(scene(*SIZE))} | module.initialisers.tensors() | module.scales()
+    )
     pairs = 0
     with torch.no_grad():
         for step, _ in module._program._plan:
@@ -79,12 +68,12 @@ def test_the_network_is_within_a_step_of_the_output(network: onnx.ModelProto, de
     module = QuantisedModule(form.graph, form.scales)
     written = rounded_again(quantised, form, module)
     with torch.no_grad():
-        found = module(torch.from_numpy(scene())).numpy()
+        found = module(torch.from_numpy(scene(*SIZE))).numpy()
     held = {tensor.name: numpy_helper.to_array(tensor) for tensor in written.graph.initializer}
     last = next(node for node in written.graph.node if written.graph.output[0].name in node.output)
     assert last.op_type == DEQUANTISE
     step = float(held[last.input[1]])
-    exact, integer = (OnnxSession(written, optimise=optimise).run(scene()) for optimise in (False, True))
+    exact, integer = (OnnxSession(written, optimise=optimise).run(scene(*SIZE)) for optimise in (False, True))
     apart = float(np.abs(exact - integer).mean()) / step
     for expected in (exact, integer):
         steps = np.abs(found - expected) / step
