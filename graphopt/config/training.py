@@ -165,7 +165,7 @@ class FinetuneConfig(TrainingKeys):
         default="fp32", description="w8a8, w8a16: trains the quantised network too, after the steps in fp32"
     )
     quantised_steps: int = Field(default=400, ge=0, description="steps of the quantised network")
-    quantised_learning_rate: float = Field(default=1e-4, gt=0)
+    quantised_learning_rate: float = Field(default=5e-5, gt=0, description="its peak; cosine, as in float")
 
     @model_validator(mode="after")
     def _batches(self) -> FinetuneConfig:

@@ -91,8 +91,10 @@ def _dot(a: Tensor, b: Tensor) -> Tensor:
     return torch.dot(a.reshape(-1), b.reshape(-1))
 
 
-def fake_quantise(grid: Grid) -> Op:
-    """(x, scale) -> x on the grid. Its gradient is that of x where x lies inside, and LSQ's for the scale (Esser et
+def fake_quantise(grid: Grid, after_pole: bool = False, before_pole: bool = False) -> Op:
+    """(x, scale) -> x on the grid. A variance may round to zero, and what divides by its root then is no number:
+    `after_pole` takes that for the lowest, as onnxruntime does, and `before_pole` passes no gradient of it.
+    Its gradient is that of x where x lies inside, and LSQ's for the scale (Esser et
     al. 2020), with its factor 1 / sqrt(n q). Zero points stay; scales of int32, those of biases, have no gradient.
     """
     low, high = grid.ends
@@ -103,7 +105,12 @@ def fake_quantise(grid: Grid) -> Op:
         scale = _along(x, scale.detach() if is_bias else scale, grid)
         zero = _along(x, torch.from_numpy(grid.zero).to(x), grid) if same is None else same
         factor = math.sqrt(scale.numel() / (x.numel() * high))
+        if after_pole and scale.dim() == 0:
+            below, above = (float(scale.detach()) * (end - int(grid.zero[0])) for end in (low - 1, high + 1))
+            x = torch.nan_to_num(x, below, above, below)
         made: Tensor = _FakeQuantise.apply(x, scale, low - zero, high - zero, factor)
+        if before_pole and made.requires_grad:
+            made.register_hook(lambda gradient: torch.nan_to_num(gradient, 0.0, 0.0, 0.0))
         return made
 
     return run

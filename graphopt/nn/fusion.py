@@ -14,6 +14,8 @@ from graphopt.ir.matcher import Match, Matcher
 from graphopt.nn.fake_quantise import fake_quantise, grid_of
 from graphopt.nn.operands import Op
 
+_POLES = frozenset({"Div", "Log", "Pow", "Reciprocal", "Sqrt"})  # what they give of a zero may be no number
+
 
 @dataclass(frozen=True)
 class Fused:
@@ -61,7 +63,15 @@ def _is_pair(node: gs.Node, visible: Set[str]) -> bool:
 
 def _pair(node: gs.Node) -> Fused:
     reader = node.outputs[0].outputs[0]
-    return Fused((node, reader), fake_quantise(grid_of(node)), tuple(node.inputs[:2]), reader.outputs[0], "rounding")
+    after = any(maker.op in _POLES for maker in node.inputs[0].inputs)
+    before = any(other.op in _POLES for other in reader.outputs[0].outputs)
+    return Fused(
+        (node, reader),
+        fake_quantise(grid_of(node), after, before),
+        tuple(node.inputs[:2]),
+        reader.outputs[0],
+        "rounding",
+    )
 
 
 def _fused(match: Match) -> Fused:

@@ -136,6 +136,28 @@ def test_the_scale_of_a_bias_has_no_gradient_and_its_values_have() -> None:
     torch.testing.assert_close(bias.grad, torch.ones(2), rtol=0, atol=0)
 
 
+@pytest.mark.parametrize("dtype", TYPES)
+def test_what_is_no_number_is_the_lowest_and_has_no_gradient(dtype: type) -> None:
+    """0 / 0, 1 / 0 and -1 / 0, as a norm has them whose variance rounds to zero."""
+    x = np.array([[[[0, 1, -1, 8]]]], np.float32)
+    model = pair(x.shape, np.float32(0.1).reshape(()), np.array(7, dtype), 1)
+    constants = {"t": np.float32(1).reshape(()), "u": np.array(0, np.uint8), "d": np.array([0, 0, 0, 4], np.float32)}
+    model.graph.initializer.extend(numpy_helper.from_array(value, name) for name, value in constants.items())
+    model.graph.node.insert(0, helper.make_node("DequantizeLinear", ["e", "t", "u"], ["f"], "before2"))
+    model.graph.node.insert(0, helper.make_node("QuantizeLinear", ["d", "t", "u"], ["e"], "before"))
+    model.graph.node.insert(2, helper.make_node("Div", ["x", "f"], ["w"], "divide"))
+    model.graph.node[3].input[0] = "w"
+    module, leaf = GraphModule(to_graph(model)), torch.from_numpy(x).requires_grad_()
+    module.named_initialisers()["d"].requires_grad_()
+    found = module(leaf)
+    assert isinstance(found, torch.Tensor)
+    np.testing.assert_array_equal(found.detach().numpy(), OnnxSession(model, optimise=False).run(x))
+    found.sum().backward()
+    gradient = module.named_initialisers()["d"].grad
+    assert gradient is not None
+    torch.testing.assert_close(gradient, torch.tensor([0, 0, 0, -0.5]), rtol=1e-6, atol=0)
+
+
 def test_what_cannot_be_rounded_is_said() -> None:
     graph = to_graph(pair((1, 2, 2, 2), np.float32(0.1).reshape(()), np.array(0, np.uint8), 1))
     graph.nodes[0].inputs[2] = gs.Constant("z4", np.array(0.0, np.float32))

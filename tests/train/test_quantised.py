@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import onnx
+import onnx_graphsurgeon as gs
 import pytest
 import torch
 from onnx import numpy_helper
@@ -15,7 +16,7 @@ from qdq import residual, scene, to_integers
 
 from graphopt.config.training import FinetuneConfig
 from graphopt.errors import GraphoptError
-from graphopt.ir.canonical import to_graph
+from graphopt.ir.canonical import to_graph, to_model
 from graphopt.ir.quantised import is_quantised
 from graphopt.ir.session import OnnxSession
 from graphopt.nn.module import GraphModule
@@ -99,6 +100,21 @@ def test_a_checkpoint_of_another_form_is_refused(tmp_path: Path) -> None:
     trained(tmp_path / "s.pt", quantised_steps=1)
     with pytest.raises(GraphoptError, match="is the checkpoint of another network"):
         trained(tmp_path / "s.pt", device="cpu", quantised_steps=1)
+
+
+def test_without_a_teacher_the_float_network_teaches(nafnet_graph: gs.Graph, tmp_path: Path) -> None:
+    """Its features as well: the less is rounded, the nearer."""
+    model = to_model(nafnet_graph)
+    shape = tuple(nafnet_graph.inputs[0].shape[2:])
+    coarse, fine = (to_integers(model, "qnn", precision, scene(*shape)) for precision in ("w8a8", "w8a16"))
+    chosen = config(losses={"l2": 1e-9, "teacher": 1, "features": 1}, quantised_steps=1)
+    losses = []
+    for made in (coarse, fine):
+        state = tmp_path / f"{len(losses)}.pt"
+        losses.append(
+            train_quantised(model, made, None, sampler(), chosen, state, lambda share, words: None)[1][0].loss
+        )
+    assert 0 < losses[1] < losses[0]
 
 
 def test_no_steps_leave_the_activations_as_they_were(tmp_path: Path) -> None:
