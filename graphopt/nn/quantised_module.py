@@ -13,11 +13,11 @@ from graphopt.errors import GraphoptError
 from graphopt.nn.module import GraphModule, feed
 from graphopt.nn.program import Environment
 
-PACE = 0.1  # how far a scale moves, relative to itself, where a weight moves by 1
+PACE = 10.0  # how far a scale moves, relative to itself, where a weight moves by 1
 
 
 class QuantisedModule(GraphModule):
-    """Runs a graph whose scales `learnt` are s exp(0.1 t): above zero whatever t is, and exactly s at the start.
+    """Runs a graph whose scales `learnt` are s exp(10 t): above zero whatever t is, and exactly s at the start.
 
     One vector holds t of all of them. What an optimiser moves t by is a share of the scale, however small that is.
     """
