@@ -34,14 +34,16 @@ def finetune(
     state: Path,
     report: Progress,
     advance: Callable[[float], None] | None = None,
+    rate: str = "learning_rate",
 ) -> list[TuneRecord]:
     """Trains `network` in place and leaves the exponential mean of its weights in it, on the CPU. Goes on from `state`.
 
     `advance` hears before each step which share of the steps is done: training forms change with it.
+    `rate`: the key that the learning rate is known by.
     Where `config.losses` asks for features, both networks must be GraphModules that watch the same tensors.
     Raises GraphoptError where the loss turns NaN; `state` is then the last good checkpoint.
     """
-    advice = f"lower finetune.learning_rate (now {config.learning_rate:g}), and list bounded-gate among the passes"
+    advice = f"lower finetune.{rate} (now {config.learning_rate:g}), and list bounded-gate among the passes"
     trainer = Trainer(network, sampler, config, state, "finetune", advice)
     saved = trainer.resume()
     history = [TuneRecord(**record) for record in saved.get("history", [])]
@@ -56,8 +58,8 @@ def finetune(
     while trainer.step < config.steps:
         if advance is not None:
             advance(trainer.step / config.steps)
-        rate = cosine(trainer.step / config.steps, config.learning_rate, warm_up=config.warm_up)
-        loss, psnr = trainer.gradients(config.patches, rate, objective)
+        now = cosine(trainer.step / config.steps, config.learning_rate, warm_up=config.warm_up)
+        loss, psnr = trainer.gradients(config.patches, now, objective)
         if trainer.step > first and trainer.step % config.record_every == 0:
             save()
         trainer.update()

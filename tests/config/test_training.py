@@ -49,7 +49,9 @@ def test_mistakes_in_a_training(changes: dict[str, Any], expected: str, tmp_path
             {"patches": [2, 8], "losses": {"ms-ssim": 1}},
             "'losses': ms-ssim needs patches of 11 pixels or more, found 8",
         ),
-        ({"precision": "fp16"}, "key 'precision': Input should be 'fp32' or 'bf16'"),
+        ({"quantised_steps": 9}, "'quantised_steps' trains a quantised network; give 'precision: w8a8' or"),
+        ({"precision": "w8a8", "quantised_steps": -1}, "key 'quantised_steps': "),
+        ({"precision": "fp16"}, "key 'precision': Input should be 'fp32', 'bf16', 'w8a8' or 'w8a16'"),
     ],
 )
 def test_mistakes_in_a_fine_tuning(changes: dict[str, Any], expected: str) -> None:
