@@ -43,7 +43,7 @@ def histograms(model: onnx.ModelProto, images: Sequence[Array], say: Progress = 
     Raises:
         GraphoptError: a tensor has values that are not finite.
     """
-    groups, makers = _groups(model), {name: node.name for node in model.graph.node for name in node.output}
+    groups, makers = tensors_in_groups(model), {name: node.name for node in model.graph.node for name in node.output}
     runs = 2 * len(groups) * len(images)
     found: dict[str, Histogram] = {}
     for number, names in enumerate(groups):
@@ -79,8 +79,8 @@ def _twice(session: OnnxSession, names: Sequence[str], images: Sequence[Array]) 
                 yield name, values, is_counted
 
 
-def _groups(model: onnx.ModelProto) -> list[list[str]]:
-    """The float tensors, in groups that memory holds together."""
+def tensors_in_groups(model: onnx.ModelProto) -> list[list[str]]:
+    """The image and every float tensor that a node makes, in groups that memory holds together."""
     inferred = onnx.shape_inference.infer_shapes(model, data_prop=True).graph
     weights = {tensor.name for tensor in inferred.initializer}
     floats = {
