@@ -27,7 +27,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "quantise": {"ir", "cost"},
     "kernels": {"ir", "config", "cost"},
     "tuning": {"ir", "config", "cost", "kernels"},
-    "backends": {"ir", "config", "nn", "cost", "kernels", "tuning"},
+    "backends": {"ir", "config", "nn", "cost", "quantise", "kernels", "tuning"},
     "models": {"ir", "config", "nn", "cost", "backends"},
     "train": {"ir", "config", "nn", "quantise", "models"},
     "bundle": {"ir", "config", "cost", "backends", "train"},

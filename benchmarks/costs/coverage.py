@@ -75,7 +75,7 @@ def _carried(
 
 def times(measured: Measured, target: Any, doubt: Any) -> Array:
     """Milliseconds of each operator under each draw: a row an operator."""
-    draws = {d: Draws(target.model_copy(update={"dtype": d}), doubt) for d in ("float16", "float32")}
+    draws = {device.dtype: Draws(device, doubt) for device in map(target.with_precision, ("fp16", "fp32"))}
     return np.array([
         np.sum([draws[operator.dtype].times(kernel) for kernel in operator_kernels(operator, target)], axis=0)
         for operator in measured.operators

@@ -17,6 +17,7 @@ import onnx
 from numpy.typing import NDArray
 
 from graphopt.backends.breakdown import Breakdown
+from graphopt.config.precision import Precision
 from graphopt.cost.cache import CostCache
 from graphopt.cost.keys import graph_key, hash_of
 from graphopt.cost.memory import PLAN
@@ -26,10 +27,17 @@ from graphopt.cost.target import Target
 from graphopt.errors import GraphoptError
 from graphopt.ir.quantised import is_quantised
 from graphopt.progress import Progress, silent
+from graphopt.quantise.rules import RULES
 
 Array = NDArray[Any]
 Loaded = Callable[[Sequence[Array]], list[Array]]
+Form = Callable[[onnx.ModelProto], onnx.ModelProto]  # a graph, in another precision
 TargetT = TypeVar("TargetT", bound=Target)
+
+
+def as_it_is(model: onnx.ModelProto) -> onnx.ModelProto:
+    """The graph itself."""
+    return model
 
 
 @dataclass(frozen=True)
@@ -86,13 +94,21 @@ class Backend(ABC, Generic[TargetT]):
     provenance: ClassVar[Provenance]  # of its prices, where they say nothing else of themselves
     additive: ClassVar[bool] = True  # do prices of parts add up to that of the whole?
     tunes: ClassVar[bool] = False  # does `price` spend a budget?
-    quantised: ClassVar[bool] = False  # does it carry networks whose numbers are integers (QDQ)?
+    floats: ClassVar[tuple[Precision, ...]] = ("fp32", "fp16")  # the precisions without integers that it has
+    integers: ClassVar[str] = (
+        ""  # by which of `quantise.rules.RULES` networks are quantised that it carries; none if ""
+    )
     tolerance: ClassVar[float] = 1e-4  # of a float32 artefact against the graph, relative to the largest value
     own_arithmetic: ClassVar[str] = ""  # of artefacts, where `run` computes as the device does and not as the graph
     any_size: ClassVar[bool] = False  # may height and width of a model that is built be free?
 
     def __init__(self, target: TargetT, cache: CostCache):
         self.target, self.cache = target, cache
+
+    @classmethod
+    def precisions(cls) -> tuple[Precision, ...]:
+        """What targets of this kind may say."""
+        return cls.floats + (RULES[cls.integers].precisions if cls.integers else ())
 
     @abstractmethod
     def key(self) -> str:
@@ -124,7 +140,7 @@ class Backend(ABC, Generic[TargetT]):
     def check_carried(self, model: onnx.ModelProto) -> None:
         """GraphoptError for what no price says anything of: several paths, integers where floats alone are carried."""
         _check_one_path(model)
-        if is_quantised(model) and not self.quantised:
+        if is_quantised(model) and not self.integers:
             raise GraphoptError(
                 f"target {self.target.name}: the network is quantised (QDQ), which only onnxruntime and the NPU carry "
                 "here; give the network in float, or a target of theirs (graphopt targets list)"
@@ -138,13 +154,15 @@ class Backend(ABC, Generic[TargetT]):
     def find_price(self, model: onnx.ModelProto, budget: int, say: Progress) -> NetworkCost:
         """The price of a model that has none yet; a model without nodes, too."""
 
-    def price_part(self, model: onnx.ModelProto, kept: onnx.ModelProto | None = None) -> NetworkCost:
+    def price_part(
+        self, model: onnx.ModelProto, kept: onnx.ModelProto | None = None, form: Form = as_it_is
+    ) -> NetworkCost:
         """The price of a part as it stands inside a network, for differences between parts of one place.
 
         `kept` is what stands there in the network as it is, where `model` is something else: what is measured is
-        measured beside it.
+        measured beside it. `form` makes of both, as they stand there, the graph that is priced.
         """
-        return self.price(model)
+        return self.price(form(model))
 
     def price_beside(
         self, model: onnx.ModelProto, reference: onnx.ModelProto, budget: int = 0, say: Progress = silent

@@ -16,10 +16,11 @@ import numpy as np
 import onnx
 from pydantic import Field
 
-from graphopt.backends.base import Array, Artefact, Backend, Finding, Loaded
+from graphopt.backends.base import Array, Artefact, Backend, Finding, Form, Loaded, as_it_is
 from graphopt.backends.findings import refuse_tracker, version_finding
 from graphopt.backends.measuring import Call, Limits, busy, over_loadings, pinned, time_call, time_ratio
 from graphopt.backends.peak import peak_bytes
+from graphopt.config.precision import Float
 from graphopt.cost.counts import macs_and_parameters, static_shapes
 from graphopt.cost.keys import graph_key, hash_of
 from graphopt.cost.memory import peak_memory
@@ -40,6 +41,7 @@ _LOADINGS = 4  # of a ratio that is shown; a whole network of a search has three
 class HostTarget(Target):
     """A CPU: this host's, or that of a phone that has the same runtime. `threads` is on how many networks run."""
 
+    beside_integers: ClassVar[Float] = "float32"
     device: Literal["cpu", "android"]
     threads: int = Field(1, ge=1)
 
@@ -87,11 +89,14 @@ class HostBackend(Backend[HostT]):
         """The median of its runs; memory is planned, and `measured_memory` says what it is."""
         return self._measured(model, _PRICE, say)
 
-    def price_part(self, model: onnx.ModelProto, kept: onnx.ModelProto | None = None) -> NetworkCost:
+    def price_part(
+        self, model: onnx.ModelProto, kept: onnx.ModelProto | None = None, form: Form = as_it_is
+    ) -> NetworkCost:
         """In its surroundings, beside what stands there: the ratio of both says more than two prices."""
         macs, parameters = macs_and_parameters(model)
-        part = self.surrounded(model)
-        cost = self._price(part, _PART) if kept is None else self._beside(part, self.surrounded(kept), _PART, 1, silent)
+        part = form(self.surrounded(model))
+        beside = None if kept is None else form(self.surrounded(kept))
+        cost = self._price(part, _PART) if beside is None else self._beside(part, beside, _PART, 1, silent)
         return replace(cost, macs=macs, parameters=parameters)
 
     def price_beside(

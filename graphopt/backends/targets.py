@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from importlib import resources
 from pathlib import Path
 
 from graphopt.backends.registry import backend_class
+from graphopt.config.precision import Precision
 from graphopt.config.reading import read_yaml, validate
 from graphopt.cost.target import Target
 from graphopt.errors import GraphoptError, did_you_mean
@@ -51,4 +53,27 @@ def _read(path: Path) -> Target:
     except GraphoptError as error:
         raise GraphoptError(f"config {path}: key 'kind': {error}") from error
     target: Target = validate(content, found.target_type, path)
+    if target.precision not in found.precisions():
+        given = "" if "precision" in content else ", which stands for it where it is missing"
+        raise GraphoptError(
+            f"config {path}: key 'precision': {target.precision}{given}: a target of kind '{target.kind}' has "
+            f"{_listed(found.precisions())}"
+        )
     return target
+
+
+def in_precision(target: Target, precision: Precision, where: str) -> Target:
+    """The target, whose networks compute in `precision`; `where` it is asked for.
+
+    Raises:
+        GraphoptError: its backend has no such precision.
+    """
+    known = backend_class(target.kind).precisions()
+    if precision not in known:
+        raise GraphoptError(f"{where}: target {target.name} has no {precision}; it has {_listed(known)}")
+    return target.with_precision(precision)
+
+
+def _listed(precisions: Sequence[Precision]) -> str:
+    *first, last = precisions
+    return f"{', '.join(first)} and {last}" if first else f"{last} alone"

@@ -24,12 +24,12 @@ def list_targets(as_json: JsonFlag = False) -> None:
             "name": t.name,
             "title": t.title,
             "kind": t.kind,
-            "dtype": t.dtype,
+            "precision": t.precision,
             "provenance": backend_class(t.kind).provenance,
         }
         for t in built_in()
     ]
-    print_rows(rows, ("name", "title", "dtype", "provenance"), as_json)
+    print_rows(rows, ("name", "title", "precision", "provenance"), as_json)
 
 
 @app.command("check")

@@ -13,9 +13,11 @@ from pydantic import (
 from graphopt.config.data import DataConfig
 from graphopt.config.deploy import DeployConfig
 from graphopt.config.keys import Strict
+from graphopt.config.precision import Precision
 from graphopt.config.quantise import QuantiseConfig
 from graphopt.config.search import SearchConfig
 from graphopt.config.training import FinetuneConfig
+from graphopt.errors import did_you_mean
 
 
 class PassSpec(Strict):
@@ -59,6 +61,9 @@ class PipelineConfig(Strict):
     targets: dict[str, Annotated[float, Field(ge=0)]] = Field(
         min_length=1, description="weights in the search; a target of weight 0 is priced and compiled for only"
     )
+    precision: Precision | dict[str, Precision] = Field(
+        default={}, description="of all targets, or by target; otherwise what a target's file says"
+    )
     trials: int = Field(default=16, ge=0, description="MetaSchedule trials for each network on the host")
     threads: int | None = Field(default=None, ge=1)
     search: SearchConfig = SearchConfig()
@@ -71,4 +76,10 @@ class PipelineConfig(Strict):
     def _some_target(self) -> PipelineConfig:
         if not any(self.targets.values()):
             raise ValueError("'targets': at least one target needs a weight above 0")
+        if isinstance(self.precision, dict):
+            for name in self.precision:
+                if name not in self.targets:
+                    raise ValueError(
+                        f"key 'precision.{name}': 'targets' lists no such target; {did_you_mean(name, self.targets)}"
+                    )
         return self

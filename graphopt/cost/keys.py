@@ -10,6 +10,7 @@ import onnx
 from onnx import TensorProto, numpy_helper
 
 from graphopt.cost.target import Target
+from graphopt.ir.quantised import integer_weights, step_constants
 
 _WEIGHTS = (TensorProto.FLOAT, TensorProto.FLOAT16, TensorProto.DOUBLE)
 
@@ -20,20 +21,26 @@ def hash_of(content: Any) -> str:
 
 
 def figures_of(target: Target) -> dict[str, Any]:
-    """All that a target's file says, without what changes no price: name, title, sources and units."""
-    figures: dict[str, Any] = _without_sources(target.model_dump(mode="json", exclude={"name", "title"}))
+    """All that a target's file says, without what changes no price: name, title, sources and units.
+
+    Of its precision the type of floats alone: a graph says of itself whether it is quantised.
+    """
+    said = target.model_dump(mode="json", exclude={"name", "title", "precision"})
+    figures: dict[str, Any] = _without_sources({**said, "dtype": target.dtype})
     return figures
 
 
 def graph_key(model: onnx.ModelProto) -> str:
     """A hash of operators, attributes, wiring, shapes and dtypes, and of integer and scalar constants.
 
-    Blind to names and to the values of weights. Tensors are numbered in the order in which nodes use them.
+    Blind to names and to the values of weights, and to scales and zero points of a quantised network. Tensors are
+    numbered in the order in which nodes use them.
     """
     graph = model.graph
     numbers: dict[str, int] = {"": 0}
     parts: list[Any] = [[(opset.domain, opset.version) for opset in model.opset_import]]
     constants = {tensor.name: tensor for tensor in graph.initializer}
+    learned = integer_weights(model) | step_constants(model)
     for value in graph.input:
         if value.name not in constants:
             parts.append((_number(value.name, numbers), _type(value)))
@@ -43,7 +50,7 @@ def graph_key(model: onnx.ModelProto) -> str:
             new = name not in numbers
             inputs.append(_number(name, numbers))
             if new and name in constants:
-                parts.append((numbers[name], _constant(constants[name])))
+                parts.append((numbers[name], _constant(constants[name], name in learned)))
         attributes = [_attribute(attribute) for attribute in sorted(node.attribute, key=lambda a: a.name)]
         outputs = [_number(name, numbers) for name in node.output]
         parts.append((node.domain, node.op_type, inputs, attributes, outputs))
@@ -66,8 +73,9 @@ def _type(value: onnx.ValueInfoProto) -> tuple[int, list[int]]:
     return tensor.elem_type, [dim.dim_value for dim in tensor.shape.dim]
 
 
-def _constant(tensor: onnx.TensorProto) -> list[Any]:
-    values = numpy_helper.to_array(tensor).tolist() if tensor.data_type not in _WEIGHTS or not tensor.dims else None
+def _constant(tensor: onnx.TensorProto, is_learned: bool = False) -> list[Any]:
+    is_learned = is_learned or (tensor.data_type in _WEIGHTS and bool(tensor.dims))
+    values = None if is_learned else numpy_helper.to_array(tensor).tolist()
     return [tensor.data_type, list(tensor.dims), values]
 
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, ClassVar, Self
 
 from pydantic import Field, model_validator
 
 from graphopt.config.keys import Strict
+from graphopt.config.precision import FLOATS, Float, Precision, refuse_dtype
 from graphopt.errors import GraphoptError, did_you_mean
 
 UNITS = {
@@ -40,12 +41,18 @@ class Target(Strict):
     what else a file of this kind holds.
     """
 
+    beside_integers: ClassVar[Float] = "float16"  # what is left of a quantised network computes in it
     name: str = Field(pattern=r"^[a-z0-9][a-z0-9._-]*$")
     title: str
     kind: str
     device: str
-    dtype: Literal["float16", "float32"] = "float16"
+    precision: Precision = "fp16"
     facts: dict[str, Fact] = Field(default_factory=dict)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _of_today(cls, content: Any) -> Any:
+        return refuse_dtype(content)
 
     @model_validator(mode="after")
     def _known_facts(self) -> Target:
@@ -61,6 +68,15 @@ class Target(Strict):
         if name not in self.facts:
             raise GraphoptError(f"target {self.name}: no fact '{name}'; {did_you_mean(name, self.facts)}")
         return self.facts[name].value
+
+    def with_precision(self, precision: Precision) -> Self:
+        """The same device, whose networks compute in another precision; one that its backend has."""
+        return self.model_copy(update={"precision": precision})
+
+    @property
+    def dtype(self) -> Float:
+        """The type of its floats."""
+        return FLOATS.get(self.precision, self.beside_integers)
 
     @property
     def bytes_per_element(self) -> int:

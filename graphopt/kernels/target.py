@@ -115,9 +115,3 @@ class CpuTarget(TvmTarget):
         if not given.get("tuning") or "kernel_model" in given or given.get("device", "cpu") != "cpu":
             raise ValueError("an llvm target has 'tuning', no 'kernel_model', and 'device' cpu")
         return content
-
-    @model_validator(mode="after")
-    def _in_float32(self) -> CpuTarget:
-        if self.dtype != "float32":
-            raise ValueError("an llvm target computes in 'float32'")
-        return self

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from graphopt.errors import GraphoptError
 from graphopt.ir.session import OnnxSession
 from graphopt.progress import Progress, part_of, silent
-from graphopt.quantise.tensors import held_together
+from graphopt.quantise.tensors import tensors_in_groups
 
 Array = NDArray[np.float32]
 BINS = 2048
@@ -41,7 +41,7 @@ def histograms(model: onnx.ModelProto, images: Sequence[Array], say: Progress = 
     Raises:
         GraphoptError: a tensor has values that are not finite.
     """
-    groups = held_together(model)
+    groups = tensors_in_groups(model)
     found: dict[str, Histogram] = {}
     for number, names in enumerate(groups):
         found |= counted(model, names, images, part_of(say, number / len(groups), (number + 1) / len(groups)))

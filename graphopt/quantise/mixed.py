@@ -13,7 +13,7 @@ import numpy as np
 import onnx
 from scipy.optimize import Bounds, LinearConstraint, milp
 
-from graphopt.progress import Progress, part_of, silent
+from graphopt.progress import Progress, silent
 from graphopt.quantise.groups import Group, groups_of
 from graphopt.quantise.qdq import Qdq
 from graphopt.quantise.trials import Ranges, Trials

@@ -88,7 +88,7 @@ def _sixteen_bits(model: onnx.ModelProto, wide: frozenset[str]) -> Overrides:
 
     sixteen = [{"quant_type": QuantType.QUInt16}]
     constants = {tensor.name: tensor for tensor in model.graph.initializer}
-    overrides: Overrides = {name: sixteen for name in sorted(wide)}
+    overrides: Overrides = dict.fromkeys(sorted(wide), sixteen)
     for number, node in enumerate(touching(model, wide)):
         for place, name in enumerate(node.input):
             is_float = name in constants and constants[name].data_type == onnx.TensorProto.FLOAT

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 from graphopt.errors import GraphoptError, did_you_mean
 
@@ -28,7 +29,7 @@ class Rules:
     """
 
     name: str
-    precisions: tuple[str, ...]
+    precisions: tuple[Literal["w8a8", "w8a16"], ...]
     ops: frozenset[str] | None
     for_qnn: bool = False
 

@@ -24,7 +24,7 @@ def float_tensors(model: onnx.ModelProto) -> list[str]:
     return [name for name in (*given, *(name for node in inferred.node for name in node.output)) if name in floats]
 
 
-def held_together(model: onnx.ModelProto) -> list[list[str]]:
+def tensors_in_groups(model: onnx.ModelProto) -> list[list[str]]:
     """The float tensors, in groups that memory holds together.
 
     Raises:

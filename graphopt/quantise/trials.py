@@ -13,7 +13,7 @@ from graphopt.quantise.memory import NOWHERE, Memory, hash_of_arrays, hash_of_mo
 from graphopt.quantise.methods import METHODS, Range
 from graphopt.quantise.qdq import Qdq, prepared, to_qdq
 from graphopt.quantise.rules import Precision, Rules
-from graphopt.quantise.tensors import held_together
+from graphopt.quantise.tensors import tensors_in_groups
 
 Judge = Callable[[onnx.ModelProto], float]  # the more the better; dB here
 Ranges = Mapping[str, Range]
@@ -48,7 +48,7 @@ class Trials:
         """
         methods = {name: find for name, find in METHODS.items() if self.precision.bits <= _COARSE or name != "entropy"}
         found: dict[str, dict[str, Range]] = {name: {} for name in methods}
-        together, shown = held_together(self.ready), self.memory.of("ranges", hash_of_arrays(images))
+        together, shown = tensors_in_groups(self.ready), self.memory.of("ranges", hash_of_arrays(images))
 
         for number, tensors in enumerate(together):
             step = part_of(say, number / len(together), (number + 1) / len(together))

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from graphopt.backends.base import Backend
 from graphopt.backends.registry import open_backend
-from graphopt.backends.targets import load_target
+from graphopt.backends.targets import in_precision, load_target
 from graphopt.config.pipeline import PassSpec, PipelineConfig
 from graphopt.config.reading import read_config
 from graphopt.cost.cache import CostCache
@@ -26,6 +26,8 @@ from graphopt.train.data.photographs import Photograph
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
     from numpy.typing import NDArray
+
+    from graphopt.backends.precision import InPrecision
 
 
 @dataclass(frozen=True)
@@ -59,7 +61,10 @@ class Run:
         fabric = _processes(config)
         passes = [load_pass(spec.name, spec.options, path.parent) for spec in config.passes]
         _check(passes, path)
-        targets = [load_target(str(path.parent / n) if n.endswith((".yaml", ".yml")) else n) for n in config.targets]
+        targets = [
+            _target(name, str(path.parent / name) if name.endswith((".yaml", ".yml")) else name, config, path)
+            for name in config.targets
+        ]
         opened = cls(
             config=config,
             path=path,
@@ -91,9 +96,11 @@ class Run:
         prices = CostCache(self.cache / "costs")
         return {name: open_backend(target, prices) for name, target in self.targets.items()}
 
-    def searched(self, backends: Mapping[str, Backend[Any]]) -> dict[str, Backend[Any]]:
-        """Those that the search aims at."""
-        return {name: backend for name, backend in backends.items() if self.weights[name] > 0}
+    def searched(self, backends: Mapping[str, Backend[Any]]) -> dict[str, InPrecision]:
+        """Those that the search aims at. They price candidates in the precision that will be deployed."""
+        from graphopt.backends.precision import InPrecision
+
+        return {name: InPrecision(backend) for name, backend in backends.items() if self.weights[name] > 0}
 
     def passes_of(self, *stages: Stage) -> list[tuple[PassSpec, Pass]]:
         """The passes that act in these stages, as the file lists them."""
@@ -118,6 +125,15 @@ class Run:
         return calibration(self.train_images, data.calibration_images, size, noise_of(data))
 
 
+def _target(given: str, found_at: str, config: PipelineConfig, path: Path) -> Target:
+    """What `targets` names as `given`, in the precision that the configuration asks of it."""
+    target = load_target(found_at)
+    one_for_all = isinstance(config.precision, str)
+    asked = config.precision if isinstance(config.precision, str) else config.precision.get(given)
+    key = "precision" if one_for_all else f"precision.{given}"
+    return in_precision(target, asked, f"config {path}: key '{key}'") if asked else target
+
+
 def _check_files(run: Run) -> None:
     """A run must not write over what it was given."""
     folder = run.folder
@@ -131,8 +147,8 @@ def _check_files(run: Run) -> None:
 
 def _check_prices(run: Run, backends: Mapping[str, Backend[Any]]) -> None:
     """The search aims at prices."""
-    for name, backend in run.searched(backends).items():
-        if backend.unpriced:
+    for name, backend in backends.items():
+        if run.weights[name] > 0 and backend.unpriced:
             raise GraphoptError(
                 f"config {run.path}: target {name} has no price on this machine: {backend.unpriced}; give it "
                 "weight 0: its artefact is built all the same"

@@ -37,7 +37,8 @@ def pass_keys(run: Run, *stages: Stage) -> list[Any]:
 
 def price_keys(run: Run) -> list[Any]:
     """What decides prices beside the graph."""
-    return [{name: backend.key() for name, backend in run.backends().items()}, run.config.trials]
+    found = {name: [backend.key(), backend.target.precision] for name, backend in run.backends().items()}
+    return [found, run.config.trials]
 
 
 def photograph_keys(run: Run) -> list[Any]:

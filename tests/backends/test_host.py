@@ -58,7 +58,7 @@ class SpinningBackend(HostBackend[HostTarget]):
 
 
 def backend(folder: Path, **fields: object) -> SpinningBackend:
-    content = {"name": "spin", "title": "A test", "kind": "spinning", "device": "cpu", "dtype": "float32", **fields}
+    content = {"name": "spin", "title": "A test", "kind": "spinning", "device": "cpu", "precision": "fp32", **fields}
     return SpinningBackend(HostTarget.model_validate(content), CostCache(folder))
 
 

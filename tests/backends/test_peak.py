@@ -50,7 +50,7 @@ def target(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> HostTarget:
     (metadata / "METADATA").write_text("Metadata-Version: 2.1\nName: hungry\nVersion: 1.0\n")
     (metadata / "entry_points.txt").write_text("[graphopt.backends]\nhungry = hungry:HungryBackend\n")
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(tmp_path), os.environ.get("PYTHONPATH", "")]))
-    return HostTarget(name="here", title="Here", kind="hungry", device="cpu", dtype="float32")
+    return HostTarget(name="here", title="Here", kind="hungry", device="cpu", precision="fp32")
 
 
 def artefact(folder: Path, megabytes: int) -> Artefact:

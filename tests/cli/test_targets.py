@@ -17,7 +17,7 @@ def test_targets_as_json(call: Call) -> None:
     assert {"sm8650-adreno750", "exynos2100-mali-g78", "host-tvm"} <= rows.keys()
     assert rows["host-tvm"]["provenance"] == "measured"
     assert rows["sm8650-adreno750"]["provenance"] == "estimated"
-    assert rows["sm8650-adreno750"]["dtype"] == "float16"
+    assert rows["sm8650-adreno750"]["precision"] == "fp16"
 
 
 def test_the_list_for_people_names_the_same(call: Call) -> None:

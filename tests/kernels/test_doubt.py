@@ -88,7 +88,7 @@ def test_a_measured_kernel_stays_within_its_bounds() -> None:
 @pytest.mark.parametrize(("device", "name"), [("adreno", "tophub-adreno"), ("mali", "rk3399-mali-t860")])
 def test_the_interval_holds_nine_of_ten_measured_pairs(device: str, name: str) -> None:
     target, found = gpu(name), []
-    draws = {dtype: Draws(target.model_copy(update={"dtype": dtype})) for dtype in ("float16", "float32")}
+    draws = {device.dtype: Draws(device) for device in map(target.with_precision, ("fp16", "fp32"))}
     for row, operator in read_operators(MEASURED):
         if row["file"].startswith(device):
             kernels = operator_kernels(operator, target)

@@ -73,7 +73,7 @@ def test_arithmetic_bound_kernel_by_hand() -> None:
 
 
 def test_float32_sees_all_of_its_own_peak() -> None:
-    wide = target().model_copy(update={"dtype": "float32"})
+    wide = target().with_precision("fp32")
     assert price(KERNEL, wide)[0] - 0.005 == pytest.approx(ALONE * 100 * 0.8 / 50)
 
 
@@ -157,7 +157,7 @@ COUNTS = st.integers(1, 10**9)
 def test_more_work_never_costs_less(
     name: str, kind: Any, counts: Any, shape: Any, more: tuple[int, ...], half: bool
 ) -> None:
-    device = load_target(name).model_copy(update={"dtype": "float16" if half else "float32"})
+    device = load_target(name).with_precision("fp16" if half else "fp32")
     keys = ("macs", "flops", "special", "bytes_read", "bytes_written")
     channels, rows, columns, window, stride = shape
     base = replace(

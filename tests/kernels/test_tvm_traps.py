@@ -76,7 +76,7 @@ def attention() -> tuple[Any, Any]:
     """The kernel of channel attention: a 1x1 convolution on a pooled vector, times the whole image."""
     text = """(float[1,8,16,16] x) => (float[1,8,16,16] y) {
         p = GlobalAveragePool(x) k = Conv<kernel_shape=[1,1]>(p, w, b) y = Mul(x, k) }"""
-    target = load_target("exynos2100-mali-g78").model_copy(update={"dtype": "float32"})
+    target = load_target("exynos2100-mali-g78").with_precision("fp32")
     calls = kernel_calls(to_relax(onnx_model(text, {"w": (8, 8, 1, 1), "b": (8,)}), target))
     return next(call.function for call in calls if "conv" in call.name), tvm_target(target)
 

@@ -21,7 +21,7 @@ from graphopt.run.exports import to_fp16
 from graphopt.run.folder import Ran
 from graphopt.run.proving import prove
 
-TARGET = load_target("sm8650-adreno750").model_copy(update={"dtype": "float32"})
+TARGET = load_target("sm8650-adreno750").with_precision("fp32")
 IMAGE = np.random.default_rng(0).random((1, 3, 8, 8), dtype=np.float32)
 
 TAKES = {"inputs": [{"dtype": "float32"}]}

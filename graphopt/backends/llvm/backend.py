@@ -14,6 +14,7 @@ from graphopt.atomic import replacing
 from graphopt.backends.base import Array, Artefact, Backend, Finding, Loaded
 from graphopt.backends.findings import state_of, tracker_findings, tvm_findings, tvm_version
 from graphopt.backends.manifests import manifest_of
+from graphopt.config.precision import Precision
 from graphopt.cost.counts import macs_and_parameters
 from graphopt.cost.memory import peak_memory
 from graphopt.cost.record import NetworkCost, Provenance
@@ -30,6 +31,7 @@ class LlvmBackend(Backend[CpuTarget]):
     kind: ClassVar[str] = "llvm"
     target_type: ClassVar[type[Target]] = CpuTarget
     provenance: ClassVar[Provenance] = "measured"
+    floats: ClassVar[tuple[Precision, ...]] = ("fp32",)
     tunes: ClassVar[bool] = True
 
     def key(self) -> str:

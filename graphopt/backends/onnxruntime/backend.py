@@ -28,7 +28,7 @@ class OnnxRuntimeBackend(HostBackend[HostTarget]):
     """Measures ONNX files with onnxruntime, each part between convolutions."""
 
     kind: ClassVar[str] = "onnxruntime"
-    quantised: ClassVar[bool] = True
+    integers: ClassVar[str] = "cpu"
     target_type: ClassVar[type[Target]] = HostTarget
     any_size: ClassVar[bool] = True
     packages: ClassVar[tuple[tuple[str, str], ...]] = (("onnxruntime", "1."),)

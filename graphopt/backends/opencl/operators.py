@@ -69,7 +69,7 @@ class Operator:
 
 def operator_price(operator: Operator, target: GpuTarget) -> tuple[float, float, float]:
     """Microseconds of all kernels of an operator, in the operator's dtype: middle, low, high."""
-    device = target.model_copy(update={"dtype": operator.dtype})
+    device = target.with_precision("fp16" if operator.dtype == "float16" else "fp32")
     bounds = [price(kernel, device) for kernel in operator_kernels(operator, target)]
     middle, low, high = (1e3 * math.fsum(column) for column in zip(*bounds, strict=True))
     return middle, low, high

@@ -22,6 +22,7 @@ from graphopt.backends.qnn.precision import precision_of, without_conversions
 from graphopt.backends.qnn.regression import FORMULA, REFUSED, Features, breakdown, exchanged_ms, price
 from graphopt.backends.qnn.target import NpuTarget
 from graphopt.backends.qnn.vectors import vector_values
+from graphopt.config.precision import Precision
 from graphopt.cost.counts import macs_and_parameters
 from graphopt.cost.keys import figures_of, graph_key, hash_of
 from graphopt.cost.memory import peak_memory
@@ -38,7 +39,8 @@ class QnnBackend(Backend[NpuTarget]):
     """Estimates by the regression, which is not linear: prices of parts do not add up."""
 
     kind: ClassVar[str] = "qnn"
-    quantised: ClassVar[bool] = True
+    floats: ClassVar[tuple[Precision, ...]] = ("fp16",)
+    integers: ClassVar[str] = "qnn"
     target_type: ClassVar[type[Target]] = NpuTarget
     provenance: ClassVar[Provenance] = "estimated"
     additive: ClassVar[bool] = False

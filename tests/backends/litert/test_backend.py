@@ -100,7 +100,7 @@ def test_a_network_for_the_gpu(cache: CostCache, tmp_path: Path) -> None:
     assert gpu.elsewhere == gpu.unpriced == "An Android phone's GPU, LiteRT is another device"
     with pytest.raises(GraphoptError, match="its artefacts do not run here"):
         gpu.run(artefact, [])
-    here = backend(cache, dtype="float16").load(artefact)
+    here = backend(cache, precision="fp16").load(artefact)
     image = np.abs(random_image(1, 8, 96, 64))
     apart = difference(here([image])[0], run(block(), image))
     assert 1e-5 < apart < TOLERANCE["float16"]  # weights are rounded, and nothing else

@@ -89,9 +89,7 @@ def test_memory_is_measured_beside_the_plan(tmp_path: Path) -> None:
 
 
 def test_half_precision_keeps_the_images_of_float32(tmp_path: Path) -> None:
-    phone = open_backend(
-        load_target("android-onnxruntime").model_copy(update={"dtype": "float16"}), CostCache(tmp_path)
-    )
+    phone = open_backend(load_target("android-onnxruntime").with_precision("fp16"), CostCache(tmp_path))
     artefact = phone.build(network(2), tmp_path)
     written = onnx.load(artefact.files[0])
     weights = {onnx.TensorProto.FLOAT16}

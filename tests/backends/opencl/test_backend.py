@@ -16,7 +16,7 @@ from graphopt.cost.cache import CostCache
 def test_the_manifest_names_what_the_library_takes(tmp_path: Path, dtype: str) -> None:
     from graphopt.kernels.lowering import to_relax
 
-    target = load_target("sm8650-adreno750").model_copy(update={"dtype": dtype})
+    target = load_target("sm8650-adreno750").with_precision("fp16" if dtype == "float16" else "fp32")
     artefact = open_backend(target, CostCache(tmp_path / "cache")).build(two_inputs(), tmp_path)
     assert [path.suffix for path in artefact.files] in (
         [kind, ".cl", ".json", ".safetensors"] for kind in (".so", ".tar")

@@ -100,7 +100,7 @@ def test_transposed_convolution(tmp_path: Path) -> None:
 def test_the_price_is_that_of_the_kernels(tmp_path: Path) -> None:
     target = load_target("tophub-adreno")
     wide = operator(tmp_path, TEXTURES.replace("float16", "float32"))
-    bounds = [price(k, target.model_copy(update={"dtype": "float32"})) for k in operator_kernels(wide, target)]
+    bounds = [price(k, target.with_precision("fp32")) for k in operator_kernels(wide, target)]
     assert operator_price(wide, target) == pytest.approx([1e3 * sum(b[i] for b in bounds) for i in range(3)])
     assert operator_price(operator(tmp_path, TEXTURES), target)[0] < operator_price(wide, target)[0]
 

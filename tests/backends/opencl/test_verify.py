@@ -165,7 +165,7 @@ def test_files_beside_the_source_that_do_not_fit_are_refused(source: Path) -> No
 
 
 def test_weights_of_another_build_are_refused(source: Path, tmp_path: Path) -> None:
-    single = load_target(PHONES[0]).model_copy(update={"dtype": "float32"})
+    single = load_target(PHONES[0]).with_precision("fp32")
     (tmp_path / "other").mkdir()
     other = build(small(), single, tmp_path / "other", CostCache(tmp_path / "cache"))[0]
     weights_path(source).write_bytes(weights_path(other).read_bytes())
@@ -192,7 +192,7 @@ def test_scalars_in_memory_and_masks_of_halves(tmp_path: Path) -> None:
 @needs_platform
 def test_a_target_in_float32_is_compiled_as_it_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(opencl, "_HALVES_AS_FLOATS", "")
-    target = load_target(PHONES[0]).model_copy(update={"dtype": "float32"})
+    target = load_target(PHONES[0]).with_precision("fp32")
     _, whole = check(small(), target, tmp_path / "out")
     assert whole < 1e-6
 

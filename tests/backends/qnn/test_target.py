@@ -26,7 +26,10 @@ ROOT = Path(__file__).parents[3]
         (lambda c: c.update(device="mali"), "'device' hexagon"),
         (lambda c: c.update(kind="opencl"), "an opencl target has 'kernel_model'"),
         (lambda c: c.update(kernel_model={}), "a qnn target has no 'kernel_model'"),
-        (lambda c: c.update(dtype="float32"), "computes in 'float16'"),
+        (
+            lambda c: c.update(precision="fp32"),
+            "key 'precision': fp32: a target of kind 'qnn' has fp16, w8a8 and w8a16$",
+        ),
     ],
 )
 def test_mistakes_in_the_yaml_are_named(tmp_path: Path, change: Any, message: str) -> None:
