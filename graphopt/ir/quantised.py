@@ -61,3 +61,11 @@ def steps_of(model: onnx.ModelProto, tensor: str) -> Steps | None:
         scale, zero = (numpy_helper.to_array(constants[name]) for name in node.input[1:3])
         return Steps(float(scale), int(zero), np.dtype(zero.dtype).name)
     return None
+
+
+def output_step(model: onnx.ModelProto) -> float:
+    """By how much the first output changes with one of its integers; of an output that is computed in float, a step of
+    8 bits between 0 and 1.
+    """
+    steps = steps_of(model, model.graph.output[0].name)
+    return steps.scale if steps else 1 / 255
