@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from graphopt.backends.base import Backend
 from graphopt.progress import Progress, part_of
-from graphopt.run.folder import Integers
 from graphopt.run.forms import forms_of
+from graphopt.run.integers import Integers
 from graphopt.run.run import Run
 from graphopt.run.stage import RunStage, patch_keys, price_keys
 

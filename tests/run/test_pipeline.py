@@ -27,7 +27,7 @@ from graphopt.models.checkpoints import load_checkpoint
 from graphopt.run.pipeline import open_pipeline
 from graphopt.run.stamps import Stamps
 
-STAGES = ["source", "space", "cost", "search", "rewrite", "finetune", "fold", "deploy", "report"]
+STAGES = ["source", "space", "cost", "search", "rewrite", "finetune", "fold", "quantise", "deploy", "report"]
 
 
 @pytest.fixture(scope="module")
@@ -140,7 +140,7 @@ def test_a_changed_option_reruns_only_what_depends_on_it(home: Path, finished: P
     path = write_config(home, finetune={"steps": 4, "patches": [2, 32], "record_every": 2})
     pipeline = open_pipeline(path, copied, home / "cache", silent)
     pipeline.run()
-    assert pipeline.stamps.ran == ["finetune", "fold", "deploy", "report"]
+    assert pipeline.stamps.ran == ["finetune", "fold", "quantise", "deploy", "report"]
 
 
 def test_what_a_device_measures_later_renews_the_report_alone(home: Path, finished: Path, tmp_path: Path) -> None:
@@ -237,7 +237,7 @@ def test_a_killed_run_goes_on_where_it_stopped(home: Path, finished: Path, tmp_p
     pipeline = open_pipeline(path, copied, home / "cache", lambda stage, share, said: words.append(f"{stage}: {said}"))
     pipeline.run()
     assert "search: goes on at step 6" in words
-    assert pipeline.stamps.ran == ["search", "rewrite", "finetune", "fold", "deploy", "report"]
+    assert pipeline.stamps.ran == ["search", "rewrite", "finetune", "fold", "quantise", "deploy", "report"]
 
 
 @pytest.mark.parametrize(
