@@ -12,6 +12,7 @@ from pydantic import TypeAdapter
 from graphopt.atomic import replacing
 from graphopt.cost.ratio import Ratio
 from graphopt.cost.record import Cost
+from graphopt.run.integers import Integers
 from graphopt.search import files
 
 if TYPE_CHECKING:
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
     from graphopt.ir.space import Space
 
 T = TypeVar("T")
-STAGES = ("source", "space", "cost", "search", "rewrite", "finetune", "deploy", "report")
+STAGES = ("source", "space", "cost", "search", "rewrite", "finetune", "fold", "quantise", "deploy", "report")
 
 
 @dataclass(frozen=True)
@@ -63,13 +64,15 @@ class Edits:
 @dataclass(frozen=True)
 class Ran:
     """What came of running an artefact: the `file` that was run, `on` what, by how much its output differs from that of
-    model.onnx (relative to the largest value), or why there is no difference.
+    the network that it was built from (relative to the largest value), or why there is no difference. `steps`: the same
+    in steps of the output's integers, where it has some.
     """
 
     file: str
     on: str
     difference: float | None
     why_not: str
+    steps: float | None = None
 
 
 @dataclass(frozen=True)
@@ -175,8 +178,25 @@ class RunFolder:
         return _json(self.stage("finetune") / "forms.json", Forms)
 
     @property
+    def folded(self) -> File[onnx.ModelProto]:
+        """The network that is deployed, in float."""
+        return _model(self.stage("fold") / "model.onnx")
+
+    @property
     def edits(self) -> File[Edits]:
-        return _json(self.stage("deploy") / "edits.json", Edits)
+        return _json(self.stage("fold") / "edits.json", Edits)
+
+    def quantised(self, form: str) -> File[onnx.ModelProto]:
+        """The QDQ graph in one form (see `forms_of`)."""
+        return _model(self.stage("quantise") / form / "model.onnx")
+
+    def quantised_checkpoint(self, form: str) -> Path:
+        return self.stage("quantise") / form / "checkpoint.pt"
+
+    @property
+    def integers(self) -> File[dict[str, Integers]]:
+        """By form; empty where all targets compute in float."""
+        return _json(self.stage("quantise") / "quantise.json", dict[str, Integers])
 
     @property
     def deployed(self) -> File[Deployed]:

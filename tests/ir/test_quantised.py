@@ -12,7 +12,15 @@ from graphs import onnx_model, run
 from graphopt.cost.counts import macs_and_parameters
 from graphopt.errors import GraphoptError
 from graphopt.ir.canonical import canonical
-from graphopt.ir.quantised import check_float, integer_weights, is_quantised, step_constants
+from graphopt.ir.quantised import (
+    Steps,
+    check_float,
+    integer_weights,
+    is_quantised,
+    output_step,
+    step_constants,
+    steps_of,
+)
 
 # A reshape, a clip and an identity, which onnxruntime would fuse with the pairs around them, or move them past
 QDQ = (
@@ -54,3 +62,15 @@ def test_the_canonical_form_keeps_every_pair() -> None:
 
 def test_weights_in_integers_are_parameters_and_steps_are_none() -> None:
     assert macs_and_parameters(canonical(quantised(), None, "model")) == (8 * 8 * 9, 9)
+
+
+def test_steps_of_an_image() -> None:
+    text = """(float[1,3,8,8] x) => (float[1,3,8,8] y) {
+        q = QuantizeLinear(x, s, z) d = DequantizeLinear(q, s, z) r = Relu(d)
+        p = QuantizeLinear(r, t, o) y = DequantizeLinear(p, t, o) }"""
+    model = onnx_model(text, {"s": np.float32(0.25), "z": np.uint8(3), "t": np.float32(0.5), "o": np.uint16(7)})
+    assert steps_of(model, "x") == Steps(0.25, 3, "uint8")
+    assert steps_of(model, "y") == Steps(0.5, 7, "uint16")
+    assert output_step(model) == 0.5
+    plain = onnx_model("(float[1,3,8,8] x) => (float[1,3,8,8] y) { y = Relu(x) }", {})
+    assert (steps_of(plain, "x"), steps_of(plain, "y"), output_step(plain)) == (None, None, 1 / 255)

@@ -14,11 +14,12 @@ from graphopt.cost.ratio import Ratio
 from graphopt.cost.record import Cost
 from graphopt.ir.canonical import to_model
 from graphopt.run.folder import Deployed, Edits, File, Forms, Ran, RunFolder, Source
+from graphopt.run.integers import Integers
 
 ROOT = Path(__file__).parents[2]
 NAMES = (
     "canonical.onnx", "source.json", "prepared.json", "table.json", "original.json", "edits.json", "deploy.json",
-    "gains.json",
+    "gains.json", "quantise.json",
     "forms.json", "summary.txt", "metrics.json", "model.fp16.onnx", "model.safetensors", "report.html",
 )  # fmt: skip
 
@@ -39,6 +40,29 @@ NAMES = (
                 {"npu": "no Pow"},
                 {"phone": Ran("a.cl", "this machine", 1e-4, ""), "moon": Ran("m.so", "", None, "too far")},
             ),
+        ),
+        (
+            "integers",
+            {
+                "qnn-w8a8": Integers(
+                    ["npu"],
+                    "qnn",
+                    "w8a8",
+                    "mse",
+                    {"mse": 31.5},
+                    {"float": 31.75, "calibrated": 31.5},
+                    {"float": 32.0},
+                    {"seen": 16, "held_out": 8},
+                    {"Pow": 2},
+                    {"Erf": "no kernel"},
+                    ["a/add"],
+                    {"a/add": 0.125},
+                    (1.0, 1.5),
+                    4,
+                    [{"step": 4, "psnr": 30.5}],
+                    "few images",
+                )
+            },
         ),
         ("prepared", {"slices-to-split": 2}),
         ("front", [{"goal": 0.5, "psnr": 31.25}]),
@@ -79,5 +103,5 @@ def test_bundles_are_the_folders_of_their_stage(tmp_path: Path) -> None:
     folder = RunFolder(tmp_path)
     for target in ("phone", "host"):
         folder.bundle(target).mkdir(parents=True)
-    folder.edits.write(Edits({}, 0.0, 1, 1))
+    folder.gains.write({})
     assert folder.bundles() == [tmp_path / "deploy" / "host", tmp_path / "deploy" / "phone"]

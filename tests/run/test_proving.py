@@ -82,6 +82,27 @@ def test_a_device_whose_own_arithmetic_overflows_is_described(tmp_path: Path) ->
     assert found.difference == pytest.approx(1 - 65504 / 4e5, abs=1e-3)  # weights end at the largest half
 
 
+@pytest.mark.parametrize(("kind", "gain"), [(OnnxOnHost, 1.0), (InHalves, 1.5)])
+def test_a_quantised_network_is_compared_in_steps_of_its_output(kind: Any, gain: float, tmp_path: Path) -> None:
+    onnx.save(network(), tmp_path / "made.onnx")
+    expected = gain * run(network(), IMAGE)
+    step = 0.01
+    found = prove(
+        kind(TARGET, CostCache(tmp_path)), Artefact((tmp_path / "made.onnx",), TAKES), [(IMAGE, expected)],
+        lambda made: made.name, step,
+    )  # fmt: skip
+    assert found.steps == pytest.approx((gain - 1) * np.abs(IMAGE).max() / step, rel=1e-4, abs=1e-3)
+
+
+def test_one_that_is_many_steps_off_is_an_error(tmp_path: Path) -> None:
+    onnx.save(network(), tmp_path / "made.onnx")
+    backend, artefact = OnnxOnHost(TARGET, CostCache(tmp_path)), Artefact((tmp_path / "made.onnx",), TAKES)
+    near, far = (run(network(), IMAGE) + steps * 0.01 for steps in (7.5, 9.0))
+    assert prove(backend, artefact, [(IMAGE, near)], lambda made: made.name, 0.01).steps == pytest.approx(7.5, rel=1e-3)
+    with pytest.raises(GraphoptError, match=r"differs from the quantised network by 9 steps of its output \(allowed 8"):
+        prove(backend, artefact, [(IMAGE, far)], lambda made: made.name, 0.01)
+
+
 def test_what_cannot_be_run_is_kept_as_a_reason(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (broken := network()).graph.node[1].op_type = "Rulu"
     found = proved(OnnxOnHost, broken, network(), tmp_path)
