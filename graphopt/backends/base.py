@@ -174,6 +174,14 @@ class Backend(ABC, Generic[TargetT]):
         """
         return self.price(model, budget, say)
 
+    def refused(self, model: onnx.ModelProto) -> tuple[str, ...]:
+        """Nodes that the device leaves to another processor, each as "Erf (head/erf)".
+
+        Raises:
+            GraphoptError: as `price`.
+        """
+        return ()
+
     def exchanged(self, whole: NetworkCost, kept: NetworkCost, put: NetworkCost) -> float:
         """Milliseconds that `whole` takes more where its part `kept` gives way to `put`, all priced by this backend."""
         return put.latency_ms - kept.latency_ms

@@ -27,9 +27,11 @@ def quantised(
     precision: Precision,
     ops: Sequence[str],
     wide: frozenset[str] = frozenset(),
+    kept: frozenset[str] = frozenset(),
 ) -> onnx.ModelProto:
     """`model`: a prepared one, which is left as it is. `ops`: the kinds of nodes that compute in integers. `wide`:
-    tensors that are held in 16 bits where the rules are QNN's, in float elsewhere; so do the nodes that touch them.
+    tensors that are held in 16 bits where the rules are QNN's, in float elsewhere, and the nodes that touch them with
+    them. `kept`: names of nodes that compute in float.
 
     Raises whatever the quantiser raises.
     """
@@ -45,12 +47,12 @@ def quantised(
         name: TensorData(lowest=np.asarray(low, np.float32), highest=np.asarray(high, np.float32))
         for name, (low, high) in ranges.items()
     }
-    kept = [] if rules.for_qnn else [node.name for node in touching(copied, wide)]
+    in_float = sorted(kept.union(() if rules.for_qnn else (node.name for node in touching(copied, wide))))
     with quiet():
         options = _qnn_options(copied, activations, ops, _sixteen_bits(copied, wide)) if rules.for_qnn else {}
         quantiser = QDQQuantizer(
-            copied, True, False, QuantType.QInt8, activations, TensorsData(CalibrationMethod.MinMax, found), [], kept,
-            list(ops), options,
+            copied, True, False, QuantType.QInt8, activations, TensorsData(CalibrationMethod.MinMax, found), [],
+            in_float, list(ops), options,
         )  # fmt: skip
         quantiser.quantize_model()
         quantiser.model.topological_sort()

@@ -28,7 +28,7 @@ def _work(run: Run, say: Progress) -> None:
     sizes = said_in(sizes_of(run.config.deploy, run.path, folder.folded.read()), run)
     model = sizes.priced
     say(0.0, "writes and verifies model.onnx and model.fp16.onnx")
-    differences = write_exports(model, image, folder)
+    differences, half = write_exports(model, image, folder)
     paths = [folder.model.path, folder.half_model.path, folder.weights]
     costs, gains, refusals, ran = {}, {}, {}, {}
     for done, (name, backend) in enumerate(backends.items()):
@@ -53,7 +53,7 @@ def _work(run: Run, say: Progress) -> None:
         tried = sizes.tried(backend, lambda size: run.calibration(size)[0])
         ran[name] = prove(backend, artefact, tried, folder.name)
     folder.gains.write(gains)
-    folder.deployed.write(Deployed(costs, [folder.name(path) for path in paths], differences, refusals, ran))
+    folder.deployed.write(Deployed(costs, [folder.name(path) for path in paths], differences, refusals, ran, half))
 
 
 STAGE = RunStage("deploy", ("fold",), _reads, _work)
