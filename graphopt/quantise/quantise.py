@@ -78,7 +78,9 @@ def quantise(
     if odd := [image.shape for image in images if image.shape != shape]:
         raise GraphoptError(f"quantise: expected images of the shape {shape}, the network's, found one of {odd[0]}")
     if allowed is not None and bits.bits > 8:
-        raise GraphoptError(f"quantise: layers stay wider than 8 bits, but {precision} has more; give w8a8 with 'mixed'")
+        raise GraphoptError(
+            f"quantise: layers stay wider than 8 bits, but {precision} has more; give w8a8 with 'mixed'"
+        )
     trials = Trials.of(model, rules, bits, judge, memory)
     end = 0.3 if allowed else 1.0
     ranges = trials.ranges(images, part_of(say, 0, end / 2))
