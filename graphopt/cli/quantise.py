@@ -72,7 +72,7 @@ def quantise(
     refuses = backend.refused if backend and not backend.unpriced else None
     with progress(announce=False) as report:
         say = partial(report, "quantise")
-        found = quantise_on(network, patches, precision, device, say, allowed, refuses, Memory(cache))
+        found = quantise_on(network, patches, precision, device, say, allowed, Memory(cache), refuses)
     with replacing(output) as temporary:
         onnx.save(found.quantised.model, temporary)
     if as_json:

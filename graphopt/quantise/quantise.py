@@ -57,14 +57,15 @@ def quantise(
     device: str = "cpu",
     say: Progress = silent,
     allowed: Allowed | None = None,
-    refuses: Refuses | None = None,
     memory: Memory = NOWHERE,
+    refuses: Refuses | None = None,
 ) -> Quantised:
     """`model`: a canonical one, in float. `images`: noisy ones to calibrate on, each of the shape of its input.
 
     Every method of finding ranges makes a graph, and the one is taken that `judge`, on images of its own, gives most.
-    `allowed`: what layers may cost that stay wider than 8 bits. `refuses`: which nodes the device does not take in
-    integers; they compute in float. `memory`: knows what the judge judges by.
+    `allowed`: what layers may cost that stay wider than 8 bits. `memory` keeps what is finished, so that the same call
+    goes on from there; it knows what the judge judges by. `refuses`: which nodes the device does not take in integers;
+    they compute in float.
 
     Raises:
         GraphoptError: a model that is quantised already, a precision that the device does not have, images of

@@ -109,18 +109,18 @@ def quantise_on(
     device: str,
     say: Progress = silent,
     allowed: Allowed | None = None,
-    refuses: Refuses | None = None,
     memory: Memory = NOWHERE,
+    refuses: Refuses | None = None,
 ) -> Outcome:
-    """`model`: a canonical one for RGB images, of the size of the patches. `memory` keeps what is finished, and the
-    same call goes on from there.
+    """`model`: a canonical one for RGB images, of the size of the patches. `allowed`, `memory` and `refuses`: as
+    `quantise`.
 
     Raises:
         GraphoptError: as `quantise`.
     """
     seen, held_out = patches.seen, patches.held_out
     images, about = [noisy[None] for noisy, _ in seen], memory.of(_hash(held_out))
-    found = quantise(model, images, patches.judge, precision, device, say, allowed, refuses, about)
+    found = quantise(model, images, patches.judge, precision, device, say, allowed, about, refuses)
 
     def judged(pairs: Sequence[Pair], network: onnx.ModelProto) -> float:
         kept = memory.of("psnr", _hash(pairs), hash_of_model(network))

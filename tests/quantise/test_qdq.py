@@ -124,7 +124,7 @@ def test_a_wide_tensor_is_wide_for_all_that_touch_it(device: str) -> None:
 
     def bits_read(output: str, place: int) -> int:
         """Of what a node reads there; 32 where it is a float."""
-        node = makers[makers[output].input[place]] if makers[output].input[place] in makers else None
+        node = makers.get(makers[output].input[place])
         if node is None or node.op_type != "DequantizeLinear":
             return 32
         return {"UINT8": 8, "INT8": 8, "UINT16": 16}[onnx.TensorProto.DataType.Name(kinds[node.input[2]])]
