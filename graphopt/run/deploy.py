@@ -64,7 +64,7 @@ def _work(run: Run, say: Progress) -> None:
     folder.deployed.write(Deployed(costs, [folder.name(path) for path in paths], differences, refusals, ran, half))
 
 
-def _beyond(model: onnx.ModelProto, image: Any) -> str:
+def _beyond(model: Any, image: Any) -> str:
     from graphopt.quantise.overflow import overflows
 
     return overflows(model, [image]).why(with_sums=True)
