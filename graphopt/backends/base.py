@@ -95,9 +95,7 @@ class Backend(ABC, Generic[TargetT]):
     additive: ClassVar[bool] = True  # do prices of parts add up to that of the whole?
     tunes: ClassVar[bool] = False  # does `price` spend a budget?
     floats: ClassVar[tuple[Precision, ...]] = ("fp32", "fp16")  # the precisions without integers that it has
-    integers: ClassVar[str] = (
-        ""  # by which of `quantise.rules.RULES` networks are quantised that it carries; none if ""
-    )
+    integers: ClassVar[str] = ""  # by which of `quantise.rules.RULES` networks are quantised that it carries; or none
     tolerance: ClassVar[float] = 1e-4  # of a float32 artefact against the graph, relative to the largest value
     own_arithmetic: ClassVar[str] = ""  # of artefacts, where `run` computes as the device does and not as the graph
     any_size: ClassVar[bool] = False  # may height and width of a model that is built be free?
@@ -173,6 +171,14 @@ class Backend(ABC, Generic[TargetT]):
             GraphoptError: as `price`.
         """
         return self.price(model, budget, say)
+
+    def refused(self, model: onnx.ModelProto) -> tuple[str, ...]:
+        """Nodes that the device leaves to another processor, each as "Erf (head/erf)".
+
+        Raises:
+            GraphoptError: as `price`.
+        """
+        return ()
 
     def exchanged(self, whole: NetworkCost, kept: NetworkCost, put: NetworkCost) -> float:
         """Milliseconds that `whole` takes more where its part `kept` gives way to `put`, all priced by this backend."""

@@ -10,11 +10,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from graphopt.cli.options import JsonFlag, ModelArgument, ResolutionOption
+from graphopt.cli.options import A_TARGET, JsonFlag, ModelArgument, ResolutionOption
 from graphopt.cli.terminal import progress
 from graphopt.errors import GraphoptError
 
 if TYPE_CHECKING:
+    from graphopt.backends.base import Backend
+    from graphopt.cost.cache import CostCache
+    from graphopt.quantise.mixed import Widened
     from graphopt.train.quantising import Outcome
 
 
@@ -25,37 +28,76 @@ def quantise(
     sigma: Annotated[float, typer.Option(min=0, help="standard deviation of the noise on the scale 0-255")] = 25,
     precision: Annotated[str, typer.Option(help="w8a8, or w8a16: bits of weights and of activations")] = "w8a8",
     device: Annotated[str, typer.Option(help="whose kernels it is for: cpu, or qnn (Qualcomm's NPU)")] = "cpu",
+    target: Annotated[
+        str | None, typer.Option(help=f"{A_TARGET}: in place of --device; it is asked what it refuses")
+    ] = None,
+    mixed: Annotated[
+        float, typer.Option(min=0, max=1, help="layers stay wider that make --target slower by this share at most")
+    ] = 0,
     resolution: ResolutionOption = None,
     as_json: JsonFlag = False,
 ) -> None:
     """Quantises a network after training, in QDQ form, and measures what it loses on photographs it has not seen.
 
     Ranges of activations are found in four ways, and the one is kept that gives most. Ops that the device does not
-    compute in integers stay in float, and are named.
+    compute in integers stay in float, and are named. With --mixed 0.1 the layers that gain most stay in 16 bits (in
+    float on CPUs), for a tenth of the time at most. What is finished is kept: the same command goes on from there.
     """
     if output.suffix.lower() != ".onnx" or not output.parent.is_dir():
         raise GraphoptError(f"cannot write {output}: expected a name that ends in .onnx, in a folder that exists")
+    if mixed and target is None:
+        raise GraphoptError("quantise: --mixed asks what layers cost; say on which device, with --target")
     import onnx
 
     from graphopt.atomic import replacing
-    from graphopt.cost.cache import cache_folder
+    from graphopt.cost.cache import CostCache, cache_folder
     from graphopt.models.source import find_model, load_source
+    from graphopt.quantise.memory import Memory
+    from graphopt.quantise.mixed import Allowed
     from graphopt.quantise.rules import find_rules
     from graphopt.train.data import Gaussian, open_photographs
     from graphopt.train.quantising import patches_of, quantise_on
 
+    cache = CostCache(cache_folder() / "costs")
+    backend = _opened(target, cache, mixed) if target else None
+    device = backend.integers if backend else device
     find_rules(device, precision)
-
     network, _ = load_source(find_model(model, Path()), resolution, cache_folder() / "exports")
     patches = patches_of(network, open_photographs([data]), Gaussian(sigma, sigma), str(data))
+    allowed = (
+        Allowed(lambda made, beside: backend.price_beside(made, beside).latency_ms, mixed)
+        if mixed and backend
+        else None
+    )
+    refuses = backend.refused if backend and not backend.unpriced else None
     with progress(announce=False) as report:
-        found = quantise_on(network, patches, precision, device, partial(report, "quantise"))
+        say = partial(report, "quantise")
+        found = quantise_on(network, patches, precision, device, say, allowed, Memory(cache), refuses)
     with replacing(output) as temporary:
         onnx.save(found.quantised.model, temporary)
     if as_json:
         typer.echo(json.dumps(_as_json(model, output, precision, device, sigma, found), indent=1))
         return
-    _print(output, precision, device, found)
+    _print(output, precision, target or device, found)
+    if found.quantised.widened and backend:
+        _print_widened(
+            found.quantised.widened,
+            target or device,
+            "in 16 bits" if device == "qnn" else "in float",
+            backend.provenance,
+        )
+
+
+def _opened(name: str, cache: CostCache, mixed: float) -> Backend[Any]:
+    from graphopt.backends.registry import open_backend
+    from graphopt.backends.targets import load_target
+
+    backend = open_backend(load_target(name), cache)
+    if not backend.integers:
+        raise GraphoptError(f"quantise: target {name} does not compute in integers; see graphopt targets list")
+    if mixed and backend.unpriced:
+        raise GraphoptError(f"quantise: --mixed: target {name} has no price on this machine: {backend.unpriced}")
+    return backend
 
 
 def _print(output: Path, precision: str, device: str, found: Outcome) -> None:
@@ -69,8 +111,25 @@ def _print(output: Path, precision: str, device: str, found: Outcome) -> None:
     typer.echo(f"  by method: {others} (measured)")
     if made.in_float:
         typer.echo(f"  in float: {_counted(made.in_float)}")
+    for op, why in made.refused.items():
+        typer.echo(f"  {op} stays in float: {why}")
     if found.warning:
         typer.echo(f"warning: {found.warning}", err=True)
+
+
+def _print_widened(found: Widened, target: str, form: str, provenance: str) -> None:
+    (narrow, psnr), (base, ms) = found.psnr, found.ms
+    if not found.wide:
+        typer.echo("  mixed: no layers pay for staying wider; all stay in 8 bits")
+    else:
+        typer.echo(
+            f"  mixed: {psnr - narrow:+.3f} dB (measured; {found.expected:+.3f} expected), "
+            f"{base:.3f} -> {ms:.3f} ms ({ms / base - 1:+.1%}) on {target} ({provenance})"
+        )
+        typer.echo(
+            f"  {form}, each with what it gains alone: "
+            + ", ".join(f"{n} {found.gains[n]:+.3f} dB" for n in found.wide)
+        )
 
 
 def _counted(ops: Mapping[str, int]) -> str:
@@ -90,6 +149,18 @@ def _as_json(model: str, output: Path, precision: str, device: str, sigma: float
         "psnr_seen": {"float": found.seen[0], "quantised": found.seen[1], "patches": found.patches[0]},
         "psnr_by_method": made.scores,
         "in_float": made.in_float,
+        "refused": made.refused,
+        **({"mixed": _mixed_as_json(made.widened)} if made.widened else {}),
         "has_few_images": made.has_few,
         "provenance": "measured",
+    }
+
+
+def _mixed_as_json(found: Widened) -> dict[str, Any]:
+    return {
+        "wide": found.wide,
+        "gains_db": found.gains,
+        "prices_ms": found.prices,
+        "psnr": {"all_in_8_bits": found.psnr[0], "mixed": found.psnr[1]},
+        "latency_ms": {"all_in_8_bits": found.ms[0], "mixed": found.ms[1]},
     }

@@ -21,6 +21,8 @@ def run(config: PipelineArgument, folder: FolderOption = None) -> None:
         return
     typer.echo(files.summary.read_text())
     deployed = files.deployed.read()
+    if deployed.half:
+        typer.echo(f"warning: {deployed.half}", err=True)
     for target, reason in deployed.refusals.items():
         typer.echo(f"{target} has no artefact: {reason}")
     for ran in deployed.ran.values():

@@ -52,7 +52,7 @@ def groups_of(model: onnx.ModelProto, most: int = MOST) -> list[Group]:
     joined = _Sets(tensors)
     streams = _join_streams(model, set(tensors), joined)
     pieces, counts = _pieces(model, tensors, joined, streams)
-    for convolutions in range(1, max(counts.values(), default=1) + 1):
+    for convolutions in range(1, max(counts.values(), default=0) + 2):
         keys = {name: joined.of(name) if name in streams else (place[0], place[1] // convolutions)
                 for name, place in pieces.items()}  # fmt: skip
         if len(set(keys.values())) <= most:
@@ -102,8 +102,8 @@ def _join_streams(model: onnx.ModelProto, tensors: set[str], joined: _Sets) -> s
 def _pieces(
     model: onnx.ModelProto, tensors: list[str], joined: _Sets, streams: set[str]
 ) -> tuple[dict[str, tuple[str, int]], dict[str, int]]:
-    """For every tensor the piece that it lies in, and how many convolutions of the piece stand before it; for every
-    piece how many it has.
+    """For every tensor the piece that it lies in, and its place among the convolutions of the piece; for every
+    piece how many these are.
     """
     known, shared, whole = set(tensors), _Sets(tensors), _Sets(tensors)
     for node in model.graph.node:
@@ -118,5 +118,5 @@ def _pieces(
         piece, numbers = whole.of(name), shared.of(name)
         if name in makers and makers[name].op_type in _MULTIPLIES:
             counts[piece] = counts.get(piece, 0) + 1
-        before.setdefault(numbers, max(0, counts.get(piece, 0) - 1))
+        before.setdefault(numbers, counts.get(piece, 0))
     return {name: (whole.of(name), before[shared.of(name)]) for name in tensors}, counts

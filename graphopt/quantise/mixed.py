@@ -19,7 +19,7 @@ from graphopt.quantise.qdq import Qdq
 from graphopt.quantise.trials import Ranges, Trials
 
 Price = Callable[[onnx.ModelProto, onnx.ModelProto], float]  # of a graph, in ms, beside another where it is measured
-PRICED = 10  # groups at most: a price is a compilation, or a measurement
+PRICED = 8  # groups at most: a price is a compilation, or a measurement
 LEAST = 0.02  # of what 8 bits lose: a group that gains less is left in 8 bits
 _TRIED = 3  # budgets, each half of the one before, where prices of groups add up to less than all of them cost
 

@@ -68,11 +68,12 @@ def to_qdq(
     rules: Rules,
     precision: Precision,
     wide: frozenset[str] = frozenset(),
+    kept: frozenset[str] = frozenset(),
 ) -> Qdq:
     """`model`: a prepared one. Weights are signed, with a step for each output channel; activations are unsigned.
 
-    `wide`: names of tensors that are held in 16 bits for QNN, in float for others. Ops that the quantiser refuses stay
-    in float.
+    `wide`: names of tensors that are held in 16 bits for QNN, in float for others. `kept`: names of nodes that compute
+    in float; so do ops that the quantiser refuses.
 
     Raises:
         GraphoptError: the quantiser refuses the network, and no op of it is to blame.
@@ -83,17 +84,18 @@ def to_qdq(
     if wide and rules.for_qnn:
         model = _of_16_bits(model)
     try:
-        made = quantised(model, ranges, rules, precision, asked, wide)
+        made = quantised(model, ranges, rules, precision, asked, wide, kept)
     except Exception as error:  # the quantiser raises whatever comes
         refused = _refused(model, ranges, rules, precision, asked)
         asked = [op for op in asked if op not in refused]
         try:
             if not refused or not asked:
                 raise error
-            made = quantised(model, ranges, rules, precision, asked, wide)
+            made = quantised(model, ranges, rules, precision, asked, wide, kept)
         except Exception as last:
             raise GraphoptError(f"quantise: onnxruntime's quantiser refuses the network: {last_line(last)}") from last
-    in_float = Counter(node.op_type for node in model.graph.node if node.op_type not in {*asked, *_MOVES_NOTHING})
+    left = {*asked, *_MOVES_NOTHING}
+    in_float = Counter(n.op_type for n in model.graph.node if n.op_type not in left or n.name in kept)
     return Qdq(made, dict(in_float.most_common()), refused)
 
 

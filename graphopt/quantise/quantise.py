@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 
 import onnx
 
@@ -18,14 +18,15 @@ from graphopt.quantise.mixed import Allowed, Widened, widen
 from graphopt.quantise.rules import find_rules
 from graphopt.quantise.trials import ALL_VALUES, Judge, Trials
 
+Refuses = Callable[[onnx.ModelProto], Sequence[str]]  # of a QDQ graph: "Erf (head/erf)" for each node
 ENOUGH = 8  # calibration images, below which it is said that there are few
 
 
 @dataclass(frozen=True)
 class Quantised:
     """The QDQ graph; the `ranges` of its tensors (low, high), how they were found, and what the judge gave each
-    `method`, all in 8 bits; which ops compute in float, and why the quantiser `refused` some of them; what stays wide,
-    where that was asked for.
+    `method`, all in 8 bits; which ops compute in float, and why some of them (`refused`, by op or node); what stays
+    wide, where that was asked for.
     """
 
     model: onnx.ModelProto
@@ -57,11 +58,14 @@ def quantise(
     say: Progress = silent,
     allowed: Allowed | None = None,
     memory: Memory = NOWHERE,
+    refuses: Refuses | None = None,
 ) -> Quantised:
     """`model`: a canonical one, in float. `images`: noisy ones to calibrate on, each of the shape of its input.
 
     Every method of finding ranges makes a graph, and the one is taken that `judge`, on images of its own, gives most.
-    `allowed`: what layers may cost that stay wider than 8 bits. `memory`: knows what the judge judges by.
+    `allowed`: what layers may cost that stay wider than 8 bits. `memory` keeps what is finished, so that the same call
+    goes on from there; it knows what the judge judges by. `refuses`: which nodes the device does not take in integers;
+    they compute in float.
 
     Raises:
         GraphoptError: a model that is quantised already, a precision that the device does not have, images of
@@ -76,7 +80,7 @@ def quantise(
         raise GraphoptError(f"quantise: expected images of the shape {shape}, the network's, found one of {odd[0]}")
     if allowed is not None and bits.bits > 8:
         raise GraphoptError(
-            f"quantise: {precision} has no layers in 8 bits that could stay wider; give w8a8, or no mixed"
+            f"quantise: layers stay wider than 8 bits, but {precision} has more; give w8a8 with 'mixed'"
         )
     trials = Trials.of(model, rules, bits, judge, memory)
     end = 0.3 if allowed else 1.0
@@ -86,8 +90,18 @@ def quantise(
         say(end * (0.5 + done / len(ranges) / 2), f"{name}: quantises and judges")
         scores[name] = trials.score(ranges[name])
     best = max(scores, key=lambda name: scores[name])
+    refused = refuses(trials.graph(ranges[best]).model) if refuses else ()
+    if refused:  # in 16 bits, too: the NPU takes an op in both or in none
+        trials = replace(trials, kept=_nodes(trials.ready, refused))
+        scores[best] = trials.score(ranges[best])
     widened = None
     if allowed is not None:
         widened = widen(trials, ranges[best], ranges[ALL_VALUES], allowed, part_of(say, end, 1))
     made = widened.qdq if widened else trials.graph(ranges[best])
-    return Quantised(made.model, ranges[best], best, scores, made.in_float, made.refused, len(images), widened)
+    why = made.refused | dict.fromkeys(refused, "the device has no integers for it")
+    return Quantised(made.model, ranges[best], best, scores, made.in_float, why, len(images), widened)
+
+
+def _nodes(model: onnx.ModelProto, said: Sequence[str]) -> frozenset[str]:
+    """Names of the nodes of the model that are said to be refused: "Erf (head/erf)"."""
+    return frozenset(node.name for node in model.graph.node if f"{node.op_type} ({node.name})" in said)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -16,7 +17,7 @@ from graphopt.quantise.methods import Range
 from graphopt.quantise.rules import Precision, Rules
 
 Overrides = dict[str, list[dict[str, Any]]]
-_WEIGHTS = {"Conv": 1, "ConvTranspose": 1, "Gemm": 1, "MatMul": 1}  # which input stays in 8 bits wherever it is
+_WEIGHTS = frozenset({"Conv", "ConvTranspose", "Gemm", "MatMul"})  # whose second input stays in 8 bits wherever it is
 _NORMS = frozenset({"BatchNormalization", "InstanceNormalization", "LayerNormalization"})
 
 
@@ -27,9 +28,11 @@ def quantised(
     precision: Precision,
     ops: Sequence[str],
     wide: frozenset[str] = frozenset(),
+    kept: frozenset[str] = frozenset(),
 ) -> onnx.ModelProto:
     """`model`: a prepared one, which is left as it is. `ops`: the kinds of nodes that compute in integers. `wide`:
-    tensors that are held in 16 bits where the rules are QNN's, in float elsewhere; so do the nodes that touch them.
+    tensors that are held in 16 bits where the rules are QNN's, in float elsewhere, and the nodes that touch them with
+    them. `kept`: names of nodes that compute in float.
 
     Raises whatever the quantiser raises.
     """
@@ -45,12 +48,14 @@ def quantised(
         name: TensorData(lowest=np.asarray(low, np.float32), highest=np.asarray(high, np.float32))
         for name, (low, high) in ranges.items()
     }
-    kept = [] if rules.for_qnn else [node.name for node in touching(copied, wide)]
+    wider = {node.name for node in touching(copied, wide)} | kept
+    _own_constants(copied, [node for node in copied.graph.node if node.name in wider])
+    in_float = sorted(kept if rules.for_qnn else wider)
     with quiet():
         options = _qnn_options(copied, activations, ops, _sixteen_bits(copied, wide)) if rules.for_qnn else {}
         quantiser = QDQQuantizer(
-            copied, True, False, QuantType.QInt8, activations, TensorsData(CalibrationMethod.MinMax, found), [], kept,
-            list(ops), options,
+            copied, True, False, QuantType.QInt8, activations, TensorsData(CalibrationMethod.MinMax, found), [],
+            in_float, list(ops), options,
         )  # fmt: skip
         quantiser.quantize_model()
         quantiser.model.topological_sort()
@@ -80,26 +85,31 @@ def _qnn_options(model: onnx.ModelProto, activations: Any, ops: Sequence[str], o
     return options
 
 
+def _own_constants(model: onnx.ModelProto, nodes: Sequence[onnx.NodeProto]) -> None:
+    """Gives each of the nodes copies of the float constants that others read too: these read them in 8 bits."""
+    floats = {t.name: t for t in model.graph.initializer if t.data_type == onnx.TensorProto.FLOAT}
+    reads = Counter(name for node in model.graph.node for name in node.input)
+    for node in nodes:
+        for place, name in enumerate(node.input):
+            if name in floats and reads[name] > 1:
+                own = onnx.TensorProto()
+                own.CopyFrom(floats[name])
+                own.name = node.input[place] = f"{name}_of_{node.name}_{place}"
+                model.graph.initializer.append(own)
+
+
 def _sixteen_bits(model: onnx.ModelProto, wide: frozenset[str]) -> Overrides:
-    """The tensors, and the constants that nodes which touch them add, multiply or compare with: in `model`, each such
-    node gets constants of its own, since others read the same ones in 8 bits.
-    """
+    """The tensors, and the constants that nodes which touch them add, multiply or compare with."""
     from onnxruntime.quantization import QuantType
 
-    sixteen = [{"quant_type": QuantType.QUInt16}]
-    constants = {tensor.name: tensor for tensor in model.graph.initializer}
-    overrides: Overrides = dict.fromkeys(sorted(wide), sixteen)
-    for number, node in enumerate(touching(model, wide)):
-        for place, name in enumerate(node.input):
-            is_float = name in constants and constants[name].data_type == onnx.TensorProto.FLOAT
-            if not is_float or node.op_type in _NORMS or (node.op_type in _WEIGHTS and place > 0):
-                continue
-            own = onnx.TensorProto()
-            own.CopyFrom(constants[name])
-            own.name = node.input[place] = f"{name}_wide_{number}_{place}"
-            model.graph.initializer.append(own)
-            overrides[own.name] = sixteen
-    return {name: [dict(entry) for entry in entries] for name, entries in overrides.items()}
+    floats = {t.name for t in model.graph.initializer if t.data_type == onnx.TensorProto.FLOAT}
+    constants = {
+        name
+        for node in touching(model, wide)
+        for place, name in enumerate(node.input)
+        if name in floats and node.op_type not in _NORMS and not (node.op_type in _WEIGHTS and place > 0)
+    }
+    return {name: [{"quant_type": QuantType.QUInt16}] for name in sorted(wide | constants)}
 
 
 @contextmanager

@@ -23,13 +23,16 @@ ALL_VALUES = "min-max"  # the method for tensors of 16 bits: an outlier costs th
 
 @dataclass(frozen=True)
 class Trials:
-    """`ready` is a prepared network. `memory` knows of the network and of what the judge judges by."""
+    """`ready` is a prepared network, whose nodes `kept` compute in float. `memory` knows of the network and of what the
+    judge judges by.
+    """
 
     ready: onnx.ModelProto
     rules: Rules
     precision: Precision
     judge: Judge
     memory: Memory = NOWHERE
+    kept: frozenset[str] = frozenset()
 
     @classmethod
     def of(
@@ -64,11 +67,11 @@ class Trials:
 
     def graph(self, ranges: Ranges, wide: frozenset[str] = frozenset()) -> Qdq:
         """Raises GraphoptError where the quantiser refuses the network."""
-        return to_qdq(self.ready, ranges, self.rules, self.precision, wide)
+        return to_qdq(self.ready, ranges, self.rules, self.precision, wide, self.kept)
 
     def score(self, ranges: Ranges, wide: frozenset[str] = frozenset()) -> float:
         """What the judge gives the graph."""
-        form = sorted((name, *ends) for name, ends in ranges.items()), sorted(wide)
+        form = sorted((name, *ends) for name, ends in ranges.items()), sorted(wide), sorted(self.kept)
         return float(self.memory.of("score", *form).recall(lambda: self.judge(self.graph(ranges, wide).model)))
 
     def float_score(self) -> float:

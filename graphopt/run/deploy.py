@@ -32,7 +32,7 @@ def _work(run: Run, say: Progress) -> None:
         sizes = sizes_of(asked, run.path, folder.quantised(form).read())
         networks[form] = said_in(sizes, run, found[0].target.precision)
     say(0.0, "writes and verifies model.onnx and model.fp16.onnx")
-    differences = write_exports(networks[FLOAT].priced, image, folder)
+    differences, half = write_exports(networks[FLOAT].priced, image, folder)
     paths = [folder.model.path, folder.half_model.path, folder.weights]
     paths += [folder.quantised(form).path for form in networks if form != FLOAT]
     costs, gains, refusals, ran = {}, {}, {}, {}
@@ -58,9 +58,16 @@ def _work(run: Run, say: Progress) -> None:
         if backend.runs_here:
             say((done + 0.8) / (len(backends) + 1), f"{name}: runs on {backend.runs_on}")
         tried = sizes.tried(backend, lambda size: run.calibration(size)[0])
-        ran[name] = prove(backend, artefact, tried, folder.name, output_step(sizes.fixed) if form else None)
+        step = output_step(sizes.fixed) if form else None
+        ran[name] = prove(backend, artefact, tried, folder.name, step, lambda: _beyond(networks[FLOAT].priced, image))
     folder.gains.write(gains)
-    folder.deployed.write(Deployed(costs, [folder.name(path) for path in paths], differences, refusals, ran))
+    folder.deployed.write(Deployed(costs, [folder.name(path) for path in paths], differences, refusals, ran, half))
+
+
+def _beyond(model: Any, image: Any) -> str:
+    from graphopt.quantise.overflow import overflows
+
+    return overflows(model, [image]).why(with_sums=True)
 
 
 STAGE = RunStage("deploy", ("quantise",), _reads, _work)

@@ -78,7 +78,8 @@ class Ran:
 @dataclass(frozen=True)
 class Deployed:
     """Costs by target, files relative to the run folder, what other exports differ by from model.onnx (relative), why a
-    target has no artefact, and what came of running those that there are.
+    target has no artefact, and what came of running those that there are. `half`: what half precision cannot hold, in
+    words.
     """
 
     costs: dict[str, Cost]
@@ -86,6 +87,7 @@ class Deployed:
     differences: dict[str, float]
     refusals: dict[str, str]
     ran: dict[str, Ran]
+    half: str = ""
 
 
 class RunFolder:

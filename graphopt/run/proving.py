@@ -21,11 +21,11 @@ STEPS = 8  # of the output's integers: sums that are rounded elsewhere on their 
 
 def prove(
     backend: Backend[Any], artefact: Artefact, tried: Iterable[tuple[Array, Array]], name: Callable[[Path], str],
-    step: float | None = None,
+    step: float | None = None, beyond: Callable[[], str] = str,
 ) -> Ran:  # fmt: skip
     """Runs the artefact on images (1, C, H, W), each `tried` with what onnxruntime makes of it by the network that the
     artefact was built from: model.onnx, or a quantised one, of whose output an integer is one `step`. `name` is for
-    users to know a file by.
+    users to know a file by. `beyond`: what half precision cannot hold of that network, in words.
 
     What cannot be run is no fault of the artefact, so the reason is kept and nothing is raised. Where the device's own
     arithmetic is reproduced, a large difference is what the device will show, and is kept as well.
@@ -54,7 +54,7 @@ def prove(
             tolerance = backend.tolerance if backend.target.dtype == "float32" else FP16_TOLERANCE
             off = difference(made, expected, tolerance, where)
         if not np.isfinite(off):
-            words = f"its output is not finite: values that {backend.own_arithmetic} cannot hold"
-            return Ran(file, backend.runs_on, None, words)
+            why = beyond() or f"values that {backend.own_arithmetic} cannot hold"
+            return Ran(file, backend.runs_on, None, f"its output is not finite: {why}")
         worst = max(worst, off)
     return Ran(file, backend.runs_on, worst, "", most)

@@ -101,7 +101,11 @@ def _calibrated(run: Run, backends: Sequence[Backend[Any]], patches: Patches, sa
     precision, rules = backends[0].target.precision, backends[0].integers
     memory = Memory(CostCache(run.cache / "costs"))
     network = run.folder.folded.read()
-    return quantise_on(network, patches, precision, rules, say, _allowed(run, backends), memory)
+
+    def refuses(made: onnx.ModelProto) -> list[str]:
+        return sorted({node for backend in backends if not backend.unpriced for node in backend.refused(made)})
+
+    return quantise_on(network, patches, precision, rules, say, _allowed(run, backends), memory, refuses)
 
 
 def _allowed(run: Run, backends: Sequence[Backend[Any]]) -> Allowed | None:

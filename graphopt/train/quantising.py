@@ -15,9 +15,9 @@ from graphopt.ir.canonical import input_shape
 from graphopt.ir.quantised import check_float
 from graphopt.ir.session import OnnxSession
 from graphopt.progress import Progress, silent
-from graphopt.quantise.memory import NOWHERE, Memory, hash_of_arrays
+from graphopt.quantise.memory import NOWHERE, Memory, hash_of_arrays, hash_of_model
 from graphopt.quantise.mixed import Allowed
-from graphopt.quantise.quantise import Quantised, quantise
+from graphopt.quantise.quantise import Quantised, Refuses, quantise
 from graphopt.train.data import Noise, Photograph, to_planes
 from graphopt.train.metrics import psnr
 
@@ -103,24 +103,39 @@ def patches_of(
 
 
 def quantise_on(
-    model: onnx.ModelProto, patches: Patches, precision: str, device: str, say: Progress = silent,
-    allowed: Allowed | None = None, memory: Memory = NOWHERE,
-) -> Outcome:  # fmt: skip
-    """`model`: a canonical one for RGB images, of the size of the patches. `allowed`, `memory`: as `quantise`.
+    model: onnx.ModelProto,
+    patches: Patches,
+    precision: str,
+    device: str,
+    say: Progress = silent,
+    allowed: Allowed | None = None,
+    memory: Memory = NOWHERE,
+    refuses: Refuses | None = None,
+) -> Outcome:
+    """`model`: a canonical one for RGB images, of the size of the patches. `allowed`, `memory` and `refuses`: as
+    `quantise`.
 
     Raises:
         GraphoptError: as `quantise`.
     """
     seen, held_out = patches.seen, patches.held_out
-    images, judged = [noisy[None] for noisy, _ in seen], [planes for pair in held_out for planes in pair]
-    memory = memory.of(hash_of_arrays(judged))
-    found = quantise(model, images, patches.judge, precision, device, say, allowed, memory)
+    images, about = [noisy[None] for noisy, _ in seen], memory.of(_hash(held_out))
+    found = quantise(model, images, patches.judge, precision, device, say, allowed, about, refuses)
+
+    def judged(pairs: Sequence[Pair], network: onnx.ModelProto) -> float:
+        kept = memory.of("psnr", _hash(pairs), hash_of_model(network))
+        return float(kept.recall(lambda: _psnr(pairs, network)))
+
     return Outcome(
         found,
-        (patches.judge(model), found.score),
-        (_psnr(seen, model), _psnr(seen, found.model)),
+        (judged(held_out, model), found.score),
+        (judged(seen, model), judged(seen, found.model)),
         (len(seen), len(held_out)),
     )
+
+
+def _hash(pairs: Sequence[Pair]) -> str:
+    return hash_of_arrays([planes for pair in pairs for planes in pair])
 
 
 def _psnr(pairs: Sequence[Pair], model: onnx.ModelProto) -> float:

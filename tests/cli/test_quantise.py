@@ -55,6 +55,29 @@ def test_what_is_made_is_priced_and_judged_but_not_rewritten(
     assert f"{out} is quantised (QDQ), and surgery takes a network in float" in call("run", pipeline)[2]
 
 
+def test_layers_that_stay_wider(call: Call, halver: Path, photographs: Path, tmp_path: Path) -> None:
+    given = (
+        "quantise",
+        halver,
+        tmp_path / "int8.onnx",
+        "--data",
+        photographs,
+        "--target",
+        "host-onnxruntime",
+        "--mixed",
+        1,
+    )
+    status, said, _ = call(*given)
+    assert status == 0
+    lines = said.splitlines()
+    assert lines[0].startswith(f"{tmp_path / 'int8.onnx'}: w8a8 for host-onnxruntime, ranges by ")
+    (mixed,) = (line for line in lines if line.startswith("  mixed: "))
+    assert mixed == "  mixed: no layers pay for staying wider; all stay in 8 bits" or " ms (" in mixed
+    found = json.loads(call(*given, "--json")[1])
+    assert found["mixed"].keys() == {"wide", "gains_db", "prices_ms", "psnr", "latency_ms"}
+    assert found["psnr"]["quantised"] == found["mixed"]["psnr"]["mixed"]
+
+
 @pytest.mark.parametrize(
     ("output", "options", "said"),
     [
@@ -62,6 +85,8 @@ def test_what_is_made_is_priced_and_judged_but_not_rewritten(
         ("missing/int8.onnx", (), "in a folder that exists"),
         ("int8.onnx", ("--precision", "w8a16"), "device 'cpu' has no kernels for w8a16; expected w8a8"),
         ("int8.onnx", ("--device", "npu"), "unknown device 'npu'"),
+        ("int8.onnx", ("--mixed", "0.1"), "--mixed asks what layers cost; say on which device, with --target"),
+        ("int8.onnx", ("--target", "sm8650-adreno750"), "target sm8650-adreno750 does not compute in integers"),
     ],
 )
 def test_mistakes(

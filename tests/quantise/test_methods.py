@@ -35,6 +35,19 @@ def test_only_min_max_keeps_an_outlier() -> None:
     assert entropy(with_outlier(20), 255)[1] < 10
 
 
+@pytest.mark.parametrize("sign", [1, -1])
+@pytest.mark.parametrize("name", ["percentile", "mse"])
+def test_the_best_range_is_found_beside_an_outlier(name: str, sign: int) -> None:
+    """Of 10^8 values from 0 to 1 and one at 2: (h / 255)^2 / 12 x 10^8 + (2 - h)^2 is least near h = 1, 129 in all,
+    and 512 with the outlier inside.
+    """
+    counts = np.r_[np.full(BINS // 2, 10**8 // (BINS // 2)), np.zeros(BINS // 2 - 1, np.int64), 1]
+    values = Histogram(0, 2, counts) if sign > 0 else Histogram(-2, 0, counts[::-1])
+    found = METHODS[name](values, 255)
+    assert (found[::sign][0], sign * found[::sign][1]) == pytest.approx((0, 1), abs=2e-3)
+    assert np.abs(min_max(values, 255)).max() == 2
+
+
 def test_the_range_by_squares_loses_least() -> None:
     def error(low: float, high: float) -> float:
         step = (high - low) / 255

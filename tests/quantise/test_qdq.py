@@ -7,6 +7,8 @@ import onnx
 import pytest
 from graphs import onnx_model, run
 from onnx import numpy_helper
+from onnxruntime.quantization.operators.qdq_base_operator import QDQOperatorBase
+from onnxruntime.quantization.registry import QDQRegistry
 
 from graphopt.errors import GraphoptError
 from graphopt.ir.canonical import canonical
@@ -95,3 +97,53 @@ def test_what_the_quantiser_refuses_is_one_line() -> None:
     with pytest.raises(GraphoptError, match=r"onnxruntime's quantiser refuses the network: .*'?x'?") as error:
         to_qdq(prepared(norm(), rules, bits), {}, rules, bits)
     assert "\n" not in str(error.value)
+
+
+def test_an_op_that_the_quantiser_refuses_stays_in_float_and_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Refusing(QDQOperatorBase):  # type: ignore[misc]
+        def quantize(self) -> None:
+            raise ValueError("no such thing\nas a quantised root")
+
+    monkeypatch.setitem(QDQRegistry, "Sqrt", Refusing)
+    made = quantised(norm(), "qnn")
+    assert made.refused == {"Sqrt": "as a quantised root"}
+    assert made.in_float == {"Sqrt": 1}
+    assert np.abs(run(made.model, image(1, 4, 8, 8)) - run(norm(), image(1, 4, 8, 8))).max() < 0.1
+
+
+@pytest.mark.parametrize("device", ["cpu", "qnn"])
+def test_a_wide_tensor_is_wide_for_all_that_touch_it(device: str) -> None:
+    rules, bits = find_rules(device, "w8a8")
+    text = "(float[1,3,9,9] x) => (float[1,3,9,9] y) { a = Conv(x, w) b = Mul(a, k) c = Conv(b, w) y = Mul(c, k) }"
+    model = canonical(onnx_model(text, {"w": (3, 3, 1, 1), "k": np.float32(2)}), None, "model")
+    ready = prepared(model, rules, bits)
+    ranges = {name: min_max(seen, 255) for name, seen in histograms(ready, [image(1, 3, 9, 9)]).items()}
+    made = to_qdq(ready, ranges, rules, bits, frozenset({"b"})).model
+    kinds = {tensor.name: tensor.data_type for tensor in made.graph.initializer}
+    makers = {name: node for node in made.graph.node for name in node.output}
+
+    def bits_read(output: str, place: int) -> int:
+        """Of what a node reads there; 32 where it is a float."""
+        node = makers.get(makers[output].input[place])
+        if node is None or node.op_type != "DequantizeLinear":
+            return 32
+        return {"UINT8": 8, "INT8": 8, "UINT16": 16}[onnx.TensorProto.DataType.Name(kinds[node.input[2]])]
+
+    def made_by(op: str) -> list[str]:
+        return [node.output[0] for node in made.graph.node if node.op_type == op]
+
+    wide = 16 if device == "qnn" else 32
+    (first, second), (conv, last) = made_by("Conv"), made_by("Mul")
+    assert [bits_read(first, 0), bits_read(second, 0)] == [8, wide]
+    assert [[bits_read(name, place) for place in (0, 1)] for name in (conv, last)] == [
+        [wide if device == "qnn" else 8, wide],
+        [8, 8],
+    ]
+    assert is_quantised(canonical(made, None, "made"))
+    assert np.abs(run(made, image(1, 3, 9, 9)) - run(model, image(1, 3, 9, 9))).max() < 0.1
+
+
+def test_nodes_without_names_get_some() -> None:
+    rules, bits = find_rules("cpu", "w8a8")
+    model = onnx_model("(float[1,1,2,2] x) => (float[1,1,2,2] y) { a = Relu(x) y = Neg(a) }")
+    assert [node.name for node in prepared(model, rules, bits).graph.node] == ["relu_of_a", "neg_of_y"]

@@ -70,3 +70,18 @@ def test_what_is_refused() -> None:
             quantise(given, shown, closeness)
     with pytest.raises(GraphoptError, match="no kernels for w8a16"):
         quantise(model(), images(1), closeness, "w8a16", "cpu")
+
+
+def test_nodes_that_a_device_refuses_stay_in_float_and_are_named() -> None:
+    text = TEXT.replace(
+        "y = Conv<pads=[1,1,1,1]>(x, w)", '["net/conv"] a = Conv<pads=[1,1,1,1]>(x, w) ["net/erf"] y = Erf(a)'
+    )
+    network = canonical(onnx_model(text, {"w": (3, 3, 3, 3)}), None, "network")
+
+    def refuses(made: onnx.ModelProto) -> list[str]:
+        return [f"{node.op_type} ({node.name})" for node in made.graph.node if node.op_type == "Erf"]
+
+    made = quantise(network, images(1), lambda made: 1.0, "w8a8", "qnn", refuses=refuses)
+    assert made.refused == {"Erf (net/erf)": "the device has no integers for it"}
+    assert made.in_float == {"Erf": 1}
+    assert quantise(network, images(1), lambda made: 1.0, "w8a8", "qnn").in_float == {}

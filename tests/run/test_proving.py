@@ -103,6 +103,19 @@ def test_one_that_is_many_steps_off_is_an_error(tmp_path: Path) -> None:
         prove(backend, artefact, [(IMAGE, far)], lambda made: made.name, 0.01)
 
 
+def test_an_output_that_is_not_finite_says_where_it_left_half_precision(tmp_path: Path) -> None:
+    class Overflowing(InHalves):
+        def run(self, artefact: Artefact, inputs: Sequence[Array]) -> list[Array]:
+            return [np.float16(np.inf) * made for made in super().run(artefact, inputs)]
+
+    onnx.save(network(), tmp_path / "made.onnx")
+    artefact, tried = Artefact((tmp_path / "made.onnx",), TAKES), [(IMAGE, run(network(), IMAGE))]
+    backend = Overflowing(TARGET, CostCache(tmp_path / "cache"))
+    found = prove(backend, artefact, tried, lambda made: made.name, beyond=lambda: "node a reaches 1e+05")
+    assert (found.difference, found.why_not) == (None, "its output is not finite: node a reaches 1e+05")
+    assert prove(backend, artefact, tried, lambda made: made.name).why_not.endswith("values that float16 cannot hold")
+
+
 def test_what_cannot_be_run_is_kept_as_a_reason(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (broken := network()).graph.node[1].op_type = "Rulu"
     found = proved(OnnxOnHost, broken, network(), tmp_path)

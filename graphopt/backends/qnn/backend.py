@@ -96,6 +96,9 @@ class QnnBackend(Backend[NpuTarget]):
         times = [drawn_times(Features.of_price(cost), self.target, doubt) for cost in (old, new)]
         return drawn(old.latency_ms / new.latency_ms, times[0] / times[1], self.provenance)
 
+    def refused(self, model: onnx.ModelProto) -> tuple[str, ...]:
+        return tuple(row.name for row in self.price(model).kernels if row.kind == REFUSED)
+
     def exchanged(self, whole: NetworkCost, kept: NetworkCost, put: NetworkCost) -> float:
         if quantised.precision_of_price(whole):
             return quantised.exchanged_ms(kept, put)
@@ -112,8 +115,7 @@ class QnnBackend(Backend[NpuTarget]):
         runtime = ("onnxruntime-qnn", compiler_version(self.target).partition("/")[0])
         loaded_by = "onnxruntime with its QNN execution provider, on the phone"
         manifest = manifest_of(model, self.target, "qnn-context", runtime, loaded_by, delegate="htp")
-        refused = [row.name for row in self.price(model).kernels if row.kind == REFUSED]
-        if refused:
+        if refused := self.refused(model):
             return Artefact((), manifest, f"the NPU refuses {', '.join(refused)}")
         say(0.0, f"{self.target.name}: compiles offline")
         return Artefact(tuple(compile_npu(model, self.target, folder)[1]), manifest)
