@@ -45,9 +45,10 @@ def convert(model: Any, prepare: list[str], *, half: bool) -> bytes:
     import litert_torch
     import torch
 
-    from graphopt.backends.litert.flatbuffer import read, rename, without_needless_transposes, write
+    from graphopt.backends.litert.flatbuffer import read, rename, with_float_ends, without_needless_transposes, write
     from graphopt.backends.litert.network import ConvertedNetwork, node_number
     from graphopt.ir.canonical import to_graph
+    from graphopt.ir.quantised import is_quantised
     from graphopt.ir.registry import load_pass
     from graphopt.ir.rewriting import rewrite_everywhere
     from graphopt.nn.module import graph_inputs
@@ -56,7 +57,8 @@ def convert(model: Any, prepare: list[str], *, half: bool) -> bytes:
     rewrite_everywhere(graph, [load_pass(name, {}, Path()) for name in prepare])
     images = tuple(torch.zeros([int(size) for size in tensor.shape]) for tensor in graph_inputs(graph))
     images = tuple(x.permute(0, 2, 3, 1).contiguous() if x.dim() == 4 else x for x in images)
-    content = litert_torch.convert(ConvertedNetwork(graph).eval(), images).model_content()
+    options = {"quant_config": _integers()} if is_quantised(model) else {}
+    content = litert_torch.convert(ConvertedNetwork(graph).eval(), images, **options).model_content()
 
     def name_of(tensor: str) -> str | None:
         number = node_number(tensor)
@@ -64,8 +66,17 @@ def convert(model: Any, prepare: list[str], *, half: bool) -> bytes:
 
     made = read(in_half(content) if half else content)
     without_needless_transposes(made)
+    with_float_ends(made)
     rename(made, name_of, [t.name for t in graph_inputs(graph)], [t.name for t in graph.outputs])
     return write(made)
+
+
+def _integers() -> Any:
+    """Of the converter: what is quantised on both sides becomes an operator on integers."""
+    from litert_torch.quantize import pt2e_quantizer, quant_config
+
+    static = pt2e_quantizer.get_symmetric_quantization_config(is_per_channel=True, is_dynamic=False)
+    return quant_config.QuantConfig(pt2e_quantizer.PT2EQuantizer().set_global(static))
 
 
 def in_half(content: bytes) -> bytes:
