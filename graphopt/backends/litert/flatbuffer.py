@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from math import prod
 from typing import Any
 
 import numpy as np
 
+_WIDTHS = {"INT8": 1, "UINT8": 1, "BOOL": 1, "INT16": 2, "FLOAT16": 2, "INT64": 8}  # bytes of an element; 4 of others
 _ALIGNMENT = 16  # of the data of tensors, as the format's schema asks; the generated packer aligns to single bytes
 
 
@@ -57,6 +59,18 @@ def operators(model: Any) -> Iterator[Operator]:
                 name, code.version, tuple(map(_named, inputs)), tuple(map(_named, outputs)),
                 tuple(types[tensor.type] for tensor in computed),
             )  # fmt: skip
+
+
+def tensor_bytes(model: Any) -> dict[str, int]:
+    """How many bytes each tensor of the first subgraph takes."""
+    from ai_edge_litert import schema_py_generated as schema
+
+    types = _names(schema.TensorType)
+    made = {}
+    for tensor in model.subgraphs[0].tensors:
+        name, shape = _named(tensor)
+        made[name] = prod(shape) * _WIDTHS.get(types[tensor.type], 4)
+    return made
 
 
 def without_needless_transposes(model: Any) -> int:

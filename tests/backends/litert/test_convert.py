@@ -49,6 +49,16 @@ def test_a_file_that_computes_something_else_is_not_kept(
     assert convert(MODEL, litert_target(dtype=dtype), tmp_path / "cache", silent).read_bytes() == b"a model"
 
 
+def test_integers_may_be_some_steps_aside(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    text = "(float[1,2,8,8] x) => (float[1,2,8,8] y) { q = QuantizeLinear(x, s) y = DequantizeLinear(q, s) }"
+    model = onnx_model(text, {"s": 0.1})
+    _child(tmp_path, monkeypatch, WRITES % 0.021)
+    with pytest.raises(GraphoptError, match=r"differs by 2.10e-02 relative from the network \(allowed 0.02"):
+        convert(model, litert_target(), tmp_path / "cache", silent)
+    _child(tmp_path, monkeypatch, WRITES % 0.019)
+    assert convert(model, litert_target(), tmp_path / "cache", silent).exists()
+
+
 def test_a_difference_that_is_no_number(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     _child(tmp_path, monkeypatch, WRITES % "float('nan')")
     with pytest.raises(GraphoptError, match="differs by nan relative"):
