@@ -13,7 +13,7 @@ from pydantic import (
 from graphopt.config.data import DataConfig
 from graphopt.config.deploy import DeployConfig
 from graphopt.config.keys import Strict
-from graphopt.config.precision import Precision
+from graphopt.config.precision import Precisions
 from graphopt.config.search import SearchConfig
 from graphopt.config.training import FinetuneConfig
 from graphopt.errors import did_you_mean
@@ -60,7 +60,7 @@ class PipelineConfig(Strict):
     targets: dict[str, Annotated[float, Field(ge=0)]] = Field(
         min_length=1, description="weights in the search; a target of weight 0 is priced and compiled for only"
     )
-    precision: Precision | dict[str, Precision] = Field(
+    precision: Precisions = Field(
         default={}, description="of all targets, or by target; otherwise what a target's file says"
     )
     trials: int = Field(default=16, ge=0, description="MetaSchedule trials for each network on the host")

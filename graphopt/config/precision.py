@@ -3,12 +3,25 @@ activations."""
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Annotated, Any, Literal, get_args
+
+from pydantic import BeforeValidator
 
 Precision = Literal["fp32", "fp16", "w8a16", "w8a8"]
 Float = Literal["float16", "float32"]
 FLOATS: dict[str, Float] = {"fp32": "float32", "fp16": "float16"}  # precisions without integers, and their type
 _OF_TYPE: dict[str, str] = {dtype: name for name, dtype in FLOATS.items()}
+
+
+def _of_known(value: Any) -> Any:
+    """In one line, where a union would say two."""
+    asked = value.values() if isinstance(value, dict) else [value]
+    if odd := [one for one in asked if one not in get_args(Precision)]:
+        raise ValueError(f"'{odd[0]}' is none of {', '.join(get_args(Precision))}; one of them, or one for each target")
+    return value
+
+
+Precisions = Annotated[Precision | dict[str, Precision], BeforeValidator(_of_known)]  # for all targets, or by target
 
 
 def is_integer(precision: Precision) -> bool:

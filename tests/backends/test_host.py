@@ -153,3 +153,22 @@ def test_a_part_is_priced_in_its_surroundings(tmp_path: Path) -> None:
     kept, put = host.price_part(THREE_MS), host.price_part(EMPTY, THREE_MS)
     assert (kept.latency_ms, put.latency_ms) == pytest.approx((5, 2), rel=0.05)
     assert host.exchanged(kept, kept, put) == pytest.approx(-3, rel=0.1)
+
+
+def test_a_part_takes_its_form_after_its_surroundings(tmp_path: Path) -> None:
+    """What is priced, and what it is priced beside: a form of both that has a node more, and the counts of the part."""
+    seen: list[int] = []
+
+    def longer(model: onnx.ModelProto) -> onnx.ModelProto:
+        seen.append(len(model.graph.node))
+        made = onnx.ModelProto()
+        made.CopyFrom(model)
+        made.graph.node.append(onnx.helper.make_node("Relu", ["x"], ["more"]))
+        return made
+
+    host = backend(tmp_path)
+    assert host.price_part(ONE_MS, form=longer).latency_ms == pytest.approx(2, rel=0.05)
+    put = host.price_part(THREE_MS, ONE_MS, longer)
+    assert put.latency_ms == pytest.approx(4, rel=0.08)
+    assert seen == [1, 3, 1]
+    assert host.price_part(THREE_MS).latency_ms == pytest.approx(3, rel=0.05)  # a price of its own

@@ -12,6 +12,10 @@ import onnx
 import pytest
 from graphs import Call, onnx_model
 
+from graphopt.ir.canonical import canonical
+from graphopt.quantise.pricing import priced_form
+from graphopt.quantise.rules import find_rules
+
 
 def test_cost_as_json(call: Call, halver: Path) -> None:
     status, out, _ = call("cost", halver, "--target", "sm8650-adreno750", "--json")
@@ -66,6 +70,11 @@ def test_cost_broken_down(call: Call, halver: Path) -> None:
         (["cost", "half.onnx", "--against", "gone.onnx", "--target", "host-tvm"], "gone.onnx does not exist"),
         (["cost", "--ops", "o.csv", "--against", "half.onnx", "--target", "host-tvm"], "leave one out"),
         (["cost", "--against", "half.onnx", "--target", "host-tvm"], "give a network"),
+        (
+            ["cost", "half.onnx", "--target", "host-onnxruntime", "--precision", "w8a16"],
+            "cost: --precision: target host-onnxruntime has no w8a16; it has fp32, fp16 and w8a8",
+        ),
+        (["cost", "--ops", "o.csv", "--precision", "fp16", "--target", "host-tvm"], "leave out --precision"),
         (["cost", "half.onnx", "--target", "gone.yaml"], "config gone.yaml does not exist"),
         (["cost", "gone.onnx", "--target", "host-tvm"], "gone.onnx does not exist"),
         (["cost", "half.onnx", "--target", "host-tvm", "--resolution", 0, 0], "resolution 0x0 is too small"),
@@ -94,6 +103,32 @@ def test_cost_against_another_network(call: Call, halver: Path) -> None:
     assert first.startswith(f"host-onnxruntime: {halver} is ")
     assert first.endswith(f"as fast as {halver} (measured)")
     assert second.startswith(f"sm8650-adreno750: {halver} is 1.00x (")
+
+
+def test_a_network_is_priced_in_another_precision(call: Call, halver: Path, tmp_path: Path) -> None:
+    asked = ("--target", "host-onnxruntime", "--precision", "w8a8")
+    status, out, _ = call("cost", halver, *asked)
+    assert status == 0
+    first, second = out.splitlines()
+    assert first.startswith("host-onnxruntime in w8a8: ")
+    assert "(measured" in first
+    assert second == "  quantised on a random image, for the price alone"
+    status, out, _ = call("cost", halver, *asked, "--json")
+    assert json.loads(out)["quantised_on_a_random_image"] == "w8a8"
+    model = onnx.load(halver)
+    onnx.save(priced_form(canonical(model, (16, 16), "halver"), *find_rules("cpu", "w8a8")), tmp_path / "qdq.onnx")
+    for given in ([tmp_path / "qdq.onnx", *asked], [halver, *asked[:2]]):  # as it is
+        assert "random" not in call("cost", *given)[1]
+
+
+def test_the_float_network_against_the_other_in_integers(call: Call, halver: Path) -> None:
+    both = (halver, "--against", halver, "--target", "host-onnxruntime", "--precision", "w8a8")
+    status, out, _ = call("cost", *both)
+    assert status == 0
+    first, second = out.splitlines()
+    assert first.startswith(f"host-onnxruntime: {halver} in w8a8 is ")
+    assert second == f"  {halver} is quantised on a random image, for the price alone; {halver} is as it was given"
+    assert 0 < float(first.partition(" in w8a8 is ")[2].partition("x")[0]) < 0.9  # conversions cost more than it saves
 
 
 def test_networks_of_other_images_are_not_compared(mistake: Callable[..., str], tmp_path: Path, halver: Path) -> None:

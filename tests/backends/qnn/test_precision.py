@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import onnx
 import pytest
 from npu import convolution, quantised
 
@@ -22,6 +23,15 @@ def test_weights_alone_are_no_precision() -> None:
     made = quantised("uint8")
     conv = next(node for node in made.graph.node if node.op_type == "Conv")
     conv.input[0] = "x"
+    assert precision_of(made) == "float16"
+
+
+def test_a_part_without_macs_has_the_precision_of_its_images() -> None:
+    made = quantised("uint16")
+    conv = next(node for node in made.graph.node if node.op_type == "Conv")
+    conv.CopyFrom(onnx.helper.make_node("Relu", conv.input[:1], conv.output))
+    assert precision_of(made) == "w8a16"  # its weights are in 8 bits
+    del made.graph.node[:]
     assert precision_of(made) == "float16"
 
 
