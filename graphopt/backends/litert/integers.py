@@ -78,7 +78,9 @@ class _Weights(nn.Module):
 
 
 class _Float(nn.Module):
-    """A bias: the converter finds its integers from the scales of what it is added to."""
+    """Constants whose steps the converter finds: of a bias, from those of what it is added to; of a transposed
+    convolution, from the largest weight of each channel. What it is told of the latter it does not take.
+    """
 
     def __init__(self, values: np.ndarray):
         super().__init__()
@@ -97,7 +99,7 @@ def _constant(node: gs.Node) -> nn.Module:
     if zero.any() and values.dtype == np.int8:
         raise _refused(node, "weights with a zero point; LiteRT's have none: quantise for the device litert")
     floats = (values - zero.reshape(along if zero.size > 1 else -1)).astype(np.float32) * scale.reshape(along)
-    if values.dtype != np.int8:
+    if values.dtype != np.int8 or any(reader.op == "ConvTranspose" for reader in node.outputs[0].outputs):
         return _Float(floats)
     scale = np.broadcast_to(scale, values.shape[axis : axis + 1]).copy()
     return _Weights(floats, scale, axis, min(_LEAST_WEIGHT, int(values.min(initial=0))))

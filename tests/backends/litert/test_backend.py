@@ -98,21 +98,25 @@ def test_a_quantised_network(cache: CostCache, tmp_path: Path) -> None:
         b = Mul(left, right)
         c = Conv<kernel_shape=[3,3], pads=[1,1,1,1], group=4>(b, w2)
         pool = ReduceMean<keepdims=1>(c, space)
-        root = Exp(pool)
+        square = Mul(pool, pool)
+        total = Add(square, one)
+        root = Div(pool, total)
         d = Mul(c, root)
-        e = Conv<kernel_shape=[1,1]>(d, w3, b3)
+        large = ConvTranspose<kernel_shape=[2,2], strides=[2,2]>(d, w4)
+        e = Conv<kernel_shape=[2,2], strides=[2,2]>(large, w3, b3)
         restored = Add(e, image)
     }"""
-    weights = {"w1": (8, 3, 3, 3), "b1": (8,), "w2": (4, 1, 3, 3), "space": np.array([2, 3]), "w3": (3, 4, 1, 1)}
-    model = to_model(network(text, {**weights, "b3": (3,)}))
+    weights = {"w1": (8, 3, 3, 3), "b1": (8,), "w2": (4, 1, 3, 3), "space": np.array([2, 3]), "w4": (4, 6, 2, 2), "one": 1.0}
+    model = to_model(network(text, {**weights, "w3": (3, 6, 2, 2), "b3": (3,)}))
     image = np.random.default_rng(1).random((1, 3, 32, 24), np.float32)
     made = quantise(model, [image], lambda one: 0.0, "w8a8", "litert")
-    assert made.in_float == {"Exp": 1}
+    assert made.in_float == {"Div": 1}
     here = backend(cache, precision="w8a8")
     artefact = here.build(made.model, tmp_path)
     found = list(operators(read(artefact.files[0].read_bytes())))
-    assert [one.name for one in found if "FLOAT32" in one.types and "QUANT" not in one.name] == ["EXP"]
-    assert {"CONV_2D", "DEPTHWISE_CONV_2D", "MUL", "ADD", "MEAN"} <= {o.name for o in found if set(o.types) == {"INT8"}}
+    assert [one.name for one in found if "FLOAT32" in one.types and "QUANT" not in one.name] == ["DIV"]
+    of_integers = {one.name for one in found if set(one.types) == {"INT8"}}
+    assert {"CONV_2D", "DEPTHWISE_CONV_2D", "TRANSPOSE_CONV", "MUL", "ADD", "MEAN"} <= of_integers
     assert artefact.manifest["inputs"][0]["dtype"] == artefact.manifest["outputs"][0]["dtype"] == "float32"
     (computed,), expected = here.run(artefact, [image]), run(made.model, image)
     step = max(np.ptp(expected), -expected.min(), expected.max()) / 255
