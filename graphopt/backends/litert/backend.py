@@ -41,8 +41,8 @@ class LiteRtBackend(HostBackend[LiteRtTarget]):
 
     def build(self, model: onnx.ModelProto, folder: Path, say: Progress = silent) -> Artefact:
         """`<target>.tflite`: images come and go as (N, H, W, C) in fp32. On a target in fp16, the weights of
-        convolutions are in fp16: the GPU computes in fp16, a CPU widens them and computes in fp32. A QDQ graph computes in int8, with its own
-        weights, scales and zero points; its images stay float32.
+        convolutions are in fp16: the GPU computes in fp16, a CPU widens them and computes in fp32. A QDQ graph
+        computes in int8, with its own weights, scales and zero points.
 
         No files, and the operators in question, for a network that the GPU delegate does not take.
         """

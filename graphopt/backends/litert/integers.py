@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 import onnx_graphsurgeon as gs
 import torch
-import torch.ao.quantization.fx._decomposed  # noqa: F401  registers the operators
+import torch.ao.quantization.fx._decomposed  # registers the operators
 from torch import Tensor, nn
 
 from graphopt.errors import GraphoptError
@@ -87,8 +87,7 @@ class _Float(nn.Module):
         self.register_buffer("values", torch.from_numpy(values))
 
     def forward(self) -> Tensor:
-        made: Tensor = self.values
-        return made
+        return self.get_buffer("values")
 
 
 def _constant(node: gs.Node) -> nn.Module:
@@ -116,9 +115,7 @@ def _steps(node: gs.Node) -> _Steps:
     placed = int(zero.reshape(())) - down
     if limits.bits > 8 and placed:
         raise _refused(node, f"a zero point of {int(zero.reshape(()))} in 16 bits; LiteRT has none there")
-    return _Steps(
-        float(scale.reshape(())), placed, int(limits.min) - down, int(limits.max) - down, _SIGNED[kind]
-    )
+    return _Steps(float(scale.reshape(())), placed, int(limits.min) - down, int(limits.max) - down, _SIGNED[kind])
 
 
 def _zero(node: gs.Node) -> np.ndarray:

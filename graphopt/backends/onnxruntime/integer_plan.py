@@ -48,7 +48,7 @@ def integer_bytes(made: onnx.ModelProto, model: onnx.ModelProto) -> int:
 
 
 def set_aside(options: Mapping[str, Any], shapes: Mapping[str, Shape], made: Shape, node: onnx.NodeProto) -> list[int]:
-    """Bytes of each buffer that an integer convolution, which makes a tensor of the shape `made`, takes while it runs."""
+    """Bytes of each buffer that an integer convolution takes while it makes a tensor of the shape `made`."""
     read, weight = shapes[node.input[0]], shapes[node.input[3]]
     last, group = bool(options.get("channels_last", 0)), int(options.get("group", 1))
     pixels, window = prod(made[1:-1] if last else made[2:]), prod(weight[2:])

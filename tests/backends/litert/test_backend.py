@@ -106,7 +106,14 @@ def test_a_quantised_network(cache: CostCache, tmp_path: Path) -> None:
         e = Conv<kernel_shape=[2,2], strides=[2,2]>(large, w3, b3)
         restored = Add(e, image)
     }"""
-    weights = {"w1": (8, 3, 3, 3), "b1": (8,), "w2": (4, 1, 3, 3), "space": np.array([2, 3]), "w4": (4, 6, 2, 2), "one": 1.0}
+    weights = {
+        "w1": (8, 3, 3, 3),
+        "b1": (8,),
+        "w2": (4, 1, 3, 3),
+        "space": np.array([2, 3]),
+        "w4": (4, 6, 2, 2),
+        "one": 1.0,
+    }
     model = to_model(network(text, {**weights, "w3": (3, 6, 2, 2), "b3": (3,)}))
     image = np.random.default_rng(1).random((1, 3, 32, 24), np.float32)
     made = quantise(model, [image], lambda one: 0.0, "w8a8", "litert")

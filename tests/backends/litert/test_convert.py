@@ -85,9 +85,7 @@ def test_what_is_kept_goes_by_weights_and_precision(monkeypatch: pytest.MonkeyPa
     _child(tmp_path, monkeypatch, WRITES % 0)
     text = "(float[1,2,8,8] x) => (float[1,2,8,8] y) { y = Conv(x, w) }"
     models = [onnx_model(text, {"w": (2, 2, 1, 1)}, seed) for seed in (0, 1)]
-    kept = {
-        convert(model, litert_target(precision=t), tmp_path, silent) for model in models for t in FLOATS
-    }
+    kept = {convert(model, litert_target(precision=t), tmp_path, silent) for model in models for t in FLOATS}
     assert len(kept) == 4
     monkeypatch.setattr(sys, "executable", "gone")
     assert convert(models[1], litert_target(title="Another"), tmp_path, silent) in kept

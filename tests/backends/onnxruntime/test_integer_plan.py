@@ -33,9 +33,7 @@ PIXELS = 8 * 6
         ((24, 1, 3, 3), {"pads": [1, 1, 1, 1], "group": 24}, [4 * PIXELS * 24, 8 * 9 * PIXELS]),
     ],
 )
-def test_what_a_convolution_sets_aside(
-    weight: tuple[int, ...], options: dict[str, Any], expected: list[int]
-) -> None:
+def test_what_a_convolution_sets_aside(weight: tuple[int, ...], options: dict[str, Any], expected: list[int]) -> None:
     channels = weight[1] * options.get("group", 1)
     node = helper.make_node("QLinearConv", ["x", "xs", "xz", "w"], ["y"])
     shapes = {"x": (1, 8, 6, channels), "w": weight}
