@@ -140,8 +140,8 @@ class Backend(ABC, Generic[TargetT]):
         _check_one_path(model)
         if is_quantised(model) and not self.integers:
             raise GraphoptError(
-                f"target {self.target.name}: the network is quantised (QDQ), which only onnxruntime and the NPU carry "
-                "here; give the network in float, or a target of theirs (graphopt targets list)"
+                f"target {self.target.name}: the network is quantised (QDQ), which only onnxruntime, LiteRT on "
+                "a CPU and the NPU carry here; give the network in float, or a target of theirs (graphopt targets list)"
             )
 
     def price_key(self, model: onnx.ModelProto, budget: int = 0) -> str:

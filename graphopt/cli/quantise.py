@@ -27,7 +27,7 @@ def quantise(
     data: Annotated[Path, typer.Option(help="folder of clean photographs: one of four judges, the others calibrate")],
     sigma: Annotated[float, typer.Option(min=0, help="standard deviation of the noise on the scale 0-255")] = 25,
     precision: Annotated[str, typer.Option(help="w8a8, or w8a16: bits of weights and of activations")] = "w8a8",
-    device: Annotated[str, typer.Option(help="whose kernels it is for: cpu, or qnn (Qualcomm's NPU)")] = "cpu",
+    device: Annotated[str, typer.Option(help="whose kernels: cpu, litert, or qnn (Qualcomm's NPU)")] = "cpu",
     target: Annotated[
         str | None, typer.Option(help=f"{A_TARGET}: in place of --device; it is asked what it refuses")
     ] = None,

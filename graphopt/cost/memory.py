@@ -40,7 +40,7 @@ def image_bytes(model: onnx.ModelProto, bytes_per_element: int) -> int:
 
 
 @dataclass(eq=False)
-class _Buffer:
+class Buffer:
     """A piece of memory, from the node that first writes it to the last that reads it."""
 
     shape: tuple[int, ...]
@@ -56,16 +56,31 @@ def activation_bytes(
 
     `shapes`: of all tensors, where ONNX does not know all operators.
     """
-    shapes = static_shapes(model) if shapes is None else shapes
+    made = buffers(model, static_shapes(model) if shapes is None else shapes)
+    change = [0] * (len(model.graph.node) + 2)
+    for buffer in made:
+        change[buffer.first] += prod(buffer.shape)
+        change[buffer.last + 1] -= prod(buffer.shape)
+    alive = peak = 0
+    for difference in change:
+        alive += difference
+        peak = max(peak, alive)
+    return peak * bytes_per_element
+
+
+def buffers(model: onnx.ModelProto, shapes: Mapping[str, tuple[int, ...]]) -> list[Buffer]:
+    """The pieces of memory that onnxruntime plans for activations, outputs included. `shapes`: of all tensors; those of
+    one shape may share a piece.
+    """
     nodes = model.graph.node
     outputs = {value.name for value in model.graph.output}
     readers: dict[str, int] = dict.fromkeys(outputs, 1)
     for node in nodes:
         for name in node.input:
             readers[name] = readers.get(name, 0) + 1
-    held: dict[str, _Buffer] = {}
-    made: list[_Buffer] = []
-    free: list[_Buffer] = []
+    held: dict[str, Buffer] = {}
+    made: list[Buffer] = []
+    free: list[Buffer] = []
     for step, node in enumerate(nodes):
         for name in filter(None, node.output):
             if node.op_type in _VIEWS and node.input[0] in held:
@@ -86,21 +101,13 @@ def activation_bytes(
                     free.append(buffer)
     for name in outputs & set(held):
         held[name].last = len(nodes)
-    change = [0] * (len(nodes) + 2)
-    for buffer in made:
-        change[buffer.first] += prod(buffer.shape)
-        change[buffer.last + 1] -= prod(buffer.shape)
-    alive = peak = 0
-    for difference in change:
-        alive += difference
-        peak = max(peak, alive)
-    return peak * bytes_per_element
+    return made
 
 
-def _buffer(shape: tuple[int, ...], step: int, free: list[_Buffer]) -> _Buffer:
+def _buffer(shape: tuple[int, ...], step: int, free: list[Buffer]) -> Buffer:
     """The buffer of that shape that was freed last, or a new one."""
     for buffer in reversed(free):
         if buffer.shape == shape:
             free.remove(buffer)
             return buffer
-    return _Buffer(shape, step, step)
+    return Buffer(shape, step, step)

@@ -44,7 +44,20 @@ _ON_CPUS = frozenset(
         "Slice", "Softmax", "Split", "Squeeze", "Transpose", "Unsqueeze", "Where",
     )
 )  # fmt: skip
-_KNOWN = (Rules("cpu", ("w8a8",), _ON_CPUS), Rules("qnn", ("w8a8", "w8a16"), None, for_qnn=True))
+# XNNPACK under LiteRT: what has a kernel of int8 there. Sigmoid, Tanh and Softmax have one for one step alone, which is
+# not that of any range; PRelu has none.
+_ON_LITERT = frozenset(
+    (
+        "Add", "AveragePool", "Clip", "Concat", "Conv", "ConvTranspose", "DepthToSpace", "GlobalAveragePool",
+        "LeakyRelu", "MaxPool", "Mul", "Pad", "ReduceMean", "Relu", "Reshape", "Resize", "Slice", "Split", "Squeeze",
+        "Sub", "Transpose", "Unsqueeze",
+    )
+)  # fmt: skip
+_KNOWN = (
+    Rules("cpu", ("w8a8",), _ON_CPUS),
+    Rules("litert", ("w8a8",), _ON_LITERT),
+    Rules("qnn", ("w8a8", "w8a16"), None, for_qnn=True),
+)
 RULES = {rules.name: rules for rules in _KNOWN}
 
 

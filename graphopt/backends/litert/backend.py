@@ -31,6 +31,7 @@ class LiteRtBackend(HostBackend[LiteRtTarget]):
     """Measures under XNNPACK, where the target is this host."""
 
     kind: ClassVar[str] = "litert"
+    integers: ClassVar[str] = "litert"
     target_type: ClassVar[type[Target]] = LiteRtTarget
     packages: ClassVar[tuple[tuple[str, str], ...]] = ((RUNTIME, SERIES[RUNTIME]), (CONVERTER, SERIES[CONVERTER]))
 
@@ -40,7 +41,8 @@ class LiteRtBackend(HostBackend[LiteRtTarget]):
 
     def build(self, model: onnx.ModelProto, folder: Path, say: Progress = silent) -> Artefact:
         """`<target>.tflite`: images come and go as (N, H, W, C) in fp32. On a target in fp16, the weights of
-        convolutions are in fp16: the GPU computes in fp16, a CPU widens them and computes in fp32.
+        convolutions are in fp16: the GPU computes in fp16, a CPU widens them and computes in fp32. A QDQ graph
+        computes in int8, with its own weights, scales and zero points.
 
         No files, and the operators in question, for a network that the GPU delegate does not take.
         """

@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from math import prod
 from typing import Any
 
 import numpy as np
 
+_WIDTHS = {"INT8": 1, "UINT8": 1, "BOOL": 1, "INT16": 2, "FLOAT16": 2, "INT64": 8}  # bytes of an element; 4 of others
 _ALIGNMENT = 16  # of the data of tensors, as the format's schema asks; the generated packer aligns to single bytes
 
 
@@ -59,6 +61,18 @@ def operators(model: Any) -> Iterator[Operator]:
             )  # fmt: skip
 
 
+def tensor_bytes(model: Any) -> dict[str, int]:
+    """How many bytes each tensor of the first subgraph takes."""
+    from ai_edge_litert import schema_py_generated as schema
+
+    types = _names(schema.TensorType)
+    made = {}
+    for tensor in model.subgraphs[0].tensors:
+        name, shape = _named(tensor)
+        made[name] = prod(shape) * _WIDTHS.get(types[tensor.type], 4)
+    return made
+
+
 def without_needless_transposes(model: Any) -> int:
     """Readers of a transpose that undoes another one read what the first one reads; returns how many ops went.
 
@@ -86,6 +100,33 @@ def without_needless_transposes(model: Any) -> int:
     return before - sum(len(graph.operators) for graph in model.subgraphs)
 
 
+def with_float_ends(model: Any) -> None:
+    """Inputs and outputs of integers become floats: what is read is quantised first, what is made goes back last."""
+    from ai_edge_litert import schema_py_generated as schema
+
+    graph, signature = model.subgraphs[0], model.signatureDefs[0]
+    for ends, said, operator in (
+        (graph.inputs, signature.inputs, schema.BuiltinOperator.QUANTIZE),
+        (graph.outputs, signature.outputs, schema.BuiltinOperator.DEQUANTIZE),
+    ):
+        forth = ends is graph.inputs
+        for place, index in enumerate(ends):
+            inner = graph.tensors[index]
+            if inner.type == schema.TensorType.FLOAT32:
+                continue
+            end = schema.TensorT()
+            end.name, end.shape, end.type, end.buffer = inner.name, inner.shape, schema.TensorType.FLOAT32, 0
+            inner.name = inner.name + b"_integers"
+            graph.tensors.append(end)
+            number = len(graph.tensors) - 1
+            ends[place] = number
+            for entry in said:
+                if entry.tensorIndex == index:
+                    entry.tensorIndex = number
+            node = _operator(model, operator, [number] if forth else [index], [index] if forth else [number])
+            graph.operators = [node, *graph.operators] if forth else [*graph.operators, node]
+
+
 def rename(model: Any, name_of: Callable[[str], str | None], inputs: Sequence[str], outputs: Sequence[str]) -> None:
     """Gives tensors the names that `name_of` makes of theirs (None: it stays), numbered where they repeat, and those of
     the caller to inputs and outputs, in their order. For a model of one subgraph and one signature.
@@ -101,6 +142,20 @@ def rename(model: Any, name_of: Callable[[str], str | None], inputs: Sequence[st
             graph.tensors[index].name = name.encode()
         for entry in said:
             entry.name = graph.tensors[entry.tensorIndex].name
+
+
+def _operator(model: Any, kind: int, reads: list[int], writes: list[int]) -> Any:
+    from ai_edge_litert import schema_py_generated as schema
+
+    codes = [_kind(code) for code in model.operatorCodes]
+    if kind not in codes:
+        code = schema.OperatorCodeT()
+        code.builtinCode, code.deprecatedBuiltinCode, code.version = kind, min(kind, 127), 2
+        model.operatorCodes.append(code)
+    node = schema.OperatorT()
+    node.opcodeIndex = codes.index(kind) if kind in codes else len(codes)
+    node.inputs, node.outputs = np.array(reads, np.int32), np.array(writes, np.int32)
+    return node
 
 
 def _drop_unread(graph: Any) -> None:

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from math import prod
+from graphopt.backends.litert.flatbuffer import Operator, operators, read, tensor_bytes
 
-from graphopt.backends.litert.flatbuffer import Operator, operators, read
-
-_FLOAT, _POINTER = 4, 8  # bytes
+_POINTER = 8  # bytes
 
 
 def planned_bytes(content: bytes) -> int:
@@ -17,32 +14,26 @@ def planned_bytes(content: bytes) -> int:
     each kernel larger than 1x1 it also keeps where the pixels lie that each pixel of the output reads.
     """
     model = read(content)
-    nodes = list(operators(model))
+    nodes, sizes = list(operators(model)), tensor_bytes(model)
     graph = model.subgraphs[0]
-    ends = [(t.name.decode(), tuple(t.shape)) for t in (graph.tensors[i] for i in (*graph.inputs, *graph.outputs))]
+    ends = [graph.tensors[i].name.decode() for i in (*graph.inputs, *graph.outputs)]
     weights = sum(len(buffer.data) for buffer in model.buffers if buffer.data is not None)
-    outside = _FLOAT * sum(prod(shape) for _, shape in ends)
+    outside = sum(sizes[name] for name in ends)
     pointers = _POINTER * sum(map(_pointers, nodes))
-    return _live(nodes, dict(ends)) + outside + 2 * weights + pointers
+    return _live(nodes, ends, sizes) + outside + 2 * weights + pointers
 
 
-def _live(nodes: list[Operator], ends: dict[str, tuple[int, ...]]) -> int:
+def _live(nodes: list[Operator], ends: list[str], sizes: dict[str, int]) -> int:
     """The most bytes of activations that one operator finds and makes; the ends of the network live throughout."""
-    sizes = {name: prod(shape) for node in nodes for name, shape in node.outputs} | {
-        n: prod(s) for n, s in ends.items()
-    }
+    made = {name for node in nodes for name, _ in node.outputs} | set(ends)
     first: dict[str, int] = dict.fromkeys(ends, 0)
     last: dict[str, int] = dict.fromkeys(ends, len(nodes))
     for at, node in enumerate(nodes):
-        for name in _activations(node, sizes):
+        for name in (name for name, _ in (*node.inputs, *node.outputs) if name in made):
             first.setdefault(name, at)
             last[name] = max(at, last.get(name, 0))
     held = [sum(sizes[name] for name in first if first[name] <= at <= last[name]) for at in range(len(nodes))]
-    return _FLOAT * max(held, default=0)
-
-
-def _activations(node: Operator, sizes: dict[str, int]) -> Iterator[str]:
-    yield from (name for name, _ in (*node.inputs, *node.outputs) if name in sizes)
+    return max(held, default=0)
 
 
 def _pointers(node: Operator) -> int:

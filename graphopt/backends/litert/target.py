@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
 from graphopt.backends.host import HostTarget
+from graphopt.config.precision import FLOATS, Precision, is_integer
+from graphopt.errors import GraphoptError
 from graphopt.ir.contract import Contract
 from graphopt.ir.registry import pass_class
 
@@ -18,6 +20,12 @@ class LiteRtTarget(HostTarget):
 
     delegate: Literal["cpu", "gpu"]
     prepare: tuple[str, ...] = Field(default=())
+
+    def with_precision(self, precision: Precision) -> Self:
+        """Raises GraphoptError: integers on a GPU, whose delegate has none."""
+        if self.delegate == "gpu" and is_integer(precision):
+            raise GraphoptError(f"target {self.name} has no {precision}: LiteRT's GPU delegate computes in floats")
+        return super().with_precision(precision)
 
     @field_validator("prepare")
     @classmethod
@@ -33,4 +41,6 @@ class LiteRtTarget(HostTarget):
         given = content if isinstance(content, dict) else {}
         if given.get("delegate") == "gpu" and given.get("device") != "android":
             raise ValueError("the delegate 'gpu' runs on a phone: expected 'device: android'")
+        if given.get("delegate") == "gpu" and given.get("precision") not in (None, *FLOATS):
+            raise ValueError(f"the delegate 'gpu' computes in floats: expected 'precision: {' or '.join(FLOATS)}'")
         return content

@@ -21,7 +21,7 @@ from graphopt.cost.target import Target
 from graphopt.errors import GraphoptError
 from graphopt.progress import Progress, silent
 
-OPTIONS = 1  # raised whenever sessions are opened in another way: prices are kept under it
+OPTIONS = 2  # raised whenever sessions are opened, or QDQ files planned, in another way: prices are kept under it
 
 
 class OnnxRuntimeBackend(HostBackend[HostTarget]):

@@ -6,13 +6,15 @@ import tempfile
 from collections.abc import Mapping
 from math import prod
 from pathlib import Path
-from typing import Any
 
 import onnx
 
+from graphopt.backends.onnxruntime.integer_plan import integer_bytes
 from graphopt.backends.onnxruntime.session import open_session
+from graphopt.backends.onnxruntime.windows import windows
 from graphopt.cost.counts import static_shapes
 from graphopt.cost.memory import activation_bytes, image_bytes, weight_bytes
+from graphopt.ir.quantised import is_quantised
 
 _BLOCKED = "com.microsoft.nchwc"
 _FLOAT = 4  # bytes of an element: half precision is no type that this provider computes in
@@ -20,8 +22,12 @@ _NODE_BYTES = 5632  # of a node's kernel, names and places in the plan: 4.6 to 6
 
 
 def planned_bytes(model: onnx.ModelProto, threads: int) -> int:
-    """Bytes at the peak: weights, image, nodes, and activations, with channels filled up to blocks in that layout."""
+    """Bytes at the peak: weights, image, nodes, and activations, with channels filled up to blocks in that layout; of
+    a QDQ model, what its integer convolutions set aside beside them.
+    """
     made = optimised(model, threads)
+    if is_quantised(model):
+        return image_bytes(model, _FLOAT) + len(made.graph.node) * _NODE_BYTES + integer_bytes(made, model)
     activations = activation_bytes(made, _FLOAT, tensor_shapes(made, model))
     fixed = weight_bytes(made, _FLOAT) + image_bytes(model, _FLOAT)
     return fixed + len(made.graph.node) * _NODE_BYTES + activations
@@ -60,18 +66,11 @@ def _shape(node: onnx.NodeProto, shapes: Mapping[str, tuple[int, ...]], block: i
         return (batch, -(-channels // block) * block, *size)
     if node.op_type == "Conv":
         weight = shapes[node.input[1]]
-        return (read[0], weight[0], *_windows(read[2:], {"kernel_shape": weight[2:], **options}))
+        return (read[0], weight[0], *windows(read[2:], {"kernel_shape": weight[2:], **options}))
     if node.op_type in ("MaxPool", "AveragePool"):
-        return (*read[:2], *_windows(read[2:], options))
+        return (*read[:2], *windows(read[2:], options))
     if node.op_type.startswith("Global"):
         return (*read[:2], 1, 1)
     if node.op_type == "Upsample":
         return (*read[:2], *(size * scale for size, scale in zip(read[2:], options["scales"][-2:], strict=True)))
     return max((shapes[name] for name in node.input if name), key=prod)  # of one element each
-
-
-def _windows(size: tuple[int, ...], options: Mapping[str, Any]) -> tuple[int, ...]:
-    kernel, strides = options["kernel_shape"], options.get("strides", (1, 1))
-    pads, dilations = options.get("pads", (0, 0, 0, 0)), options.get("dilations", (1, 1))
-    reach = [size[i] + pads[i] + pads[i + 2] - dilations[i] * (kernel[i] - 1) - 1 for i in (0, 1)]
-    return tuple(reach[i] // strides[i] + 1 for i in (0, 1))

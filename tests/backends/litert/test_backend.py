@@ -20,6 +20,7 @@ from graphopt.errors import GraphoptError
 from graphopt.ir.canonical import to_model
 from graphopt.models.shipped import SHIPPED
 from graphopt.models.source import load_source
+from graphopt.quantise.quantise import quantise
 
 # A norm, a gate, channel attention, PReLU, down and up, and a skip over all of it.
 BLOCK = """(float[1,8,96,64] image) => (float[1,8,96,64] restored) {
@@ -86,6 +87,49 @@ def test_a_network_on_this_host(cache: CostCache, tmp_path: Path, capfd: pytest.
     cost = backend(cache).price(model)
     assert (cost.provenance, 0 < cost.low_ms <= cost.latency_ms <= cost.high_ms) == ("measured", True)
     assert capfd.readouterr() == ("", "")
+
+
+@needs_litert
+def test_a_quantised_network(cache: CostCache, tmp_path: Path) -> None:
+    """What can compute in integers does, the rest between conversions; numbers are those of the QDQ graph."""
+    text = """(float[1,3,32,24] image) => (float[1,3,32,24] restored) {
+        a = Conv<kernel_shape=[3,3], pads=[1,1,1,1]>(image, w1, b1)
+        left, right = Split<axis=1, num_outputs=2>(a)
+        b = Mul(left, right)
+        c = Conv<kernel_shape=[3,3], pads=[1,1,1,1], group=4>(b, w2)
+        pool = ReduceMean<keepdims=1>(c, space)
+        square = Mul(pool, pool)
+        total = Add(square, one)
+        root = Div(pool, total)
+        d = Mul(c, root)
+        large = ConvTranspose<kernel_shape=[2,2], strides=[2,2]>(d, w4)
+        e = Conv<kernel_shape=[2,2], strides=[2,2]>(large, w3, b3)
+        restored = Add(e, image)
+    }"""
+    weights = {
+        "w1": (8, 3, 3, 3),
+        "b1": (8,),
+        "w2": (4, 1, 3, 3),
+        "space": np.array([2, 3]),
+        "w4": (4, 6, 2, 2),
+        "one": 1.0,
+    }
+    model = to_model(network(text, {**weights, "w3": (3, 6, 2, 2), "b3": (3,)}))
+    image = np.random.default_rng(1).random((1, 3, 32, 24), np.float32)
+    made = quantise(model, [image], lambda one: 0.0, "w8a8", "litert")
+    assert made.in_float == {"Div": 1}
+    here = backend(cache, precision="w8a8")
+    artefact = here.build(made.model, tmp_path)
+    found = list(operators(read(artefact.files[0].read_bytes())))
+    assert [one.name for one in found if "FLOAT32" in one.types and "QUANT" not in one.name] == ["DIV"]
+    of_integers = {one.name for one in found if set(one.types) == {"INT8"}}
+    assert {"CONV_2D", "DEPTHWISE_CONV_2D", "TRANSPOSE_CONV", "MUL", "ADD", "MEAN"} <= of_integers
+    assert artefact.manifest["inputs"][0]["dtype"] == artefact.manifest["outputs"][0]["dtype"] == "float32"
+    (computed,), expected = here.run(artefact, [image]), run(made.model, image)
+    step = max(np.ptp(expected), -expected.min(), expected.max()) / 255
+    assert np.abs(computed - expected).max() < 2.01 * step
+    assert np.abs(computed - expected).mean() < 0.1 * step
+    assert here.price(made.model).latency_ms > 0
 
 
 @needs_litert

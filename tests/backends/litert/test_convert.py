@@ -11,6 +11,7 @@ from graphs import onnx_model
 from tflite import litert_target
 
 from graphopt.backends.litert.convert import convert
+from graphopt.config.precision import FLOATS, Precision
 from graphopt.errors import GraphoptError
 from graphopt.progress import silent
 
@@ -35,18 +36,28 @@ def _child(folder: Path, monkeypatch: pytest.MonkeyPatch, lines: str) -> None:
 WRITES = "open(request['output'], 'wb').write(b'a model'); json.dump({'difference': %s}, open(request['result'], 'w'))"
 
 
-@pytest.mark.parametrize(("dtype", "most"), [("float32", 1e-4), ("float16", 1e-2)])
+@pytest.mark.parametrize(("precision", "most"), [("fp32", 1e-4), ("fp16", 1e-2)])
 def test_a_file_that_computes_something_else_is_not_kept(
-    dtype: str, most: float, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    precision: Precision, most: float, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     _child(tmp_path, monkeypatch, WRITES % (1.1 * most))
     with pytest.raises(
         GraphoptError, match=rf"differs by {1.1 * most:.2e} relative from the network \(allowed {most:g}"
     ):
-        convert(MODEL, litert_target(dtype=dtype), tmp_path / "cache", silent)
+        convert(MODEL, litert_target(precision=precision), tmp_path / "cache", silent)
     assert list((tmp_path / "cache" / "litert").iterdir()) == []
     _child(tmp_path, monkeypatch, WRITES % (0.9 * most))
-    assert convert(MODEL, litert_target(dtype=dtype), tmp_path / "cache", silent).read_bytes() == b"a model"
+    assert convert(MODEL, litert_target(precision=precision), tmp_path / "cache", silent).read_bytes() == b"a model"
+
+
+def test_integers_may_be_some_steps_aside(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    text = "(float[1,2,8,8] x) => (float[1,2,8,8] y) { q = QuantizeLinear(x, s) y = DequantizeLinear(q, s) }"
+    model = onnx_model(text, {"s": 0.1})
+    _child(tmp_path, monkeypatch, WRITES % 0.021)
+    with pytest.raises(GraphoptError, match=r"differs by 2.10e-02 relative from the network \(allowed 0.02"):
+        convert(model, litert_target(), tmp_path / "cache", silent)
+    _child(tmp_path, monkeypatch, WRITES % 0.019)
+    assert convert(model, litert_target(), tmp_path / "cache", silent).exists()
 
 
 def test_a_difference_that_is_no_number(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -74,9 +85,7 @@ def test_what_is_kept_goes_by_weights_and_precision(monkeypatch: pytest.MonkeyPa
     _child(tmp_path, monkeypatch, WRITES % 0)
     text = "(float[1,2,8,8] x) => (float[1,2,8,8] y) { y = Conv(x, w) }"
     models = [onnx_model(text, {"w": (2, 2, 1, 1)}, seed) for seed in (0, 1)]
-    kept = {
-        convert(model, litert_target(dtype=t), tmp_path, silent) for model in models for t in ("float32", "float16")
-    }
+    kept = {convert(model, litert_target(precision=t), tmp_path, silent) for model in models for t in FLOATS}
     assert len(kept) == 4
     monkeypatch.setattr(sys, "executable", "gone")
     assert convert(models[1], litert_target(title="Another"), tmp_path, silent) in kept

@@ -5,7 +5,15 @@ from __future__ import annotations
 import numpy as np
 from tflite import needs_runtime, tflite
 
-from graphopt.backends.litert.flatbuffer import operators, read, rename, without_needless_transposes, write
+from graphopt.backends.litert.flatbuffer import (
+    operators,
+    read,
+    rename,
+    tensor_bytes,
+    with_float_ends,
+    without_needless_transposes,
+    write,
+)
 
 FIRST, LAST = np.array([0, 3, 1, 2], np.int32), np.array([0, 2, 3, 1], np.int32)
 TENSORS = {
@@ -62,3 +70,22 @@ def test_the_data_of_tensors_is_aligned() -> None:
     assert len(content) % 16 == 0
     for values in list(weights.values())[1:]:  # zeros are found anywhere
         assert content.index(values.tobytes()) % 16 == 0
+
+
+@needs_runtime
+def test_ends_of_integers_become_floats() -> None:
+    tensors = {"x": ((2, 3), "INT8"), "z": (3,), "a": ((2, 3), "INT8"), "y": ((2, 3), "INT8")}
+    model = tflite([("ABS", ["x"], ["a"]), ("NEG", ["a"], ["y"])], tensors, ["x", "z"], ["y"])
+    with_float_ends(model)
+    rename(model, lambda name: None, ["image", "scale"], ["restored"])
+    found = list(operators(read(write(model))))
+    assert [(one.name, one.inputs[0][0], one.outputs[0][0], one.types) for one in found] == [
+        ("QUANTIZE", "image", "x_integers", ("FLOAT32", "INT8")),
+        ("ABS", "x_integers", "a", ("INT8", "INT8")),
+        ("NEG", "a", "y_integers", ("INT8", "INT8")),
+        ("DEQUANTIZE", "y_integers", "restored", ("INT8", "FLOAT32")),
+    ]
+    assert [entry.name for entry in model.signatureDefs[0].inputs] == [b"image", b"scale"]
+    assert tensor_bytes(model) == {
+        "x_integers": 6, "scale": 12, "a": 6, "y_integers": 6, "image": 24, "restored": 24,
+    }  # fmt: skip

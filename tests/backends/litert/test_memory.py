@@ -26,3 +26,10 @@ def test_a_chain_of_convolutions() -> None:
     pointers = 8 * (4 * 6 * 9 + 4 * (15 + 5 * 5))
     found = planned_bytes(write(tflite(nodes, tensors, ["x"], ["y"])))
     assert found == live + outside + 2 * weights + pointers
+
+
+@needs_runtime
+def test_integers_take_less() -> None:
+    tensors = {"x": X, "a": (X, "INT8"), "b": (X, "INT8"), "y": X}
+    nodes = [("QUANTIZE", ["x"], ["a"]), ("ABS", ["a"], ["b"]), ("DEQUANTIZE", ["b"], ["y"])]
+    assert planned_bytes(write(tflite(nodes, tensors, ["x"], ["y"]))) == 2 * 4 * (48 + 48) + 48 + 48
