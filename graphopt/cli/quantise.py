@@ -40,11 +40,16 @@ def quantise(
     from graphopt.atomic import replacing
     from graphopt.cost.cache import cache_folder
     from graphopt.models.source import find_model, load_source
-    from graphopt.train.quantising import quantise_on
+    from graphopt.quantise.rules import find_rules
+    from graphopt.train.data import Gaussian, open_photographs
+    from graphopt.train.quantising import patches_of, quantise_on
+
+    find_rules(device, precision)
 
     network, _ = load_source(find_model(model, Path()), resolution, cache_folder() / "exports")
+    patches = patches_of(network, open_photographs([data]), Gaussian(sigma, sigma), str(data))
     with progress(announce=False) as report:
-        found = quantise_on(network, data, sigma, precision, device, partial(report, "quantise"))
+        found = quantise_on(network, patches, precision, device, partial(report, "quantise"))
     with replacing(output) as temporary:
         onnx.save(found.quantised.model, temporary)
     if as_json:
@@ -64,12 +69,8 @@ def _print(output: Path, precision: str, device: str, found: Outcome) -> None:
     typer.echo(f"  by method: {others} (measured)")
     if made.in_float:
         typer.echo(f"  in float: {_counted(made.in_float)}")
-    if made.has_few:
-        typer.echo(
-            f"warning: calibrated on {made.images} patches; give photographs for eight or more: ranges of few cut off "
-            f"what others hold; others lost {loss - found.seen_loss:+.3f} dB more than those patches (measured)",
-            err=True,
-        )
+    if found.warning:
+        typer.echo(f"warning: {found.warning}", err=True)
 
 
 def _counted(ops: Mapping[str, int]) -> str:

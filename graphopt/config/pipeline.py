@@ -14,6 +14,7 @@ from graphopt.config.data import DataConfig
 from graphopt.config.deploy import DeployConfig
 from graphopt.config.keys import Strict
 from graphopt.config.precision import Precision
+from graphopt.config.quantise import QuantiseConfig
 from graphopt.config.search import SearchConfig
 from graphopt.config.training import FinetuneConfig
 from graphopt.errors import did_you_mean
@@ -67,6 +68,7 @@ class PipelineConfig(Strict):
     threads: int | None = Field(default=None, ge=1)
     search: SearchConfig = SearchConfig()
     finetune: FinetuneConfig = FinetuneConfig()
+    quantise: QuantiseConfig = QuantiseConfig()
     deploy: DeployConfig = DeployConfig()
     published: PublishedConfig | None = Field(default=None, description="a paper's ratios, for the report")
 

@@ -12,7 +12,7 @@ from graphopt.ir.canonical import input_shape
 from graphopt.ir.quantised import check_float
 from graphopt.progress import Progress, silent
 from graphopt.quantise.histograms import Array, histograms
-from graphopt.quantise.methods import METHODS
+from graphopt.quantise.methods import METHODS, Range
 from graphopt.quantise.qdq import prepared, to_qdq
 from graphopt.quantise.rules import find_rules
 
@@ -24,9 +24,12 @@ Judge = Callable[[onnx.ModelProto], float]
 
 @dataclass(frozen=True)
 class Quantised:
-    """The QDQ graph; how its ranges were found, and what the judge gave each `method`; which ops compute in float."""
+    """The QDQ graph; the `ranges` of its tensors (low, high), how they were found, and what the judge gave each
+    `method`; which ops compute in float.
+    """
 
     model: onnx.ModelProto
+    ranges: dict[str, Range]
     method: str
     scores: dict[str, float]
     in_float: dict[str, int]
@@ -64,11 +67,11 @@ def quantise(
     ready = prepared(model, rules, bits)
     seen = histograms(ready, images, lambda share, words: say(share / 2, words))
     methods = {name: find for name, find in METHODS.items() if bits.bits <= _COARSE or name != "entropy"}
-    made, scores = {}, {}
+    made, scores, ranges = {}, {}, {}
     for done, (name, find) in enumerate(methods.items()):
         say(0.5 + done / len(methods) / 2, f"{name}: quantises and judges")
-        ranges = {tensor: find(values, bits.steps) for tensor, values in seen.items()}
-        made[name] = to_qdq(ready, ranges, rules, bits)
+        ranges[name] = {tensor: find(values, bits.steps) for tensor, values in seen.items()}
+        made[name] = to_qdq(ready, ranges[name], rules, bits)
         scores[name] = judge(made[name].model)
     best = max(scores, key=lambda name: scores[name])
-    return Quantised(made[best].model, best, scores, made[best].in_float, len(images))
+    return Quantised(made[best].model, ranges[best], best, scores, made[best].in_float, len(images))

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from graphopt.ir.space import Space
 
 T = TypeVar("T")
-STAGES = ("source", "space", "cost", "search", "rewrite", "finetune", "deploy", "report")
+STAGES = ("source", "space", "cost", "search", "rewrite", "finetune", "fold", "deploy", "report")
 
 
 @dataclass(frozen=True)
@@ -175,8 +175,13 @@ class RunFolder:
         return _json(self.stage("finetune") / "forms.json", Forms)
 
     @property
+    def folded(self) -> File[onnx.ModelProto]:
+        """The network that is deployed, in float."""
+        return _model(self.stage("fold") / "model.onnx")
+
+    @property
     def edits(self) -> File[Edits]:
-        return _json(self.stage("deploy") / "edits.json", Edits)
+        return _json(self.stage("fold") / "edits.json", Edits)
 
     @property
     def deployed(self) -> File[Deployed]:

@@ -1,4 +1,6 @@
-"""source -> space -> cost -> search -> rewrite -> finetune -> deploy -> report: the stages of a run, in their order."""
+"""The stages of a run, in their order: source -> space -> cost -> search -> rewrite -> finetune -> fold -> deploy ->
+report.
+"""
 
 from __future__ import annotations
 
@@ -7,12 +9,12 @@ from functools import partial
 from pathlib import Path
 
 from graphopt.ir.space import Space
-from graphopt.run import cost, deploy, finetune, report, rewrite, search, source, space
+from graphopt.run import cost, deploy, finetune, fold, report, rewrite, search, source, space
 from graphopt.run.run import Run
 from graphopt.run.stage import RunStage
 from graphopt.run.stamps import Stamps
 
-STAGES = tuple(stage.STAGE for stage in (source, space, cost, search, rewrite, finetune, deploy, report))
+STAGES = tuple(stage.STAGE for stage in (source, space, cost, search, rewrite, finetune, fold, deploy, report))
 Report = Callable[[str, float, str], None]  # the stage, its share that is done, and a few words
 
 

@@ -1,11 +1,9 @@
-"""Photographs -> a quantised network: ranges are found on patches of some, and methods judged on patches of others."""
+"""Photographs -> a quantised network: ranges are found on patches of some, and what comes out judged on others."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import partial
-from pathlib import Path
 from typing import TypeVar
 
 import numpy as np
@@ -18,16 +16,28 @@ from graphopt.ir.quantised import check_float
 from graphopt.ir.session import OnnxSession
 from graphopt.progress import Progress, silent
 from graphopt.quantise.quantise import Quantised, quantise
-from graphopt.quantise.rules import find_rules
-from graphopt.train.data import Photograph, add_noise, open_photographs, to_planes
+from graphopt.train.data import Noise, Photograph, to_planes
 from graphopt.train.metrics import psnr
 
 Planes = NDArray[np.float32]
 Item = TypeVar("Item")
 Pair = tuple[Planes, Planes]  # noisy and clean, (3, H, W) each
 EVERY = 4  # of so many photographs one is kept to judge by
-_SEEN, _HELD_OUT = 16, 8  # patches at most
+SEEN = 16  # patches that ranges are found on, where nobody says how many
+_HELD_OUT = 8  # patches at most
 _OF_ONE = 4  # patches of one photograph at most
+
+
+@dataclass(frozen=True)
+class Patches:
+    """Those that ranges are found on (`seen`), and those of other photographs, which judge (`held_out`)."""
+
+    seen: list[Pair]
+    held_out: list[Pair]
+
+    def judge(self, model: onnx.ModelProto) -> float:
+        """PSNR (dB) on patches that no range was found on, the mean over them, by onnxruntime on this machine."""
+        return _psnr(self.held_out, model)
 
 
 @dataclass(frozen=True)
@@ -51,31 +61,58 @@ class Outcome:
         """dB on the patches that ranges were found on."""
         return self.seen[0] - self.seen[1]
 
+    @property
+    def warning(self) -> str:
+        """That ranges of so few patches are not to be trusted, and what that cost; empty where there were enough."""
+        if not self.quantised.has_few:
+            return ""
+        return (
+            f"calibrated on {self.quantised.images} patches; give photographs for eight or more: ranges of few cut off "
+            f"what others hold; others lost {self.loss - self.seen_loss:+.3f} dB more than those patches (measured)"
+        )
 
-def quantise_on(
-    model: onnx.ModelProto, folder: Path, sigma: float, precision: str, device: str, say: Progress = silent
-) -> Outcome:
-    """`model`: a canonical one for RGB images. `folder`: clean photographs, which get white noise of `sigma` (0-255).
+
+def check_judged(photographs: Sequence[Photograph], where: str) -> None:
+    """GraphoptError where there are not two of them: one calibrates, and another one judges."""
+    if len(photographs) < 2:
+        raise GraphoptError(
+            f"{where} holds one photograph; give two or more, since one of them judges what integers cost"
+        )
+
+
+def patches_of(
+    model: onnx.ModelProto, photographs: Sequence[Photograph], noise: Noise, where: str, images: int = SEEN
+) -> Patches:
+    """At the size of the canonical `model`; at most `images` to find ranges on. Noise is the same each time.
 
     Raises:
-        GraphoptError: as `quantise`; fewer than two photographs, a network that takes something else than RGB images.
+        GraphoptError: a network that is quantised, or takes something else than RGB images; fewer than two photographs
+            `where` they come from.
     """
-    find_rules(device, precision)
     check_float(model, "the network", "quantising takes")
     shape = input_shape(model)
     if len(shape) != 4 or shape[1] != 3:
         raise GraphoptError(f"quantise: expected a network for RGB images (1, 3, H, W), found an input of {shape}")
-    photographs = open_photographs([folder])
-    if len(photographs) < 2:
-        raise GraphoptError(f"quantise: {folder} holds one photograph; give two or more, since one of them judges")
+    check_judged(photographs, where)
     judging = photographs[EVERY - 1 :: EVERY] or photographs[-1:]
     others = [photograph for photograph in photographs if photograph not in judging]
     size = (shape[2], shape[3])
-    seen, held_out = _pairs(others, size, sigma, _SEEN, 0), _pairs(judging, size, sigma, _HELD_OUT, 1)
-    found = quantise(model, [noisy[None] for noisy, _ in seen], partial(_psnr, held_out), precision, device, say)
+    return Patches(_pairs(others, size, noise, images, 0), _pairs(judging, size, noise, _HELD_OUT, 1))
+
+
+def quantise_on(
+    model: onnx.ModelProto, patches: Patches, precision: str, device: str, say: Progress = silent
+) -> Outcome:
+    """`model`: a canonical one for RGB images, of the size of the patches.
+
+    Raises:
+        GraphoptError: as `quantise`.
+    """
+    seen, held_out = patches.seen, patches.held_out
+    found = quantise(model, [noisy[None] for noisy, _ in seen], patches.judge, precision, device, say)
     return Outcome(
         found,
-        (_psnr(held_out, model), found.scores[found.method]),
+        (patches.judge(model), found.scores[found.method]),
         (_psnr(seen, model), _psnr(seen, found.model)),
         (len(seen), len(held_out)),
     )
@@ -87,13 +124,16 @@ def _psnr(pairs: Sequence[Pair], model: onnx.ModelProto) -> float:
     return float(np.mean([psnr(session.run(noisy[None])[0], clean) for noisy, clean in pairs]))
 
 
-def _pairs(photographs: Sequence[Photograph], size: tuple[int, int], sigma: float, most: int, seed: int) -> list[Pair]:
+def _pairs(photographs: Sequence[Photograph], size: tuple[int, int], noise: Noise, most: int, seed: int) -> list[Pair]:
     """Patches of the photographs, spread over all of them."""
     chosen = _spread(photographs, most)
     pairs = []
     for position, photograph in enumerate(chosen):
-        for place, clean in enumerate(_patches(to_planes(photograph.read()[0]), size)):
-            pairs.append((add_noise(clean, sigma, [77, seed, position, place]), clean))
+        clean, noisy = (None if pixels is None else _patches(to_planes(pixels), size) for pixels in photograph.read())
+        assert clean is not None
+        for place, patch in enumerate(clean):
+            random = np.random.default_rng([77, seed, position, place])
+            pairs.append((noise(patch, random) if noisy is None else noisy[place], patch))
     return [pairs[i] for i in _spread(range(len(pairs)), most)]
 
 

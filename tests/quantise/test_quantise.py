@@ -40,6 +40,7 @@ def test_the_method_that_the_judge_gives_most_is_taken() -> None:
     assert (made.method, made.scores) == ("mse", {"min-max": -2, "percentile": -1, "mse": 0, "entropy": -1})
     assert is_quantised(made.model)
     assert (made.in_float, made.images, made.has_few) == ({}, 9, False)
+    assert 0 == made.ranges["x"][0] < 0.9 < made.ranges["x"][1] <= 1  # the images' own, in [0, 1)
 
 
 def test_an_outlier_in_calibration_is_not_followed() -> None:

@@ -79,5 +79,5 @@ def test_bundles_are_the_folders_of_their_stage(tmp_path: Path) -> None:
     folder = RunFolder(tmp_path)
     for target in ("phone", "host"):
         folder.bundle(target).mkdir(parents=True)
-    folder.edits.write(Edits({}, 0.0, 1, 1))
+    folder.gains.write({})
     assert folder.bundles() == [tmp_path / "deploy" / "host", tmp_path / "deploy" / "phone"]

@@ -27,7 +27,7 @@ from graphopt.models.checkpoints import load_checkpoint
 from graphopt.run.pipeline import open_pipeline
 from graphopt.run.stamps import Stamps
 
-STAGES = ["source", "space", "cost", "search", "rewrite", "finetune", "deploy", "report"]
+STAGES = ["source", "space", "cost", "search", "rewrite", "finetune", "fold", "deploy", "report"]
 
 
 @pytest.fixture(scope="module")
@@ -140,7 +140,7 @@ def test_a_changed_option_reruns_only_what_depends_on_it(home: Path, finished: P
     path = write_config(home, finetune={"steps": 4, "patches": [2, 32], "record_every": 2})
     pipeline = open_pipeline(path, copied, home / "cache", silent)
     pipeline.run()
-    assert pipeline.stamps.ran == ["finetune", "deploy", "report"]
+    assert pipeline.stamps.ran == ["finetune", "fold", "deploy", "report"]
 
 
 def test_what_a_device_measures_later_renews_the_report_alone(home: Path, finished: Path, tmp_path: Path) -> None:
@@ -176,15 +176,15 @@ def test_training_forms_leave_weights_and_no_nodes(finished: Path) -> None:
     assert "in their training form while fine-tuned" in (finished / "report.html").read_text()
 
 
-def stopped_at_deploy(stage: str, share: float, words: str) -> None:
-    if stage == "deploy":
+def stopped_after_tuning(stage: str, share: float, words: str) -> None:
+    if stage == "fold":
         raise KeyboardInterrupt
 
 
 def test_a_pass_that_acts_in_training_alone_reruns_training(home: Path, finished: Path, tmp_path: Path) -> None:
     copied, kept = tmp_path / "run", [spec for spec in config_of()["passes"] if spec != "reparameterised-conv"]
     shutil.copytree(finished, copied)
-    pipeline = open_pipeline(write_config(home, passes=kept), copied, home / "cache", stopped_at_deploy)
+    pipeline = open_pipeline(write_config(home, passes=kept), copied, home / "cache", stopped_after_tuning)
     with pytest.raises(KeyboardInterrupt):
         pipeline.run()
     assert pipeline.stamps.ran == ["finetune"]
@@ -211,7 +211,7 @@ def test_a_fine_tuning_that_was_killed_goes_on_with_its_training_forms(
 
     def heard(stage: str, share: float, said: str) -> None:
         words.append(f"{stage}: {said}")
-        stopped_at_deploy(stage, share, said)
+        stopped_after_tuning(stage, share, said)
 
     pipeline = open_pipeline(path, copied, home / "cache", heard)
     with pytest.raises(KeyboardInterrupt):
@@ -237,7 +237,7 @@ def test_a_killed_run_goes_on_where_it_stopped(home: Path, finished: Path, tmp_p
     pipeline = open_pipeline(path, copied, home / "cache", lambda stage, share, said: words.append(f"{stage}: {said}"))
     pipeline.run()
     assert "search: goes on at step 6" in words
-    assert pipeline.stamps.ran == ["search", "rewrite", "finetune", "deploy", "report"]
+    assert pipeline.stamps.ran == ["search", "rewrite", "finetune", "fold", "deploy", "report"]
 
 
 @pytest.mark.parametrize(
