@@ -1,4 +1,4 @@
-"""What each precision leaves of the quality, on onnxruntime's CPU and in a device's own arithmetic, and what it costs."""
+"""What each precision leaves of the quality, on onnxruntime's CPU and in a device's own arithmetic, and its price."""
 
 from __future__ import annotations
 
@@ -78,10 +78,10 @@ def judge_arithmetic(run: Run, backend: Backend[Any], say: Progress) -> Judged:
             model, backend, given, quantised_by(run, backend.integers), _named(name, part_of(say, 0, 0.5))
         )  # fmt: skip
         judged = judge_forms(made, backend, crops, _named(name, part_of(say, 0.5, 1)))
-        original = crops.psnr(OnnxRestorer(run.folder.original.read(), "the original", crops.pairs[0][0].shape[0]))
+        original = on_cpu(run.folder.original.read(), "the original", crops)
     except GraphoptError as error:
         return Judged(why_not=f"not judged on crops: {error}")
-    found = Judged(crops.side, len(crops.pairs), original, tuple(judged))
+    found = Judged(crops.side, len(crops.pairs), float(np.mean(original)), tuple(judged))
     if not any(score.why_not for score in judged):
         backend.cache.put(key, asdict(found))
     return found
@@ -96,14 +96,14 @@ def judge_forms(forms: Sequence[Form], backend: Backend[Any], crops: Crops, say:
     scores = []
     for done, form in enumerate(forms):
         share = done / len(forms)
-        small, channels = form.at((crops.side, crops.side)), crops.pairs[0][0].shape[0]
+        small = form.at((crops.side, crops.side))
         say(share, f"{form.precision} on onnxruntime's CPU")
-        cpu = crops.psnr(OnnxRestorer(small.cpu, form.precision, channels))
+        cpu = float(np.mean(on_cpu(small.cpu, form.precision, crops)))
         device, why_not = None, ""
         if small.device is not None:
             say(share + 0.3 / len(forms), f"{form.precision} on {backend.runs_on}")
             try:
-                device = on_device(small.device, backend, crops)
+                device = float(np.mean(on_device(small.device, backend, crops)))
             except GraphoptError as error:
                 why_not = str(error)
         price, reason = _price(form, backend)
@@ -111,8 +111,13 @@ def judge_forms(forms: Sequence[Form], backend: Backend[Any], crops: Crops, say:
     return scores
 
 
-def on_device(model: onnx.ModelProto, backend: Backend[Any], crops: Crops) -> float:
-    """PSNR (dB) of the artefact that is built of a network for crops.
+def on_cpu(model: onnx.ModelProto, where: str, crops: Crops) -> list[float]:
+    """PSNR (dB) of each crop, by onnxruntime."""
+    return crops.psnr(OnnxRestorer(model, where, crops.pairs[0][0].shape[0]))
+
+
+def on_device(model: onnx.ModelProto, backend: Backend[Any], crops: Crops) -> list[float]:
+    """PSNR (dB) of each crop, of the artefact that is built of a network for crops.
 
     Raises:
         GraphoptError: it is refused, does not build, or does not run.

@@ -25,9 +25,9 @@ class Crops:
     pairs: tuple[Pair, ...]
     side: int
 
-    def psnr(self, restore: Restore) -> float:
-        """dB, the mean over the squares."""
-        return float(np.mean([psnr(restore(noisy), clean) for noisy, clean in self.pairs]))
+    def psnr(self, restore: Restore) -> list[float]:
+        """dB, of each square."""
+        return [psnr(restore(noisy), clean) for noisy, clean in self.pairs]
 
 
 def crops_of(run: Run) -> Crops:

@@ -1,4 +1,4 @@
-"""A network in float -> the same in every precision that a target is judged in, as onnxruntime and the target run it."""
+"""A network in float -> the same in every precision that a target is judged in, as onnxruntime and it run them."""
 
 from __future__ import annotations
 
