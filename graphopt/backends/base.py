@@ -11,13 +11,13 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Any, ClassVar, Generic, Literal, TypeVar
+from typing import Any, ClassVar, Generic, Literal, Self, TypeVar
 
 import onnx
 from numpy.typing import NDArray
 
 from graphopt.backends.breakdown import Breakdown
-from graphopt.config.precision import Precision
+from graphopt.config.precision import FLOAT_OF, Precision, is_integer
 from graphopt.cost.cache import CostCache
 from graphopt.cost.keys import graph_key, hash_of
 from graphopt.cost.memory import PLAN
@@ -187,6 +187,12 @@ class Backend(ABC, Generic[TargetT]):
             GraphoptError: as `price`.
         """
         return independent(self.price(before, budget, say), self.price(after, budget, say))
+
+    def in_float(self) -> Self:
+        """For networks in float on the same device, where the target asks for integers."""
+        if not is_integer(self.target.precision):
+            return self
+        return type(self)(self.target.with_precision(FLOAT_OF[self.target.dtype]), self.cache)
 
     @property
     def unpriced(self) -> str:

@@ -28,6 +28,7 @@ from graphopt.cost.ratio import Ratio
 from graphopt.cost.record import NetworkCost, Provenance
 from graphopt.cost.target import Target
 from graphopt.errors import GraphoptError
+from graphopt.ir.quantised import is_quantised
 from graphopt.progress import Progress, silent
 from graphopt.tuning.tracker import Tracker
 
@@ -202,7 +203,8 @@ class HostBackend(Backend[HostT]):
 
     def _built(self, model: onnx.ModelProto, folder: Path, say: Progress) -> Artefact:
         self.check_carried(model)
-        artefact = self.build(model, folder, say)
+        backend = self if is_quantised(model) else self.in_float()  # a price may be that of the original
+        artefact = backend.build(model, folder, say)
         if not artefact.files:
             raise GraphoptError(f"target {self.target.name}: {artefact.refusal}")
         return artefact

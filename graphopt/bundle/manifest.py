@@ -11,10 +11,12 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, ValidationError
 
 from graphopt.config.keys import Strict
+from graphopt.config.precision import Precision
 from graphopt.errors import GraphoptError
 
 SCHEMA_FILE = Path(__file__).with_name("schema.json")
 
+SCHEMA: Literal[2] = 2  # another where programs that read a manifest have to change
 Size = tuple[Annotated[int, Field(ge=1)], Annotated[int, Field(ge=1)]]
 
 
@@ -33,6 +35,14 @@ class BundledFile(Strict):
     bytes: int = Field(ge=0)
 
 
+class Quantisation(Strict):
+    """value = scale * (integer - zero_point), the integer of `dtype`."""
+
+    scale: float = Field(gt=0)
+    zero_point: int
+    dtype: str
+
+
 class Operand(Strict):
     """An input or an output, in the order in which the runtime takes or gives it. A dimension of null is free."""
 
@@ -41,6 +51,9 @@ class Operand(Strict):
     shape: list[int | None]
     dtype: str
     range: tuple[float, float] = Field(description="of the values; what lies outside is clipped")
+    quantisation: Quantisation | None = Field(
+        default=None, description="how the artefact turns them into integers; values are still given and taken as dtype"
+    )
 
 
 class Noise(Strict):
@@ -78,7 +91,7 @@ class Manifest(Strict):
     width) that share `overlap` pixels. `graph` is a hash of the network without its names and weights.
     """
 
-    schema_: Literal[1] = Field(default=1, alias="schema")  # another where programs that read it have to change
+    schema_: Literal[2] = Field(default=SCHEMA, alias="schema")
     graphopt: str
     target: str
     title: str
@@ -91,7 +104,7 @@ class Manifest(Strict):
         pattern="^[a-z0-9-]*$",  # what measures on devices goes by the word
         description="what of the runtime computes: xnnpack, cpu, gpu, htp; empty where there is one way alone",
     )
-    precision: Literal["float32", "float16"]
+    precision: Precision = Field(description="w8a8, w8a16: bits of weights and of activations")
     files: list[BundledFile] = Field(min_length=1, description="the one to load first, and those that it needs")
     inputs: list[Operand] = Field(min_length=1)
     outputs: list[Operand] = Field(min_length=1)
@@ -121,7 +134,8 @@ def read_manifest(path: Path) -> Manifest:
             "into deploy/ of its run folder"
         ) from error
     except ValidationError as error:
-        raise GraphoptError(f"{path}: {_first(error)}; expected what graphopt run writes") from error
+        wrong = _of_another_time(error) or f"{_first(error)}; expected what graphopt run writes"
+        raise GraphoptError(f"{path}: {wrong}") from error
 
 
 def make_manifest(content: dict[str, Any], target: str) -> Manifest:
@@ -130,6 +144,12 @@ def make_manifest(content: dict[str, Any], target: str) -> Manifest:
         return Manifest.model_validate(content)
     except ValidationError as error:
         raise GraphoptError(f"target {target}: manifest of its artefact: {_first(error)}; see manifest_of") from error
+
+
+def _of_another_time(error: ValidationError) -> str:
+    """Empty where the schema is that of today."""
+    found = next((detail["input"] for detail in error.errors() if detail["loc"] == ("schema",)), None)
+    return "" if found is None else f"it is of schema {found}, and this graphopt reads {SCHEMA}; run the pipeline again"
 
 
 def _first(error: ValidationError) -> str:

@@ -8,7 +8,7 @@ from typing import Any, Literal
 Precision = Literal["fp32", "fp16", "w8a16", "w8a8"]
 Float = Literal["float16", "float32"]
 FLOATS: dict[str, Float] = {"fp32": "float32", "fp16": "float16"}  # precisions without integers, and their type
-_OF_TYPE: dict[str, str] = {dtype: name for name, dtype in FLOATS.items()}
+FLOAT_OF: dict[Float, Precision] = {"float32": "fp32", "float16": "fp16"}
 
 
 def is_integer(precision: Precision) -> bool:
@@ -19,6 +19,6 @@ def is_integer(precision: Precision) -> bool:
 def refuse_dtype(content: Any) -> Any:
     """ValueError for a target's file that says `dtype`, as they did once."""
     if isinstance(content, dict) and "dtype" in content:
-        now = _OF_TYPE.get(str(content["dtype"]), "fp32, fp16, w8a16 or w8a8")
+        now = FLOAT_OF.get(content["dtype"], "fp32, fp16, w8a16 or w8a8")
         raise ValueError(f"key 'dtype' is now called 'precision': write 'precision: {now}' in its place")
     return content

@@ -161,11 +161,35 @@ class FinetuneConfig(TrainingKeys):
     ema: float = Field(default=0.99, ge=0, lt=1)
     record_every: int = Field(default=25, ge=1)
     seed: Count = 1
+    precision: Literal["fp32", "bf16", "w8a8", "w8a16"] = Field(  # type: ignore[assignment]
+        default="fp32", description="w8a8, w8a16: trains the quantised network too, after the steps in fp32"
+    )
+    quantised_steps: int = Field(default=400, ge=0, description="steps of the quantised network")
+    quantised_learning_rate: float = Field(default=1e-4, gt=0)
 
     @model_validator(mode="after")
     def _batches(self) -> FinetuneConfig:
         _check_batches(self, self.losses, self.patches)
         return self
+
+    @model_validator(mode="after")
+    def _steps_in_integers(self) -> FinetuneConfig:
+        given = self.model_fields_set & {"quantised_steps", "quantised_learning_rate"}
+        if not self.is_for_integers and given:
+            raise ValueError(
+                f"'{min(given)}' trains a quantised network; give 'precision: w8a8' or 'precision: w8a16' beside it"
+            )
+        return self
+
+    @property
+    def is_for_integers(self) -> bool:
+        """Whether the quantised network is trained too."""
+        return self.precision in ("w8a8", "w8a16")
+
+    def in_integers(self) -> FinetuneConfig:
+        """The same for the quantised network: its steps, and its learning rate."""
+        changes = {"steps": self.quantised_steps, "learning_rate": self.quantised_learning_rate}
+        return self.model_copy(update=changes)
 
     @model_validator(mode="before")
     @classmethod

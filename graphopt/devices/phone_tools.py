@@ -88,7 +88,7 @@ def _litert(bundle: Bundle, request: Request) -> Call:
         "max_secs": int(request.limit_s), "warmup_runs": 3, "warmup_min_secs": 0.5,
     }  # fmt: skip
     if delegate == "gpu":
-        options |= {"use_gpu": "true", "gpu_precision_loss_allowed": _true(bundle.manifest.precision == "float16")}
+        options |= {"use_gpu": "true", "gpu_precision_loss_allowed": _true(bundle.manifest.precision == "fp16")}
     line = " ".join(f"--{key}={value}" for key, value in options.items())
     command = f"{LITERT.folder}/{LITERT.name} {line}"
     threads = None if delegate == "gpu" else request.threads
@@ -127,7 +127,7 @@ def _qnn(bundle: Bundle, request: Request) -> Call:
 def _mnn(bundle: Bundle, request: Request) -> Call:
     on_gpu = bundle.manifest.delegate == "gpu"
     kind, mode = (3, 4) if on_gpu else (0, request.threads)  # OpenCL, tuned widely; or the CPU, with threads
-    precision = 2 if bundle.manifest.precision == "float16" else 1
+    precision = 2 if bundle.manifest.precision == "fp16" else 1
     _, shape = input_shapes(bundle.manifest)[0]
     command = (
         f"mkdir -p output; LD_LIBRARY_PATH={MNN.folder}:/vendor/lib64 {MNN.folder}/{MNN.name} {_first(bundle)} "

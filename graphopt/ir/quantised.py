@@ -2,12 +2,25 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
+import numpy as np
 import onnx
+from onnx import numpy_helper
 
 from graphopt.errors import GraphoptError
 
 QUANTISE, DEQUANTISE = "QuantizeLinear", "DequantizeLinear"
 PAIR = frozenset({QUANTISE, DEQUANTISE})
+
+
+@dataclass(frozen=True)
+class Steps:
+    """How the numbers of a tensor turn into integers of `dtype` and back: value = scale * (integer - zero_point)."""
+
+    scale: float
+    zero_point: int
+    dtype: str
 
 
 def is_quantised(model: onnx.ModelProto) -> bool:
@@ -34,3 +47,25 @@ def integer_weights(model: onnx.ModelProto) -> frozenset[str]:
 def step_constants(model: onnx.ModelProto) -> frozenset[str]:
     """Names of scales and zero points."""
     return frozenset(name for node in model.graph.node if node.op_type in PAIR for name in node.input[1:])
+
+
+def steps_of(model: onnx.ModelProto, tensor: str) -> Steps | None:
+    """Of an input that is quantised before anything reads it, or an output that is dequantised at the very end; None
+    where the tensor itself is computed with.
+    """
+    constants = {initialiser.name: initialiser for initialiser in model.graph.initializer}
+    for node in model.graph.node:
+        quantises = node.op_type == QUANTISE and node.input[0] == tensor
+        if not quantises and not (node.op_type == DEQUANTISE and node.output[0] == tensor):
+            continue
+        scale, zero = (numpy_helper.to_array(constants[name]) for name in node.input[1:3])
+        return Steps(float(scale), int(zero), np.dtype(zero.dtype).name)
+    return None
+
+
+def output_step(model: onnx.ModelProto) -> float:
+    """By how much the first output changes with one of its integers; of an output that is computed in float, a step of
+    8 bits between 0 and 1.
+    """
+    steps = steps_of(model, model.graph.output[0].name)
+    return steps.scale if steps else 1 / 255

@@ -1,4 +1,4 @@
-"""Finds channel norms in a graph, in any spelling, and runs each as one fused kernel."""
+"""Finds what runs as one step: channel norms in any spelling, and pairs that round to integers and back."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from torch import Tensor
 
 from graphopt.idioms import channel_layer_norm, epsilon_of
 from graphopt.ir.matcher import Match, Matcher
+from graphopt.nn.fake_quantise import fake_quantise, grid_of
 from graphopt.nn.operands import Op
 
 
@@ -22,17 +23,18 @@ class Fused:
     function: Op
     inputs: tuple[gs.Tensor, ...]
     output: gs.Tensor
+    what: str = "channel norm"
 
 
 def find_fused(nodes: Sequence[gs.Node], visible: Set[str]) -> list[Fused]:
-    """The channel norms among `nodes` none of whose inner tensors is `visible` or read by any other node."""
+    """The channel norms and pairs among `nodes` none of whose inner tensors is `visible` or read by any other node."""
     matcher, found, taken = Matcher(nodes), list[Fused](), set[int]()
     for anchor in reversed(matcher.anchors(channel_layer_norm)):  # the largest form comes first
         match = None if id(anchor) in taken else matcher.match(channel_layer_norm, anchor)
         if match is not None and _is_sealed(match, visible) and _has_weights_of_channels(match):
             found.append(_fused(match))
             taken.update(id(node) for node in match.nodes)
-    return found
+    return found + [_pair(node) for node in nodes if _is_pair(node, visible)]
 
 
 def channel_norm(epsilon: float) -> Op:
@@ -45,6 +47,21 @@ def channel_norm(epsilon: float) -> Op:
         return F.layer_norm(rows, channels, weight, bias, epsilon).permute(0, 3, 1, 2)
 
     return run
+
+
+def _is_pair(node: gs.Node, visible: Set[str]) -> bool:
+    """Whether a QuantizeLinear is read by one DequantizeLinear alone, on the same grid."""
+    if node.op != "QuantizeLinear" or node.outputs[0].name in visible or len(node.outputs[0].outputs) != 1:
+        return False
+    reader = node.outputs[0].outputs[0]
+    names = [[tensor.name for tensor in each.inputs[1:]] for each in (node, reader)]
+    axes = [each.attrs.get("axis", 1) for each in (node, reader)]
+    return bool(reader.op == "DequantizeLinear" and names[0] == names[1] and axes[0] == axes[1])
+
+
+def _pair(node: gs.Node) -> Fused:
+    reader = node.outputs[0].outputs[0]
+    return Fused((node, reader), fake_quantise(grid_of(node)), tuple(node.inputs[:2]), reader.outputs[0], "rounding")
 
 
 def _fused(match: Match) -> Fused:

@@ -13,7 +13,10 @@ from graphopt.errors import GraphoptError
 
 FIXED = "_fixed"  # the ending of the names of constants that are never trained
 # Operands that set an op up, whatever their size: never trained.
-_SETTINGS = {"Clip": (1, 2), "Resize": (1, 2, 3), "Pad": (1, 2, 3), "Pow": (1,), "BatchNormalization": (3, 4)}
+_SETTINGS = {
+    "Clip": (1, 2), "Resize": (1, 2, 3), "Pad": (1, 2, 3), "Pow": (1,), "BatchNormalization": (3, 4),
+    "QuantizeLinear": (1,), "DequantizeLinear": (1,),
+}  # fmt: skip
 # Ops that have weights of their own; anywhere else a single element is a number (an epsilon, a factor, a bound).
 _WEIGHTED = frozenset(
     {"Conv", "ConvTranspose", "Gemm", "MatMul", "PRelu"}

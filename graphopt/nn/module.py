@@ -53,21 +53,25 @@ class GraphModule(nn.Module):
         self._inputs = [tensor.name for tensor in graph_inputs(graph)]
         self._outputs = [tensor.name for tensor in graph.outputs]
         position = {node.name: i for i, node in enumerate(graph.nodes)}
-        self._watch = tuple(watch)
+        self.watch = tuple(watch)
         results = [*self._outputs, *watch]
         self._program = Program(node_steps(graph.nodes, results, graph.opset, position), results)
         self._program.check({*self._inputs, *self.initialisers.tensors()})
 
+    def _environment(self, inputs: tuple[Tensor, ...]) -> Environment:
+        """What the graph starts with."""
+        return feed(self._inputs, inputs, self.initialisers)
+
     def forward(self, *inputs: Tensor) -> Result:
-        environment = feed(self._inputs, inputs, self.initialisers)
+        environment = self._environment(inputs)
         self._program.run(environment, Routing())
         return collect(self._outputs, environment)
 
     def watched(self, *inputs: Tensor) -> tuple[Result, dict[str, Tensor]]:
         """As `forward`, and the watched tensors by name."""
-        environment = feed(self._inputs, inputs, self.initialisers)
+        environment = self._environment(inputs)
         self._program.run(environment, Routing())
-        return collect(self._outputs, environment), {name: environment[name] for name in self._watch}
+        return collect(self._outputs, environment), {name: environment[name] for name in self.watch}
 
     def named_initialisers(self) -> dict[str, nn.Parameter]:
         """The trained parameters by the names of their ONNX initialisers."""

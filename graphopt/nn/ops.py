@@ -5,13 +5,15 @@ from __future__ import annotations
 import onnx_graphsurgeon as gs
 
 from graphopt.errors import GraphoptError
-from graphopt.nn import convolution, layout, pointwise
+from graphopt.nn import convolution, fake_quantise, layout, pointwise
 from graphopt.nn.operands import Op, OpBuilder, where
 from graphopt.nn.resize import resize
 
 OLDEST_OPSET = 13  # axes, splits and pads are operands from here on, and Softmax acts on one axis
 
-_TABLE: dict[str, OpBuilder] = {**pointwise.TABLE, **convolution.TABLE, **layout.TABLE, "Resize": resize}
+_TABLE: dict[str, OpBuilder] = {
+    **pointwise.TABLE, **convolution.TABLE, **layout.TABLE, **fake_quantise.TABLE, "Resize": resize,
+}  # fmt: skip
 
 
 def supported(op: str) -> bool:

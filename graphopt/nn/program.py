@@ -102,7 +102,7 @@ def _fused_step(group: Fused, position: Mapping[str, int]) -> NodeStep:
     last = group.output.inputs[0]
     inputs = tuple(tensor.name for tensor in group.inputs)
     return NodeStep(
-        f"the channel norm at '{last.name}'", group.function, inputs, (group.output.name,), position[last.name]
+        f"the {group.what} at '{last.name}'", group.function, inputs, (group.output.name,), position[last.name]
     )
 
 

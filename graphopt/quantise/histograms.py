@@ -4,20 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from math import prod
 
 import numpy as np
 import onnx
 from numpy.typing import NDArray
 
-from graphopt.cost.counts import static_shapes
 from graphopt.errors import GraphoptError
 from graphopt.ir.session import OnnxSession
-from graphopt.progress import Progress, silent
+from graphopt.progress import Progress, part_of, silent
+from graphopt.quantise.tensors import tensors_in_groups
 
 Array = NDArray[np.float32]
 BINS = 2048
-_AT_ONCE = 512 * 2**20  # bytes of tensors that are held together
 
 
 @dataclass(frozen=True)
@@ -43,28 +41,35 @@ def histograms(model: onnx.ModelProto, images: Sequence[Array], say: Progress = 
     Raises:
         GraphoptError: a tensor has values that are not finite.
     """
-    groups, makers = tensors_in_groups(model), {name: node.name for node in model.graph.node for name in node.output}
-    runs = 2 * len(groups) * len(images)
+    groups = tensors_in_groups(model)
     found: dict[str, Histogram] = {}
     for number, names in enumerate(groups):
-        session, ranges = OnnxSession(model, names), dict.fromkeys(names, (0.0, 0.0))
-        counts = {name: np.zeros(BINS, np.int64) for name in names}
-        for done, (name, values, is_counted) in enumerate(_twice(session, names, images)):
-            say((2 * len(images) * number + done // len(names)) / runs, "calibrates")
-            low, high = ranges[name]
-            if is_counted:
-                counts[name] += np.histogram(values, BINS, (low, high if high > low else low + 1))[0]
-                continue
-            least, most = float(values.min()), float(values.max())
-            if not (np.isfinite(least) and np.isfinite(most)):
-                made = f" (made by node {makers[name]})" if name in makers else ""
-                raise GraphoptError(
-                    f"quantise: tensor '{name}'{made} has values that are not finite on the calibration images, so it "
-                    "has no range; look for a division by zero or an overflow before it"
-                )
-            ranges[name] = min(low, least), max(high, most)
-        found |= {name: Histogram(*ranges[name], counts[name]) for name in names}
+        found |= counted(model, names, images, part_of(say, number / len(groups), (number + 1) / len(groups)))
     return found
+
+
+def counted(
+    model: onnx.ModelProto, names: Sequence[str], images: Sequence[Array], say: Progress = silent
+) -> dict[str, Histogram]:
+    """`histograms` of the tensors `names` alone, which memory must hold together."""
+    makers = {name: node.name for node in model.graph.node for name in node.output}
+    session, ranges = OnnxSession(model, names), dict.fromkeys(names, (0.0, 0.0))
+    counts = {name: np.zeros(BINS, np.int64) for name in names}
+    for done, (name, values, is_counted) in enumerate(_twice(session, names, images)):
+        say(done / len(names) / (2 * len(images)), "calibrates")
+        low, high = ranges[name]
+        if is_counted:
+            counts[name] += np.histogram(values, BINS, (low, high if high > low else low + 1))[0]
+            continue
+        least, most = float(values.min()), float(values.max())
+        if not (np.isfinite(least) and np.isfinite(most)):
+            made = f" (made by node {makers[name]})" if name in makers else ""
+            raise GraphoptError(
+                f"quantise: tensor '{name}'{made} has values that are not finite on the calibration images, so it "
+                "has no range; look for a division by zero or an overflow before it"
+            )
+        ranges[name] = min(low, least), max(high, most)
+    return {name: Histogram(*ranges[name], counts[name]) for name in names}
 
 
 def _twice(session: OnnxSession, names: Sequence[str], images: Sequence[Array]) -> Iterator[tuple[str, Array, bool]]:
@@ -77,26 +82,3 @@ def _twice(session: OnnxSession, names: Sequence[str], images: Sequence[Array]) 
             made = [name for name in names if name not in given]
             for name, values in zip(made, session.run_named(given, made), strict=True):
                 yield name, values, is_counted
-
-
-def tensors_in_groups(model: onnx.ModelProto) -> list[list[str]]:
-    """The image and every float tensor that a node makes, in groups that memory holds together."""
-    inferred = onnx.shape_inference.infer_shapes(model, data_prop=True).graph
-    weights = {tensor.name for tensor in inferred.initializer}
-    floats = {
-        value.name
-        for value in (*inferred.input, *inferred.value_info, *inferred.output)
-        if value.type.tensor_type.elem_type == onnx.TensorProto.FLOAT and value.name not in weights
-    }
-    shapes, groups, held = static_shapes(model), [[]], 0  # type: tuple[dict[str, tuple[int, ...]], list[list[str]], int]
-    images = [value.name for value in inferred.input]
-    for name in (*images, *(name for node in inferred.node for name in node.output)):
-        if name not in floats:
-            continue
-        size = 4 * prod(shapes[name])
-        if groups[-1] and held + size > _AT_ONCE:
-            groups.append([])
-            held = 0
-        groups[-1].append(name)
-        held += size
-    return groups

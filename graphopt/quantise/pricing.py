@@ -10,10 +10,10 @@ import onnx
 from graphopt.cost.counts import static_shapes
 from graphopt.ir.quantised import is_quantised
 from graphopt.ir.session import OnnxSession
-from graphopt.quantise.histograms import tensors_in_groups
 from graphopt.quantise.methods import Range
 from graphopt.quantise.qdq import prepared, to_qdq
 from graphopt.quantise.rules import Precision, Rules
+from graphopt.quantise.tensors import tensors_in_groups
 
 _WITHOUT = (0.0, 1.0)  # the range of a tensor that has none: a part's random images may be no image of its network
 

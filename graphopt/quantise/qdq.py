@@ -1,22 +1,18 @@
-"""A network and the ranges of its tensors -> its QDQ graph, by onnxruntime's own quantiser."""
+"""A network and the ranges of its tensors -> its QDQ graph, in the form that a kind of device wants."""
 
 from __future__ import annotations
 
-import logging
 import tempfile
 from collections import Counter
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
-import numpy as np
 import onnx
 
 from graphopt.errors import GraphoptError, last_line
-from graphopt.ir.canonical import IR_VERSION
 from graphopt.quantise.methods import Range
+from graphopt.quantise.quantiser import quantised, quiet
 from graphopt.quantise.rules import Precision, Rules
 
 _FOR_16_BITS = 21  # the first opset whose QuantizeLinear has them
@@ -25,10 +21,13 @@ _MOVES_NOTHING = frozenset({"Cast", "Constant", "Identity", "Shape"})  # no arit
 
 @dataclass(frozen=True)
 class Qdq:
-    """The graph, and how many nodes of which ops compute in float: those that the rules leave out."""
+    """The graph; how many nodes of which ops compute in float, since the rules leave them out or the quantiser refuses
+    them; and why it refuses those (`refused`, by op).
+    """
 
     model: onnx.ModelProto
     in_float: dict[str, int]
+    refused: dict[str, str] = field(default_factory=dict)
 
 
 def prepared(model: onnx.ModelProto, rules: Rules, precision: Precision) -> onnx.ModelProto:
@@ -38,85 +37,74 @@ def prepared(model: onnx.ModelProto, rules: Rules, precision: Precision) -> onnx
     if rules.for_qnn:
         from onnxruntime.quantization.execution_providers.qnn import qnn_preprocess_model
 
-        with tempfile.TemporaryDirectory(prefix="graphopt-") as folder, _quiet():
+        with tempfile.TemporaryDirectory(prefix="graphopt-") as folder, quiet():
             given, path = Path(folder) / "given.onnx", Path(folder) / "prepared.onnx"
             onnx.save(copied, given)  # as a file: of a model, it would move the weights to files of its own
             if qnn_preprocess_model(given, path):
                 copied = onnx.load(path)
-    if precision.bits > 8 and max(entry.version for entry in copied.opset_import) < _FOR_16_BITS:
-        copied = onnx.version_converter.convert_version(copied, _FOR_16_BITS)
+    if precision.bits > 8:
+        copied = _of_16_bits(copied)
+    _name_nodes(copied)
     return onnx.shape_inference.infer_shapes(copied, data_prop=True)
 
 
-def to_qdq(model: onnx.ModelProto, ranges: Mapping[str, Range], rules: Rules, precision: Precision) -> Qdq:
+def _of_16_bits(model: onnx.ModelProto) -> onnx.ModelProto:
+    if max(entry.version for entry in model.opset_import) >= _FOR_16_BITS:
+        return model
+    return onnx.version_converter.convert_version(model, _FOR_16_BITS)
+
+
+def _name_nodes(model: onnx.ModelProto) -> None:
+    """The quantiser tells nodes apart by name."""
+    taken = Counter(node.name for node in model.graph.node)
+    for node in model.graph.node:
+        if not node.name or taken[node.name] > 1:
+            node.name = f"{node.op_type.lower()}_of_{node.output[0]}"
+
+
+def to_qdq(
+    model: onnx.ModelProto,
+    ranges: Mapping[str, Range],
+    rules: Rules,
+    precision: Precision,
+    wide: frozenset[str] = frozenset(),
+) -> Qdq:
     """`model`: a prepared one. Weights are signed, with a step for each output channel; activations are unsigned.
 
+    `wide`: names of tensors that are held in 16 bits for QNN, in float for others. Ops that the quantiser refuses stay
+    in float.
+
     Raises:
-        GraphoptError: the quantiser refuses the network.
+        GraphoptError: the quantiser refuses the network, and no op of it is to blame.
     """
     ops = {node.op_type for node in model.graph.node} - _MOVES_NOTHING
     asked = sorted(ops if rules.ops is None else ops & rules.ops)
+    refused: dict[str, str] = {}
+    if wide and rules.for_qnn:
+        model = _of_16_bits(model)
     try:
-        made = _quantised(model, ranges, rules, precision, asked)
+        made = quantised(model, ranges, rules, precision, asked, wide)
     except Exception as error:  # the quantiser raises whatever comes
-        raise GraphoptError(f"quantise: onnxruntime's quantiser refuses the network: {last_line(error)}") from error
+        refused = _refused(model, ranges, rules, precision, asked)
+        asked = [op for op in asked if op not in refused]
+        try:
+            if not refused or not asked:
+                raise error
+            made = quantised(model, ranges, rules, precision, asked, wide)
+        except Exception as last:
+            raise GraphoptError(f"quantise: onnxruntime's quantiser refuses the network: {last_line(last)}") from last
     in_float = Counter(node.op_type for node in model.graph.node if node.op_type not in {*asked, *_MOVES_NOTHING})
-    return Qdq(made, dict(in_float.most_common()))
+    return Qdq(made, dict(in_float.most_common()), refused)
 
 
-def _quantised(
+def _refused(
     model: onnx.ModelProto, ranges: Mapping[str, Range], rules: Rules, precision: Precision, ops: list[str]
-) -> onnx.ModelProto:
-    from onnxruntime.quantization import CalibrationMethod, QDQQuantizer, QuantType
-    from onnxruntime.quantization.calibrate import TensorData, TensorsData
-
-    copied = onnx.ModelProto()
-    copied.CopyFrom(model)
-    if not ops:  # the quantiser would take an empty list for all of them
-        return copied
-    activations = QuantType.QUInt8 if precision.bits == 8 else QuantType.QUInt16
-    found = {
-        name: TensorData(lowest=np.asarray(low, np.float32), highest=np.asarray(high, np.float32))
-        for name, (low, high) in ranges.items()
-    }
-    options = _qnn_options(copied, activations, ops) if rules.for_qnn else {}
-    with _quiet():
-        quantiser = QDQQuantizer(
-            copied, True, False, QuantType.QInt8, activations, TensorsData(CalibrationMethod.MinMax, found), [], [],
-            ops, options,
-        )  # fmt: skip
-        quantiser.quantize_model()
-        quantiser.model.topological_sort()
-    made: onnx.ModelProto = quantiser.model.model
-    made.ir_version = IR_VERSION
-    used = {node.domain for node in made.graph.node} | {""}
-    kept = [entry for entry in made.opset_import if entry.domain in used]
-    del made.opset_import[:], made.graph.value_info[:]
-    made.opset_import.extend(kept)
-    made = onnx.shape_inference.infer_shapes(made, data_prop=True)
-    onnx.checker.check_model(made, full_check=True)
-    return made
-
-
-def _qnn_options(model: onnx.ModelProto, activations: Any, ops: list[str]) -> dict[str, Any]:
-    """What QNN's own rules add: types of products and norms, the fixed step of a sigmoid, a least range."""
-    from onnxruntime.quantization import QuantType
-    from onnxruntime.quantization.execution_providers.qnn import get_qnn_qdq_config
-
-    config = get_qnn_qdq_config(
-        model, None, activation_type=activations, weight_type=QuantType.QInt8, per_channel=True,
-        op_types_to_quantize=ops,
-    )  # fmt: skip
-    options: dict[str, Any] = config.extra_options
-    return options
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """The quantiser's advice is for those who call it; it goes to the root of all loggers."""
-    before = logging.root.manager.disable
-    logging.disable(logging.WARNING)
-    try:
-        yield
-    finally:
-        logging.disable(before)
+) -> dict[str, str]:
+    """The ops that the quantiser does not even take alone, and what it says of them."""
+    found = {}
+    for op in ops:
+        try:
+            quantised(model, ranges, rules, precision, [op])
+        except Exception as error:  # whatever comes
+            found[op] = last_line(error)
+    return found

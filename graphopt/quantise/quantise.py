@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import onnx
@@ -10,22 +10,22 @@ import onnx
 from graphopt.errors import GraphoptError
 from graphopt.ir.canonical import input_shape
 from graphopt.ir.quantised import check_float
-from graphopt.progress import Progress, silent
-from graphopt.quantise.histograms import Array, histograms
-from graphopt.quantise.methods import METHODS, Range
-from graphopt.quantise.qdq import prepared, to_qdq
+from graphopt.progress import Progress, part_of, silent
+from graphopt.quantise.histograms import Array
+from graphopt.quantise.memory import NOWHERE, Memory
+from graphopt.quantise.methods import Range
+from graphopt.quantise.mixed import Allowed, Widened, widen
 from graphopt.quantise.rules import find_rules
+from graphopt.quantise.trials import ALL_VALUES, Judge, Trials
 
 ENOUGH = 8  # calibration images, below which it is said that there are few
-_COARSE = 8  # bits of which `entropy` asks: with more, levels outnumber the parts of a histogram
-
-Judge = Callable[[onnx.ModelProto], float]
 
 
 @dataclass(frozen=True)
 class Quantised:
     """The QDQ graph; the `ranges` of its tensors (low, high), how they were found, and what the judge gave each
-    `method`; which ops compute in float.
+    `method`, all in 8 bits; which ops compute in float, and why the quantiser `refused` some of them; what stays wide,
+    where that was asked for.
     """
 
     model: onnx.ModelProto
@@ -33,12 +33,19 @@ class Quantised:
     method: str
     scores: dict[str, float]
     in_float: dict[str, int]
+    refused: dict[str, str]
     images: int  # that it was calibrated on
+    widened: Widened | None = None
 
     @property
     def has_few(self) -> bool:
         """Whether there were fewer images than ranges are usually found with."""
         return self.images < ENOUGH
+
+    @property
+    def score(self) -> float:
+        """What the judge gives the graph."""
+        return self.widened.psnr[1] if self.widened else self.scores[self.method]
 
 
 def quantise(
@@ -48,10 +55,13 @@ def quantise(
     precision: str = "w8a8",
     device: str = "cpu",
     say: Progress = silent,
+    allowed: Allowed | None = None,
+    memory: Memory = NOWHERE,
 ) -> Quantised:
     """`model`: a canonical one, in float. `images`: noisy ones to calibrate on, each of the shape of its input.
 
     Every method of finding ranges makes a graph, and the one is taken that `judge`, on images of its own, gives most.
+    `allowed`: what layers may cost that stay wider than 8 bits. `memory`: knows what the judge judges by.
 
     Raises:
         GraphoptError: a model that is quantised already, a precision that the device does not have, images of
@@ -64,14 +74,20 @@ def quantise(
     shape = input_shape(model)
     if odd := [image.shape for image in images if image.shape != shape]:
         raise GraphoptError(f"quantise: expected images of the shape {shape}, the network's, found one of {odd[0]}")
-    ready = prepared(model, rules, bits)
-    seen = histograms(ready, images, lambda share, words: say(share / 2, words))
-    methods = {name: find for name, find in METHODS.items() if bits.bits <= _COARSE or name != "entropy"}
-    made, scores, ranges = {}, {}, {}
-    for done, (name, find) in enumerate(methods.items()):
-        say(0.5 + done / len(methods) / 2, f"{name}: quantises and judges")
-        ranges[name] = {tensor: find(values, bits.steps) for tensor, values in seen.items()}
-        made[name] = to_qdq(ready, ranges[name], rules, bits)
-        scores[name] = judge(made[name].model)
+    if allowed is not None and bits.bits > 8:
+        raise GraphoptError(
+            f"quantise: {precision} has no layers in 8 bits that could stay wider; give w8a8, or no mixed"
+        )
+    trials = Trials.of(model, rules, bits, judge, memory)
+    end = 0.3 if allowed else 1.0
+    ranges = trials.ranges(images, part_of(say, 0, end / 2))
+    scores = {}
+    for done, name in enumerate(ranges):
+        say(end * (0.5 + done / len(ranges) / 2), f"{name}: quantises and judges")
+        scores[name] = trials.score(ranges[name])
     best = max(scores, key=lambda name: scores[name])
-    return Quantised(made[best].model, ranges[best], best, scores, made[best].in_float, len(images))
+    widened = None
+    if allowed is not None:
+        widened = widen(trials, ranges[best], ranges[ALL_VALUES], allowed, part_of(say, end, 1))
+    made = widened.qdq if widened else trials.graph(ranges[best])
+    return Quantised(made.model, ranges[best], best, scores, made.in_float, made.refused, len(images), widened)

@@ -19,12 +19,15 @@ from graphopt.cost.ratio import Ratio
 from graphopt.cost.record import Cost
 from graphopt.ir.sizes import Size
 from graphopt.models.shipped import SHIPPED
+from graphopt.run.forms import deployed_file, deployed_network, form_of
 from graphopt.run.run import Run
 from graphopt.run.sizes import Sizes, size_of
 
 
-def said_in(sizes: Sizes, run: Run) -> Sizes:
-    """The same networks, each of which says in its metadata what the manifest says."""
+def said_in(sizes: Sizes, run: Run, precision: str = "") -> Sizes:
+    """The same networks, each of which says in its metadata what the manifest says. `precision`: of a quantised one; a
+    network in float may be written in halves later.
+    """
 
     def said(model: onnx.ModelProto, tile: Size) -> onnx.ModelProto:
         licence = licence_of(run, model)
@@ -36,6 +39,7 @@ def said_in(sizes: Sizes, run: Run) -> Sizes:
             "noise": noise_of(run).model_dump(),
             "tile": list(tile),
             "overlap": _overlap(run, tile),
+            **({"precision": precision} if precision else {}),
         }
         return with_metadata(model, facts)
 
@@ -59,23 +63,26 @@ def describe(run: Run, sizes: Sizes, backend: Backend[Any]) -> dict[str, Any]:
 
 
 def add_quality(run: Run, quality: Mapping[str, Mapping[str, float]]) -> None:
-    """Sets beside what each bundle costs how good the network is: on the test photographs, before and after."""
+    """Sets beside what each bundle costs how good its network is: on the test photographs, before and after.
+
+    `quality`: `before`, `after`, and each form of integers.
+    """
     about: dict[str, Any] = {
         "provenance": "measured",
         "device": "the machine of the run",
         "runtime": f"onnxruntime {metadata.version('onnxruntime')}",
         "date": _today(),
     }
-    figures = []
-    for words, when, model in (
-        ("", "after", str(run.folder.model.path)),
-        (" of the original", "before", str(run.model)),
-    ):
-        command = f"graphopt evaluate --model {model} --data {run.path}"
-        for name, unit in (("psnr", "dB"), ("ssim", "1")):
-            value = quality[when][name]
-            figures.append(Figure(what=f"{name}{words}", value=value, unit=unit, command=command, **about))
+    backends = run.backends()
     for folder in run.folder.bundles():
+        backend, figures = backends[folder.name], []
+        for words, scores, model in (
+            ("", quality[form_of(backend) or "after"], deployed_file(run.folder, backend)),
+            (" of the original", quality["before"], run.model),
+        ):
+            command = f"graphopt evaluate --model {model} --data {run.path}"
+            for name, unit in (("psnr", "dB"), ("ssim", "1")):
+                figures.append(Figure(what=f"{name}{words}", value=scores[name], unit=unit, command=command, **about))
         Bundle.open(folder).with_figures(figures)
 
 
@@ -111,9 +118,9 @@ def figures_of(run: Run, backend: Backend[Any], cost: Cost, gain: Ratio, artefac
     given = dict(zip(run.targets, run.config.targets, strict=True))[name]  # by path, where the file names it so
     target = name if name == given else str(run.path.parent / given)
     options = f"--target {target}" + (f" --trials {run.config.trials}" if backend.tunes and run.config.trials else "")
-    deployed = run.folder.model.path
+    deployed = deployed_file(run.folder, backend)
     about: dict[str, Any] = {
-        "size": size_of(run.folder.model.read()),
+        "size": size_of(deployed_network(run.folder, backend)),
         "device": backend.target.title,
         "runtime": f"{runtime['name']} {runtime['version']}",
         "date": _today(),

@@ -13,7 +13,10 @@ from graphopt.run.stage import RunStage, pass_keys, patch_keys
 
 
 def _reads(run: Run) -> list[Any]:
-    return [run.config.finetune.model_dump(exclude={"workers"}), pass_keys(run, Stage.TRAIN), patch_keys(run)]
+    config = run.config.finetune
+    keys = config.model_dump(exclude={"workers", "precision", "quantised_steps", "quantised_learning_rate"})
+    precision = "fp32" if config.is_for_integers else config.precision  # integers are trained later
+    return [keys, precision, pass_keys(run, Stage.TRAIN), patch_keys(run)]
 
 
 def _work(run: Run, say: Progress) -> None:

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from graphopt.ir.space import Space
 
 T = TypeVar("T")
-STAGES = ("source", "space", "cost", "search", "rewrite", "finetune", "fold", "deploy", "report")
+STAGES = ("source", "space", "cost", "search", "rewrite", "finetune", "fold", "quantise", "deploy", "report")
 
 
 @dataclass(frozen=True)
@@ -61,15 +61,48 @@ class Edits:
 
 
 @dataclass(frozen=True)
+class Integers:
+    """What came of quantising for `targets`, by the `rules` of their device. PSNR in dB, measured by onnxruntime on
+    this machine.
+
+    `psnr`: on patches that nothing was fitted to but choices, in `float`, `calibrated`, `trained` where that was asked
+    for, and `quantised`, which is deployed: the better one. `psnr_seen`: on those that ranges were found on; `patches`:
+    how many of both. `scores`: of each method of finding ranges, and `method` the one that was taken. `in_float`: how
+    many nodes of which ops the rules leave in float; `refused`: ops that the quantiser refuses, and why. `wide`: groups
+    of layers that stay wider than 8 bits; `wide_gains`: dB of each group alone; `wide_ms`: without and with those.
+    `steps`, `history`: of the training. `warning`: of too few images, and what that costs.
+    """
+
+    targets: list[str]
+    rules: str
+    precision: str
+    method: str
+    scores: dict[str, float]
+    psnr: dict[str, float]
+    psnr_seen: dict[str, float]
+    patches: dict[str, int]
+    in_float: dict[str, int]
+    refused: dict[str, str]
+    wide: list[str]
+    wide_gains: dict[str, float]
+    wide_ms: tuple[float, float] | None
+    steps: int
+    history: list[dict[str, Any]]
+    warning: str
+
+
+@dataclass(frozen=True)
 class Ran:
     """What came of running an artefact: the `file` that was run, `on` what, by how much its output differs from that of
-    model.onnx (relative to the largest value), or why there is no difference.
+    the network that it was built from (relative to the largest value), or why there is no difference. `steps`: the same
+    in steps of the output's integers, where it has some.
     """
 
     file: str
     on: str
     difference: float | None
     why_not: str
+    steps: float | None = None
 
 
 @dataclass(frozen=True)
@@ -182,6 +215,18 @@ class RunFolder:
     @property
     def edits(self) -> File[Edits]:
         return _json(self.stage("fold") / "edits.json", Edits)
+
+    def quantised(self, form: str) -> File[onnx.ModelProto]:
+        """The QDQ graph in one form (see `forms_of`)."""
+        return _model(self.stage("quantise") / form / "model.onnx")
+
+    def quantised_checkpoint(self, form: str) -> Path:
+        return self.stage("quantise") / form / "checkpoint.pt"
+
+    @property
+    def integers(self) -> File[dict[str, Integers]]:
+        """By form; empty where all targets compute in float."""
+        return _json(self.stage("quantise") / "quantise.json", dict[str, Integers])
 
     @property
     def deployed(self) -> File[Deployed]:

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from graphopt.progress import Progress
 from graphopt.report.data import CropRow
+from graphopt.run.forms import forms_of
 from graphopt.run.run import Run
 from graphopt.train.data import noise_of, pairs_of, write_image
 from graphopt.train.metrics import Quality, psnr, quality
@@ -20,7 +21,9 @@ CROPS = 4
 
 
 def judge(run: Run, place: Path, say: Progress) -> tuple[dict[str, Quality], list[CropRow]]:
-    """Quality of `noisy`, `before` and `after` on all photographs; PNG files of the first few in `place`."""
+    """Quality of `noisy`, `before`, `after` and each form of integers on all photographs; PNG files of the first few in
+    `place`.
+    """
     pairs = list(pairs_of(run.test_images, noise_of(run.config.data)))
     scores: dict[str, Quality] = {}
     restored: dict[str, list[Planes]] = {}
@@ -29,6 +32,8 @@ def judge(run: Run, place: Path, say: Progress) -> tuple[dict[str, Quality], lis
         "before": OnnxRestorer(run.folder.original.read(), "the original"),
         "after": OnnxRestorer(run.folder.model.read(), run.folder.name(run.folder.model.path)),
     }
+    shown = tuple(ways)
+    ways |= {form: OnnxRestorer(run.folder.quantised(form).read(), form) for form in forms_of(run.backends())}
     for done, (name, restore) in enumerate(ways.items()):
         say(done / len(ways), f"quality: {name}")
         images = restored.setdefault(name, [])
@@ -38,10 +43,9 @@ def judge(run: Run, place: Path, say: Progress) -> tuple[dict[str, Quality], lis
             return images[-1]
 
         scores[name] = quality(pairs, kept)
-    shown = zip(run.test_images[:CROPS], pairs, strict=False)
     crops = [
-        _crop(place, photograph.name, clean, {way: restored[way][i] for way in ways})
-        for i, (photograph, (_, clean)) in enumerate(shown)
+        _crop(place, photograph.name, clean, {way: restored[way][i] for way in shown})
+        for i, (photograph, (_, clean)) in enumerate(zip(run.test_images[:CROPS], pairs, strict=False))
     ]
     return scores, crops
 

@@ -1,5 +1,5 @@
-"""The stages of a run, in their order: source -> space -> cost -> search -> rewrite -> finetune -> fold -> deploy ->
-report.
+"""The stages of a run, in their order: source -> space -> cost -> search -> rewrite -> finetune -> fold ->
+quantise -> deploy -> report.
 """
 
 from __future__ import annotations
@@ -9,12 +9,14 @@ from functools import partial
 from pathlib import Path
 
 from graphopt.ir.space import Space
-from graphopt.run import cost, deploy, finetune, fold, report, rewrite, search, source, space
+from graphopt.run import cost, deploy, finetune, fold, quantise, report, rewrite, search, source, space
 from graphopt.run.run import Run
 from graphopt.run.stage import RunStage
 from graphopt.run.stamps import Stamps
 
-STAGES = tuple(stage.STAGE for stage in (source, space, cost, search, rewrite, finetune, fold, deploy, report))
+STAGES = tuple(
+    stage.STAGE for stage in (source, space, cost, search, rewrite, finetune, fold, quantise, deploy, report)
+)
 Report = Callable[[str, float, str], None]  # the stage, its share that is done, and a few words
 
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from graphopt.atomic import replacing
 from graphopt.progress import Progress
 from graphopt.run.folder import STAGES
+from graphopt.run.forms import deployed_network
 from graphopt.run.run import Run
 from graphopt.run.stage import RunStage, noise_keys
 from graphopt.run.stamps import read_stamp
@@ -36,8 +37,10 @@ def _on_devices(run: Run) -> dict[str, list[DeviceRow]]:
     from graphopt.cost.measured import measured_rows
     from graphopt.report.on_devices import device_rows
 
-    before, after = graph_key(run.folder.original.read()), graph_key(run.folder.model.read())
-    rows = {name: [measured_rows(run.cache, name, key) for key in (before, after)] for name in run.targets}
+    before, rows = graph_key(run.folder.original.read()), {}
+    for name, backend in run.backends().items():
+        after = graph_key(deployed_network(run.folder, backend))
+        rows[name] = [measured_rows(run.cache, name, key) for key in (before, after)]
     return {name: found for name, pair in rows.items() if (found := device_rows(*pair))}
 
 

@@ -20,6 +20,7 @@ from graphopt.ir.passes import Pass, Stage
 from graphopt.ir.registry import load_pass
 from graphopt.models.source import find_model
 from graphopt.run.folder import RunFolder
+from graphopt.run.forms import check_integers
 from graphopt.train.data import calibration, noise_of, open_photographs
 from graphopt.train.data.photographs import Photograph
 
@@ -84,6 +85,7 @@ class Run:
         _check_prices(opened, backends)
         _check_options(opened, backends)
         _check_files(opened)
+        check_integers(config, path, backends, opened.train_images)
         return opened
 
     @property

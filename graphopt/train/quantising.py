@@ -15,6 +15,8 @@ from graphopt.ir.canonical import input_shape
 from graphopt.ir.quantised import check_float
 from graphopt.ir.session import OnnxSession
 from graphopt.progress import Progress, silent
+from graphopt.quantise.memory import NOWHERE, Memory, hash_of_arrays
+from graphopt.quantise.mixed import Allowed
 from graphopt.quantise.quantise import Quantised, quantise
 from graphopt.train.data import Noise, Photograph, to_planes
 from graphopt.train.metrics import psnr
@@ -101,18 +103,21 @@ def patches_of(
 
 
 def quantise_on(
-    model: onnx.ModelProto, patches: Patches, precision: str, device: str, say: Progress = silent
-) -> Outcome:
-    """`model`: a canonical one for RGB images, of the size of the patches.
+    model: onnx.ModelProto, patches: Patches, precision: str, device: str, say: Progress = silent,
+    allowed: Allowed | None = None, memory: Memory = NOWHERE,
+) -> Outcome:  # fmt: skip
+    """`model`: a canonical one for RGB images, of the size of the patches. `allowed`, `memory`: as `quantise`.
 
     Raises:
         GraphoptError: as `quantise`.
     """
     seen, held_out = patches.seen, patches.held_out
-    found = quantise(model, [noisy[None] for noisy, _ in seen], patches.judge, precision, device, say)
+    images, judged = [noisy[None] for noisy, _ in seen], [planes for pair in held_out for planes in pair]
+    memory = memory.of(hash_of_arrays(judged))
+    found = quantise(model, images, patches.judge, precision, device, say, allowed, memory)
     return Outcome(
         found,
-        (patches.judge(model), found.scores[found.method]),
+        (patches.judge(model), found.score),
         (_psnr(seen, model), _psnr(seen, found.model)),
         (len(seen), len(held_out)),
     )

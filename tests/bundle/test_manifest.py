@@ -21,7 +21,7 @@ def test_a_manifest_is_written_as_it_is_read(tmp_path: Path) -> None:
     manifest = Manifest.model_validate(MANIFEST)
     (tmp_path / "manifest.json").write_text(manifest.model_dump_json(by_alias=True))
     assert read_manifest(tmp_path / "manifest.json") == manifest
-    assert json.loads((tmp_path / "manifest.json").read_text())["schema"] == 1
+    assert json.loads((tmp_path / "manifest.json").read_text())["schema"] == 2
 
 
 @pytest.mark.parametrize(
@@ -40,7 +40,8 @@ def test_the_size_that_an_artefact_takes(inputs: dict[str, Any], size: tuple[int
 @pytest.mark.parametrize(
     ("change", "expected"),
     [
-        ({"schema": 2}, "schema: Input should be 1"),
+        ({"schema": 1}, "it is of schema 1, and this graphopt reads 2; run the pipeline again"),
+        ({"precision": "float16"}, "precision: Input should be 'fp32', 'fp16', 'w8a16' or 'w8a8'"),
         ({"stride": 0}, "stride: Input should be greater than or equal to 1"),
         ({"files": [{"name": "../a.so", "sha256": "0" * 64, "bytes": 1}]}, "files.0.name: String should match"),
         ({"files": []}, "files: List should have at least 1 item"),

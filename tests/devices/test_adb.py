@@ -72,7 +72,7 @@ def test_litert_on_the_cpu(phone: FakePhone, tflite: Bundle) -> None:
 
 def test_litert_on_the_gpu(phone: FakePhone, tmp_path: Path) -> None:
     phone.put("benchmark_model", 'echo "$@" > "$(dirname "$0")/called"\n' + says(REPLACED.format(58) + NEW_LITERT))
-    bundle = bundle_of(tmp_path / "gpu", {"mine.tflite": b"net"}, format="tflite", delegate="gpu", precision="float16")
+    bundle = bundle_of(tmp_path / "gpu", {"mine.tflite": b"net"}, format="tflite", delegate="gpu", precision="fp16")
     found = measure(bundle, "")
     assert "--use_gpu=true --gpu_precision_loss_allowed=true" in (phone.folder / "called").read_text()
     assert (found.units, found.threads) == ({"GPU": 1.0}, None)

@@ -7,7 +7,7 @@ import pytest
 from graphs import onnx_model
 
 from graphopt.errors import GraphoptError
-from graphopt.quantise import histograms as module
+from graphopt.quantise import tensors
 from graphopt.quantise.histograms import BINS, histograms
 
 TEXT = '(float[1,1,2,2] x) => (float[1,1,2,2] y) { ["up"] a = Add(x, k) y = Relu(a) }'
@@ -34,7 +34,7 @@ def test_a_range_holds_zero() -> None:
 def test_memory_is_bounded_by_groups(monkeypatch: pytest.MonkeyPatch) -> None:
     model, images = onnx_model(TEXT, {"k": np.float32(1)}), [image(-3, 0, 0, 1)]
     whole = histograms(model, images)
-    monkeypatch.setattr(module, "_AT_ONCE", 16)  # bytes: one tensor
+    monkeypatch.setattr(tensors, "_AT_ONCE", 16)  # bytes: one tensor
     shares: list[float] = []
     parted = histograms(model, images, lambda share, words: shares.append(share))
     assert list(parted) == list(whole)

@@ -7,7 +7,7 @@ from typing import Any
 _IMAGE = {"layout": "NCHW", "shape": [1, 3, 32, 32], "dtype": "float32", "range": [0.0, 1.0]}
 
 MANIFEST: dict[str, Any] = {
-    "schema": 1,
+    "schema": 2,
     "graphopt": "0.2.0",
     "target": "mine",
     "title": "A machine of mine",
@@ -16,7 +16,7 @@ MANIFEST: dict[str, Any] = {
     "runtime": {"name": "onnxruntime", "version": "1.22.0"},
     "loaded_by": "onnxruntime.InferenceSession",
     "delegate": "",
-    "precision": "float32",
+    "precision": "fp32",
     "files": [{"name": "mine.onnx", "sha256": "0" * 64, "bytes": 9}],
     "inputs": [{"name": "image", **_IMAGE}],
     "outputs": [{"name": "restored", **_IMAGE}],
