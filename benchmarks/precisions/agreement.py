@@ -12,6 +12,7 @@ from graphopt.backends.base import Backend
 from graphopt.cost.keys import hash_of
 from graphopt.errors import GraphoptError
 from graphopt.ir.canonical import canonical
+from graphopt.quantise.memory import hash_of_arrays, hash_of_model
 from graphopt.run.arithmetic import on_cpu, on_device
 from graphopt.run.crops import Crops, crops
 from graphopt.train.data import open_photographs, pairs_of
@@ -62,8 +63,8 @@ def _float(case: Case, networks: Networks, seen: Crops) -> onnx.ModelProto:
 
 def _beside(backend: Backend[Any], model: onnx.ModelProto, seen: Crops, cpu: list[float]) -> Row:
     """Kept by the graph and the crops: a build takes longer than a run."""
-    images = [hash_of(noisy.tobytes().hex()) for noisy, _ in seen.pairs]
-    key = f"agreement:{hash_of([hash_of(model.SerializeToString(deterministic=True).hex()), images, backend.key()])}"
+    images = hash_of_arrays([image for pair in seen.pairs for image in pair])
+    key = f"agreement:{hash_of([hash_of_model(model), images, backend.key()])}"
     device = backend.cache.get(key)
     if device is None:
         try:

@@ -9,10 +9,12 @@ from pathlib import Path
 import onnx
 
 from graphopt.atomic import replacing
+from graphopt.cost.cache import CostCache
 from graphopt.ir.half import to_fp16
 from graphopt.models.shipped import SHIPPED
 from graphopt.models.source import find_model, load_source
 from graphopt.progress import Progress
+from graphopt.quantise.memory import Memory
 from graphopt.run.stamps import digest, file_digest
 from graphopt.train.data import open_photographs, photographs_digest
 from graphopt.train.data.noise import Gaussian
@@ -67,8 +69,9 @@ class Networks:
 
     def _quantised(self, case: Case, precision: str) -> onnx.ModelProto:
         model = self.model(case.network)
+        memory = Memory(CostCache(self.cache / "costs"))
         patches = patches_of(model, self.photographs, Gaussian(*SIGMAS), "--train")
-        return quantise_on(model, patches, precision, case.device, self.say).quantised.model
+        return quantise_on(model, patches, precision, case.device, self.say, memory=memory).quantised.model
 
     def _kept(self, name: str, make: Callable[[], onnx.ModelProto]) -> Path:
         path = self.cache / "precision" / f"{name}.onnx"

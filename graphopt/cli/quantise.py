@@ -39,14 +39,15 @@ def quantise(
 
     from graphopt.atomic import replacing
     from graphopt.cost.cache import cache_folder
+    from graphopt.ir.quantised import check_float
     from graphopt.models.source import find_model, load_source
     from graphopt.quantise.rules import find_rules
     from graphopt.train.data import Gaussian, open_photographs
     from graphopt.train.quantising import patches_of, quantise_on
 
     find_rules(device, precision)
-
     network, _ = load_source(find_model(model, Path()), resolution, cache_folder() / "exports")
+    check_float(network, model, "quantising takes")
     patches = patches_of(network, open_photographs([data]), Gaussian(sigma, sigma), str(data))
     with progress(announce=False) as report:
         found = quantise_on(network, patches, precision, device, partial(report, "quantise"))

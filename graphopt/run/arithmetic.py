@@ -16,8 +16,9 @@ from graphopt.backends.base import Backend
 from graphopt.cost.keys import hash_of
 from graphopt.errors import GraphoptError
 from graphopt.progress import Progress, part_of
+from graphopt.quantise.memory import hash_of_model
 from graphopt.run.crops import Crops, crops_of
-from graphopt.run.precisions import Form, deployed_forms, forms_of, is_judged, quantised_by
+from graphopt.run.precisions import Version, deployed_integers, is_judged, quantised_by, versions_of
 from graphopt.run.run import Run
 from graphopt.run.stage import photograph_keys
 from graphopt.run.stamps import file_digest
@@ -63,7 +64,7 @@ def judge_arithmetic(run: Run, backend: Backend[Any], say: Progress) -> Judged:
     """
     if not is_judged(backend):
         return Judged()
-    given = deployed_forms(run, backend)
+    given = deployed_integers(run, backend)
     key = f"{_KEY}:{hash_of(_keys(run, backend, given))}"
     kept = backend.cache.get(key)
     if kept is not None:
@@ -74,10 +75,10 @@ def judge_arithmetic(run: Run, backend: Backend[Any], say: Progress) -> Judged:
         if not crops.pairs:
             raise GraphoptError(f"no test photograph has {PADDING} pixels or more in height and width")
         model = run.folder.model.read()
-        made = forms_of(
+        made = versions_of(
             model, backend, given, quantised_by(run, backend.integers), _named(name, part_of(say, 0, 0.5))
         )  # fmt: skip
-        judged = judge_forms(made, backend, crops, _named(name, part_of(say, 0.5, 1)))
+        judged = judge_versions(made, backend, crops, _named(name, part_of(say, 0.5, 1)))
         original = on_cpu(run.folder.original.read(), "the original", crops)
     except GraphoptError as error:
         return Judged(why_not=f"not judged on crops: {error}")
@@ -87,27 +88,27 @@ def judge_arithmetic(run: Run, backend: Backend[Any], say: Progress) -> Judged:
     return found
 
 
-def judge_forms(forms: Sequence[Form], backend: Backend[Any], crops: Crops, say: Progress) -> list[Score]:
-    """Each form on the same crops. What the device does not carry says so, and the others go on.
+def judge_versions(versions: Sequence[Version], backend: Backend[Any], crops: Crops, say: Progress) -> list[Score]:
+    """Each version on the same crops. What the device does not carry says so, and the others go on.
 
     Raises:
-        GraphoptError: a form that onnxruntime does not run at the size of the crops.
+        GraphoptError: a version that onnxruntime does not run at the size of the crops.
     """
     scores = []
-    for done, form in enumerate(forms):
-        share = done / len(forms)
-        small = form.at((crops.side, crops.side))
-        say(share, f"{form.precision} on onnxruntime's CPU")
-        cpu = float(np.mean(on_cpu(small.cpu, form.precision, crops)))
+    for done, version in enumerate(versions):
+        share = done / len(versions)
+        small = version.at((crops.side, crops.side))
+        say(share, f"{version.precision} on onnxruntime's CPU")
+        cpu = float(np.mean(on_cpu(small.cpu, version.precision, crops)))
         device, why_not = None, ""
         if small.device is not None:
-            say(share + 0.3 / len(forms), f"{form.precision} on {backend.runs_on}")
+            say(share + 0.3 / len(versions), f"{version.precision} on {backend.runs_on}")
             try:
                 device = float(np.mean(on_device(small.device, backend, crops)))
             except GraphoptError as error:
                 why_not = str(error)
-        price, reason = _price(form, backend)
-        scores.append(Score(form.precision, cpu, device, "; ".join(filter(None, (why_not, reason))), price))
+        price, reason = _price(version, backend)
+        scores.append(Score(version.precision, cpu, device, "; ".join(filter(None, (why_not, reason))), price))
     return scores
 
 
@@ -134,12 +135,12 @@ def on_device(model: onnx.ModelProto, backend: Backend[Any], crops: Crops) -> li
         return crops.psnr(restore)
 
 
-def _price(form: Form, backend: Backend[Any]) -> tuple[dict[str, Any] | None, str]:
+def _price(version: Version, backend: Backend[Any]) -> tuple[dict[str, Any] | None, str]:
     """Of what the device runs, where its prices are estimates; what is measured is measured when it is deployed."""
-    if form.device is None or backend.unpriced or backend.provenance != "estimated":
+    if version.device is None or backend.unpriced or backend.provenance != "estimated":
         return None, ""
     try:
-        cost = backend.price(form.device).total.to_dict()
+        cost = backend.price(version.device).total.to_dict()
     except GraphoptError as error:
         return None, str(error)
     return {key: cost[key] for key in ("latency_ms", "low_ms", "high_ms", "provenance")}, ""
@@ -147,9 +148,9 @@ def _price(form: Form, backend: Backend[Any]) -> tuple[dict[str, Any] | None, st
 
 def _keys(run: Run, backend: Backend[Any], given: Mapping[str, onnx.ModelProto]) -> list[Any]:
     files = [file_digest(run.folder.model.path), file_digest(run.folder.original.path)]
-    forms = {name: hash_of(model.SerializeToString(deterministic=True).hex()) for name, model in given.items()}
+    integers = {name: hash_of_model(model) for name, model in given.items()}
     quantised = run.config.quantise.model_dump()
-    return [files, forms, photograph_keys(run), photographs_digest(run.test_images), quantised, backend.key()]
+    return [files, integers, photograph_keys(run), photographs_digest(run.test_images), quantised, backend.key()]
 
 
 def _named(name: str, say: Progress) -> Progress:

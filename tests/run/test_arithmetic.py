@@ -75,7 +75,7 @@ def test_each_precision_on_the_cpu_and_on_the_emulated_npu(run: Run, monkeypatch
         assert score.price["provenance"] == "estimated"
         assert 0 < score.price["low_ms"] < score.price["latency_ms"] < score.price["high_ms"]
         assert score.why_not == ""
-    monkeypatch.setattr(arithmetic, "judge_forms", None)  # a second look judges nothing
+    monkeypatch.setattr(arithmetic, "judge_versions", None)  # a second look judges nothing
     assert judged(run, network(1)) == found
 
 
