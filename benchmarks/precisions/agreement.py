@@ -9,17 +9,18 @@ import numpy as np
 import onnx
 
 from graphopt.backends.base import Backend
+from graphopt.config.precision import Precision
 from graphopt.cost.keys import hash_of
 from graphopt.errors import GraphoptError
 from graphopt.ir.canonical import canonical
 from graphopt.quantise.memory import hash_of_arrays, hash_of_model
-from graphopt.run.arithmetic import on_cpu, on_device
+from graphopt.run.arithmetic import in_its_precision, on_cpu, on_device
 from graphopt.run.crops import Crops, crops
 from graphopt.train.data import open_photographs, pairs_of
 from graphopt.train.data.noise import Gaussian
 from precisions.networks import Case, Networks
 
-PRECISIONS = ("fp32", "fp16", "w8a16", "w8a8")
+PRECISIONS: tuple[Precision, ...] = ("fp32", "fp16", "w8a16", "w8a8")
 SIGMA = 25.0
 Row = dict[str, Any]
 
@@ -51,7 +52,8 @@ def agreement(case: Case, networks: Networks, backend: Backend[Any], seen: Crops
             "provenance": "measured",
         }  # fmt: skip
         if precision != "fp32":
-            row.update(_beside(backend, model if precision != "fp16" else _float(case, networks, seen), seen, cpu))
+            own = in_its_precision(backend, precision)
+            row.update(_beside(own, model if precision != "fp16" else _float(case, networks, seen), seen, cpu))
         rows.append(row)
     return rows
 

@@ -42,7 +42,7 @@ def faster(case: Case, networks: Networks, backend: Backend[Any], precision: str
     once.
     """
     path, made = networks.file(case, precision)
-    before, after = networks.model(ORIGINAL), networks.model(str(path))
+    before, after = networks.model(ORIGINAL), networks.model(str(path))  # each is priced as it is
     key = f"precision-ratio:{hash_of([backend.price_key(before), backend.price_key(after)])}"
     kept = backend.cache.get(key)
     if kept is None:

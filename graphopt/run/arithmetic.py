@@ -13,6 +13,9 @@ import onnx
 from numpy.typing import NDArray
 
 from graphopt.backends.base import Backend
+from graphopt.backends.registry import open_backend
+from graphopt.backends.targets import in_precision
+from graphopt.config.precision import Precision
 from graphopt.cost.keys import hash_of
 from graphopt.errors import GraphoptError
 from graphopt.progress import Progress, part_of
@@ -26,7 +29,7 @@ from graphopt.train.data import photographs_digest
 from graphopt.train.restorer import PADDING, OnnxRestorer
 
 Planes = NDArray[np.float32]
-_KEY = "precisions-1"
+_KEY = "precisions-1"  # another one where what is kept has another shape
 
 
 @dataclass(frozen=True)
@@ -74,7 +77,7 @@ def judge_arithmetic(run: Run, backend: Backend[Any], say: Progress) -> Judged:
         crops = crops_of(run)
         if not crops.pairs:
             raise GraphoptError(f"no test photograph has {PADDING} pixels or more in height and width")
-        model = run.folder.model.read()
+        model = run.folder.folded.read()
         made = versions_of(
             model, backend, given, quantised_by(run, backend.integers), _named(name, part_of(say, 0, 0.5))
         )  # fmt: skip
@@ -96,6 +99,7 @@ def judge_versions(versions: Sequence[Version], backend: Backend[Any], crops: Cr
     """
     scores = []
     for done, version in enumerate(versions):
+        own = in_its_precision(backend, version.precision) if version.device is not None else backend
         share = done / len(versions)
         small = version.at((crops.side, crops.side))
         say(share, f"{version.precision} on onnxruntime's CPU")
@@ -104,12 +108,17 @@ def judge_versions(versions: Sequence[Version], backend: Backend[Any], crops: Cr
         if small.device is not None:
             say(share + 0.3 / len(versions), f"{version.precision} on {backend.runs_on}")
             try:
-                device = float(np.mean(on_device(small.device, backend, crops)))
+                device = float(np.mean(on_device(small.device, own, crops)))
             except GraphoptError as error:
                 why_not = str(error)
-        price, reason = _price(version, backend)
+        price, reason = _price(version, own)
         scores.append(Score(version.precision, cpu, device, "; ".join(filter(None, (why_not, reason))), price))
     return scores
+
+
+def in_its_precision(backend: Backend[Any], precision: Precision) -> Backend[Any]:
+    """The same device for networks in another precision, in which it builds and prices them."""
+    return open_backend(in_precision(backend.target, precision, "precision"), backend.cache)
 
 
 def on_cpu(model: onnx.ModelProto, where: str, crops: Crops) -> list[float]:
@@ -146,8 +155,8 @@ def _price(version: Version, backend: Backend[Any]) -> tuple[dict[str, Any] | No
     return {key: cost[key] for key in ("latency_ms", "low_ms", "high_ms", "provenance")}, ""
 
 
-def _keys(run: Run, backend: Backend[Any], given: Mapping[str, onnx.ModelProto]) -> list[Any]:
-    files = [file_digest(run.folder.model.path), file_digest(run.folder.original.path)]
+def _keys(run: Run, backend: Backend[Any], given: Mapping[Precision, onnx.ModelProto]) -> list[Any]:
+    files = [file_digest(run.folder.folded.path), file_digest(run.folder.original.path)]
     integers = {name: hash_of_model(model) for name, model in given.items()}
     quantised = run.config.quantise.model_dump()
     return [files, integers, photograph_keys(run), photographs_digest(run.test_images), quantised, backend.key()]

@@ -9,11 +9,11 @@ from typing import Any
 import onnx
 
 from graphopt.backends.base import Backend
-from graphopt.config.precision import is_integer
+from graphopt.config.precision import Precision, is_integer
+from graphopt.cost.cache import CostCache
 from graphopt.ir.canonical import canonical
 from graphopt.ir.half import to_fp16
 from graphopt.ir.sizes import Size
-from graphopt.cost.cache import CostCache
 from graphopt.progress import Progress, part_of
 from graphopt.quantise.memory import Memory
 from graphopt.quantise.rules import RULES
@@ -23,7 +23,7 @@ from graphopt.train.data import noise_of
 from graphopt.train.quantising import patches_of, quantise_on
 
 Make = Callable[[onnx.ModelProto, str, Progress], onnx.ModelProto]  # a network in float, in a precision of integers
-_INTEGERS = ("w8a16", "w8a8")
+_INTEGERS: tuple[Precision, ...] = ("w8a16", "w8a8")
 
 
 @dataclass(frozen=True)
@@ -32,7 +32,7 @@ class Version:
     has no such precision, or computes as onnxruntime does.
     """
 
-    precision: str
+    precision: Precision
     cpu: onnx.ModelProto
     device: onnx.ModelProto | None
 
@@ -53,13 +53,13 @@ def is_judged(backend: Backend[Any]) -> bool:
     return own or is_integer(backend.target.precision)
 
 
-def deployed_integers(run: Run, backend: Backend[Any]) -> dict[str, onnx.ModelProto]:
+def deployed_integers(run: Run, backend: Backend[Any]) -> dict[Precision, onnx.ModelProto]:
     """What the run has quantised for the target, by precision; nothing where it deploys floats."""
     return {backend.target.precision: deployed_network(run.folder, backend)} if form_of(backend) else {}
 
 
 def versions_of(
-    model: onnx.ModelProto, backend: Backend[Any], given: Mapping[str, onnx.ModelProto], make: Make, say: Progress
+    model: onnx.ModelProto, backend: Backend[Any], given: Mapping[Precision, onnx.ModelProto], make: Make, say: Progress
 ) -> list[Version]:
     """`model` in fp32, fp16 and integers: those `given`, and where the target has an arithmetic of its own, all of its
     precisions, which `make` quantises.
@@ -73,7 +73,7 @@ def versions_of(
     versions.append(Version("fp16", to_fp16(model), model if in_half else None))
     asked = RULES[backend.integers].precisions if own and backend.integers else ()
     missing = [precision for precision in asked if precision not in given]
-    made = dict(given)
+    made: dict[Precision, onnx.ModelProto] = dict(given)
     for done, precision in enumerate(missing):
         made[precision] = make(model, precision, part_of(say, done / len(missing), (done + 1) / len(missing)))
     return versions + [Version(name, made[name], made[name] if own else None) for name in _INTEGERS if name in made]

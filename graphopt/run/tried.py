@@ -49,7 +49,7 @@ def _table(run: Run, backend: Backend[Any], judged: Judged) -> PrecisionTable:
     name, precision = backend.target.name, backend.target.precision
     before, after = run.folder.original_costs.read().get(name), run.folder.deployed.read().costs.get(name)
     assert judged.original is not None
-    rows = [PrecisionRow("the original", judged.original, price=before and before.to_dict())]
+    rows = [PrecisionRow("the original", judged.original, price=before.to_dict() if before else None)]
     rows += [
         PrecisionRow(
             score.precision, score.cpu, score.device,

@@ -95,3 +95,11 @@ def test_what_the_quantiser_refuses_is_one_line() -> None:
     with pytest.raises(GraphoptError, match=r"onnxruntime's quantiser refuses the network: .*'?x'?") as error:
         to_qdq(prepared(norm(), rules, bits), {}, rules, bits)
     assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("device", ["cpu", "qnn"])
+def test_what_a_file_says_of_itself_is_no_obstacle(device: str) -> None:
+    model = canonical(onnx_model(CONV, {"w": (4, 3, 3, 3), "b": (4,)}), None, "conv")
+    model.metadata_props.add(key="licence", value="Apache-2.0")
+    assert is_quantised(quantised(model, device).model)
+    assert [entry.key for entry in model.metadata_props] == ["licence"]

@@ -17,6 +17,7 @@ from graphopt.ir.canonical import canonical
 from graphopt.progress import silent
 from graphopt.run import arithmetic
 from graphopt.run.arithmetic import Judged, judge_arithmetic
+from graphopt.run.precisions import quantised_by
 from graphopt.run.run import Run
 
 
@@ -52,7 +53,8 @@ def run(tmp_path: Path) -> Run:
 
 
 def judged(run: Run, deployed: onnx.ModelProto) -> Judged:
-    run.folder.model.write(deployed)
+    run.folder.stage("fold").mkdir(exist_ok=True)
+    run.folder.folded.write(deployed)
     return judge_arithmetic(run, run.backends()["sm8650-hexagon"], silent)
 
 
@@ -77,6 +79,21 @@ def test_each_precision_on_the_cpu_and_on_the_emulated_npu(run: Run, monkeypatch
         assert score.why_not == ""
     monkeypatch.setattr(arithmetic, "judge_versions", None)  # a second look judges nothing
     assert judged(run, network(1)) == found
+
+
+@needs_compiler
+def test_a_target_in_integers_is_judged_in_halves_too(run: Run) -> None:
+    run.targets["sm8650-hexagon"] = run.targets["sm8650-hexagon"].with_precision("w8a8")
+    form = run.folder.quantised("qnn-w8a8")
+    form.path.parent.mkdir(parents=True)
+    form.write(quantised_by(run, "qnn")(network(1), "w8a8", silent))
+    found = judged(run, network(1))
+    half, narrow = found.of("fp16"), found.of("w8a8")
+    assert half is not None
+    assert narrow is not None
+    assert (half.why_not, narrow.why_not) == ("", "")
+    assert half.device == pytest.approx(half.cpu, abs=0.01)
+    assert narrow.device == pytest.approx(narrow.cpu, abs=0.02)
 
 
 @needs_compiler
