@@ -38,11 +38,12 @@ def leaderboard(
         raise GraphoptError(f"leaderboard: --psnr {given}: expected dB between 0 and 100")
     from graphopt.backends.targets import load_target
     from graphopt.cost.cache import CostCache, cache_folder
-    from graphopt.models.leaderboard import agreement, in_words, price_entries, price_files
+    from graphopt.models.leaderboard import agreement, check_files, in_words, price_entries, price_files
     from graphopt.models.source import parse_size
 
     device, extent = load_target(target), parse_size(size)
     cache = CostCache(cache_folder() / "costs")
+    check_files(files, device, cache)
     with progress(announce=False) as report:
         rows = price_entries(entries, extent, device, cache, jobs, report)
         rows += price_files(files, given, extent, device, cache, report)

@@ -51,6 +51,7 @@ def quantise(
 
     from graphopt.atomic import replacing
     from graphopt.cost.cache import CostCache, cache_folder
+    from graphopt.ir.quantised import check_float
     from graphopt.models.source import find_model, load_source
     from graphopt.quantise.memory import Memory
     from graphopt.quantise.mixed import Allowed
@@ -63,6 +64,7 @@ def quantise(
     device = backend.integers if backend else device
     find_rules(device, precision)
     network, _ = load_source(find_model(model, Path()), resolution, cache_folder() / "exports")
+    check_float(network, model, "quantising takes")
     patches = patches_of(network, open_photographs([data]), Gaussian(sigma, sigma), str(data))
     allowed = (
         Allowed(lambda made, beside: backend.price_beside(made, beside).latency_ms, mixed)

@@ -165,6 +165,16 @@ def price_file(
     return row if psnr is None else replace(row, psnr=psnr, score=score(psnr, row.latency_ms))
 
 
+def check_files(paths: Sequence[Path], target: Target, cache: CostCache) -> None:
+    """GraphoptError where a file cannot be read, or the target does not carry it: said before the others are priced."""
+    backend = open_backend(target, cache)
+    for path in paths:
+        try:
+            backend.check_carried(read_onnx(path))
+        except GraphoptError as error:
+            raise GraphoptError(f"leaderboard: --add {path}: {error}") from error
+
+
 def price_files(
     paths: Sequence[Path], psnr: Sequence[float], size: tuple[int, int], target: Target, cache: CostCache,
     report: Callable[[str, float, str], None],

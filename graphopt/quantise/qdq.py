@@ -34,6 +34,7 @@ def prepared(model: onnx.ModelProto, rules: Rules, precision: Precision) -> onnx
     """A copy of a canonical model as the quantiser wants it, whose tensors are those that are to be calibrated."""
     copied = onnx.ModelProto()
     copied.CopyFrom(model)
+    del copied.metadata_props[:]  # onnxruntime's preprocessing for QNN stumbles over them
     if rules.for_qnn:
         from onnxruntime.quantization.execution_providers.qnn import qnn_preprocess_model
 

@@ -105,6 +105,39 @@ class ArtefactRow:
 
 
 @dataclass(frozen=True)
+class PrecisionRow:
+    """The deployed network in one `precision`, or the original in fp32: PSNR (dB) on onnxruntime's CPU and in the
+    device's own arithmetic, None where it has none of that; `price` as that of a `TargetRow`; and what is missing.
+    """
+
+    name: str
+    cpu: float
+    device: float | None = None
+    price: Mapping[str, Any] | None = None
+    why_not: str = ""
+    deployed: bool = False
+
+    @property
+    def difference(self) -> float | None:
+        """What the device's own arithmetic gives more (dB)."""
+        return None if self.device is None else self.device - self.cpu
+
+
+@dataclass(frozen=True)
+class PrecisionTable:
+    """What each precision leaves of the quality on a target, on `crops` crops of `side` pixels. `on`: what ran there in
+    the device's own arithmetic, empty where none did.
+    """
+
+    target: str
+    title: str
+    on: str
+    side: int
+    crops: int
+    rows: Sequence[PrecisionRow]
+
+
+@dataclass(frozen=True)
 class CropRow:
     """Three PNG files of one part of an image; `psnr` (dB) has the keys `noisy`, `original` and `optimised`."""
 
@@ -184,3 +217,4 @@ class ReportData:
     unpriced: Sequence[UnpricedRow] = ()
     comparison: Comparison | None = None
     artefacts: Sequence[ArtefactRow] = ()
+    precisions: Sequence[PrecisionTable] = ()

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from graphopt.atomic import replacing
-from graphopt.report.data import ArtefactRow, ReportData
+from graphopt.report.data import ArtefactRow, PrecisionTable, ReportData
 from graphopt.report.published import Comparison
 
 PRICE_KEYS = ("latency_ms", "low_ms", "high_ms", "provenance", "peak_memory_bytes")
@@ -34,6 +34,7 @@ def metrics(data: ReportData) -> dict[str, Any]:
         "macs": _pick(data.macs, ("before", "after")),
         "choices": {choice.site: choice.chosen.name for choice in data.choices if choice.chosen is not None},
         "artefacts": {row.target: _artefact(row) for row in data.artefacts},
+        **({"precision": {table.target: _precision(table) for table in data.precisions}} if data.precisions else {}),
         **({"published": _published(data.comparison)} if data.comparison else {}),
         "seconds": _pick(data.seconds, tuple(data.seconds)),
     }
@@ -58,6 +59,25 @@ def _artefact(row: ArtefactRow) -> dict[str, Any]:
         **_pick(vars(row), ("file", "on", "difference")),
         "why_not": list(row.why_not),
         **({"crops": crops} if row.psnr else {}),
+    }
+
+
+def _precision(table: PrecisionTable) -> dict[str, Any]:
+    return {
+        "crops": {"count": table.crops, "side": table.side},
+        "on": table.on,
+        "provenance": "measured",
+        "rows": {
+            row.name: {
+                "deployed": row.deployed,
+                "psnr_cpu": _finite(row.cpu),
+                "psnr_device": _finite(row.device),
+                "difference": _finite(row.difference),
+                "price": row.price and _pick(row.price, PRICE_KEYS[:4]),
+                **({"why_not": row.why_not} if row.why_not else {}),
+            }
+            for row in table.rows
+        },
     }
 
 

@@ -18,7 +18,7 @@ from graphopt.run.stamps import read_stamp
 from graphopt.train.data import photographs_digest
 
 if TYPE_CHECKING:
-    from graphopt.report.data import ArtefactRow, ReportData
+    from graphopt.report.data import ReportData
     from graphopt.report.on_devices import DeviceRow
     from graphopt.report.published import Comparison
     from graphopt.train.metrics import Quality
@@ -69,10 +69,11 @@ def _gathered(run: Run, say: Progress) -> ReportData:
     from graphopt.report.data import HistoryPoint, RefusalRow, ReportData, TargetRow, TunePoint, UnpricedRow
     from graphopt.report.rows import choice_rows, front_points
     from graphopt.run.judging import judge
+    from graphopt.run.tried import tried
 
     folder, said = run.folder, _on_devices(run)
     scores, crops = judge(run, folder.stage("report"), say)
-    artefacts = _artefacts(run, say)
+    artefacts, precisions = tried(run, say)
     space, found, table = folder.searched.read(), folder.selection.read(), folder.table.read()
     deployed, gains = folder.deployed.read(), folder.gains.read()
     before, after = (
@@ -112,29 +113,8 @@ def _gathered(run: Run, say: Progress) -> ReportData:
         comparison=_comparison(run, before, after, scores),
         front=front_points(folder.front.read(), run.config.search.method),
         artefacts=artefacts,
+        precisions=precisions,
     )  # fmt: skip
-
-
-def _artefacts(run: Run, say: Progress) -> list[ArtefactRow]:
-    """What came of running each of them, and the quality that their devices' own arithmetic leaves."""
-    from graphopt.report.data import ArtefactRow
-    from graphopt.run.arithmetic import judge_arithmetic
-
-    deployed, rows = run.folder.deployed.read(), []
-    for name, backend in run.backends().items():
-        title = backend.target.title
-        if name in deployed.refusals:
-            rows.append(ArtefactRow(name, title, "", "", None, [f"no artefact: {deployed.refusals[name]}"]))
-            continue
-        ran, judged = deployed.ran[name], judge_arithmetic(run, backend, say)
-        why_not = [reason for reason in (ran.why_not, judged.why_not) if reason]
-        rows.append(
-            ArtefactRow(
-                name, title, ran.file, ran.on, ran.difference, why_not,
-                backend.own_arithmetic, judged.side, judged.count, judged.psnr,
-            )
-        )  # fmt: skip
-    return rows
 
 
 def _goal(run: Run, found: Mapping[str, Any]) -> str:

@@ -147,3 +147,11 @@ def test_nodes_without_names_get_some() -> None:
     rules, bits = find_rules("cpu", "w8a8")
     model = onnx_model("(float[1,1,2,2] x) => (float[1,1,2,2] y) { a = Relu(x) y = Neg(a) }")
     assert [node.name for node in prepared(model, rules, bits).graph.node] == ["relu_of_a", "neg_of_y"]
+
+
+@pytest.mark.parametrize("device", ["cpu", "qnn"])
+def test_what_a_file_says_of_itself_is_no_obstacle(device: str) -> None:
+    model = canonical(onnx_model(CONV, {"w": (4, 3, 3, 3), "b": (4,)}), None, "conv")
+    model.metadata_props.add(key="licence", value="Apache-2.0")
+    assert is_quantised(quantised(model, device).model)
+    assert [entry.key for entry in model.metadata_props] == ["licence"]

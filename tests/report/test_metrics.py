@@ -14,6 +14,10 @@ from graphopt.report.data import ReportData, TargetRow
 from graphopt.report.metrics import metrics, write_metrics
 
 
+def estimated(middle: float, low: float, high: float) -> dict[str, object]:
+    return {"latency_ms": middle, "low_ms": low, "high_ms": high, "provenance": "estimated"}
+
+
 def test_metrics_have_exactly_the_declared_shape_and_values(data: ReportData, tmp_path: Path) -> None:
     small = dataclasses.replace(
         data, targets=data.targets[:1], choices=data.choices[:2], artefacts=data.artefacts[1:], seconds={"cost": 1312.4}
@@ -38,6 +42,19 @@ def test_metrics_have_exactly_the_declared_shape_and_values(data: ReportData, tm
                               "psnr": {"original": 31.421, "onnx": 31.302, "artefact": 31.287}}},
             "mali-g78": {"file": "", "on": "", "difference": None,
                          "why_not": ["no artefact: its compiler refuses Celu"]},
+        },
+        "precision": {
+            "npu": {"crops": {"count": 4, "side": 64}, "on": "an emulator", "provenance": "measured", "rows": {
+                "the original": {"deployed": False, "psnr_cpu": 31.421, "psnr_device": None, "difference": None,
+                                 "price": estimated(21.4, 16.1, 28.6)},
+                "fp32": {"deployed": False, "psnr_cpu": 31.302, "psnr_device": None, "difference": None, "price": None},
+                "fp16": {"deployed": True, "psnr_cpu": 31.301, "psnr_device": 31.287,
+                         "difference": pytest.approx(-0.014), "price": estimated(13.87, 10.4, 18.9)},
+                "w8a16": {"deployed": False, "psnr_cpu": 31.288, "psnr_device": None, "difference": None,
+                          "price": estimated(9.41, 6.1, 14.2), "why_not": "the NPU refuses Erf"},
+                "w8a8": {"deployed": False, "psnr_cpu": 31.071, "psnr_device": 31.083,
+                         "difference": pytest.approx(0.012), "price": estimated(4.26, 1.6, 11.7)},
+            }},
         },
         "choices": {"encoders.0.0/feed-forward": chosen[0], "encoders.0.0/norm1": chosen[1]},
         "seconds": {"cost": 1312.4},

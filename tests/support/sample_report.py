@@ -18,6 +18,8 @@ from graphopt.report.data import (
     CropRow,
     FrontPoint,
     HistoryPoint,
+    PrecisionRow,
+    PrecisionTable,
     RefusalRow,
     ReportData,
     TargetRow,
@@ -164,6 +166,15 @@ def sample(folder: Path) -> ReportData:
             ArtefactRow("npu", "Hexagon v75 (NPU)", "deploy/npu/npu.onnx", "an emulator, in float16", 3.1e-3, [],
                         "float16", 64, 4, {"original": 31.421, "onnx": 31.302, "artefact": 31.287}),
             ArtefactRow("mali-g78", "Mali-G78 MP14 (GPU)", "", "", None, ["no artefact: its compiler refuses Celu"]),
+        ],
+        precisions=[
+            PrecisionTable("npu", "Hexagon v75 (NPU)", "an emulator", 64, 4, [
+                PrecisionRow("the original", 31.421, price=price(21.4, 16.1, 28.6, "estimated", 5)),
+                PrecisionRow("fp32", 31.302),
+                PrecisionRow("fp16", 31.301, 31.287, price(13.87, 10.4, 18.9, "estimated", 5), deployed=True),
+                PrecisionRow("w8a16", 31.288, price=price(9.41, 6.1, 14.2, "estimated", 5), why_not="the NPU refuses Erf"),
+                PrecisionRow("w8a8", 31.071, 31.083, price(4.26, 1.6, 11.7, "estimated", 5)),
+            ]),
         ],
     )  # fmt: skip
 

@@ -111,6 +111,7 @@ class OpenClBackend(Backend[GpuTarget]):
         from graphopt.backends.opencl.shipped import run_shipped
         from graphopt.backends.opencl.verify import check_kernel_file
 
+        self.check_carried(model)
         device = Device()
         with tempfile.TemporaryDirectory() as place:
             folder = Path(place)

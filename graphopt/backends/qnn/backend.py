@@ -128,7 +128,7 @@ class QnnBackend(Backend[NpuTarget]):
 
     @property
     def runs_on(self) -> str:
-        return "Qualcomm's emulator of the NPU, in the NPU's float16"
+        return "Qualcomm's emulator of the NPU, in the NPU's own arithmetic"
 
     def run(self, artefact: Artefact, inputs: Sequence[Array]) -> list[Array]:
         """On the emulated NPU: the context binary itself, in the arithmetic that it was compiled for."""
