@@ -20,13 +20,13 @@ def list_models(as_json: JsonFlag = False) -> None:
     from graphopt.models.zoo import NETWORKS
 
     rows: list[dict[str, Any]] = [
-        {"name": m.name, "title": m.title, "weights": f"pretrained, {m.noise}", "sigma": list(m.sigma),
-         "path": str(m.path), "source": NETWORKS["nafnet-width32"].source, "ours": ""}
+        {"name": m.name, "title": m.title, "weights": m.weights, "sigma": list(m.sigma),
+         "precision": m.precision, "path": str(m.path), "source": NETWORKS["nafnet-width32"].source, "ours": ""}
         for m in SHIPPED.values()
     ]  # fmt: skip
     rows += [
-        {"name": e.name, "title": e.title, "weights": "untrained", "sigma": None, "path": None, "source": e.source,
-         "ours": e.reading}
+        {"name": e.name, "title": e.title, "weights": "untrained", "sigma": None, "precision": "fp32", "path": None,
+         "source": e.source, "ours": e.reading}
         for e in NETWORKS.values()
     ]  # fmt: skip
     print_rows(rows, ("name", "title", "weights"), as_json)

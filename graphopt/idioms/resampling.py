@@ -46,3 +46,21 @@ def pixel_shuffle(x: Term) -> Term:
 def pixel_shuffle_upsample(x: Term) -> Term:
     """1x1 conv + PixelShuffle(2)."""
     return pixel_shuffle_of(conv_of(x, kernel_shape=(1, 1), group=1, strides=(1, 1), pads=(0, 0, 0, 0)))
+
+
+def two_by_two(node: gs.Node) -> bool:
+    """a window of 2x2 with stride 2, in one group, with nothing padded or cut off"""
+    attributes, weight = node.attrs, node.inputs[1]
+    moved = any(attributes.get("pads", ())) or any(attributes.get("output_padding", ())) or "output_shape" in attributes
+    if moved or attributes.get("auto_pad", "NOTSET") not in ("NOTSET", "VALID") or attributes.get("group", 1) != 1:
+        return False
+    return list(weight.shape[2:]) == [2, 2] == list(attributes.get("strides", ()))
+
+
+@pattern
+def transposed_upsample(x: Term) -> Term:
+    """A 2x2 transposed convolution with stride 2."""
+    weight, bias = const("weight"), const("bias")
+    return either(
+        op.ConvTranspose(x, weight, bias, where=two_by_two), op.ConvTranspose(x, weight, None, where=two_by_two)
+    )

@@ -10,7 +10,8 @@ from pathlib import Path
 class ShippedModel:
     """A pretrained network in the package, and the noise it was trained on: least and most sigma, scale 0-255.
 
-    What a search has found is an ONNX file, which can be run at any size; the others are checkpoints.
+    What a search has found is an ONNX file, which can be run at any size; the others are checkpoints. A `precision` in
+    integers says that the file is quantised (QDQ): it can be run, priced and judged, but no pass rewrites it.
     """
 
     name: str
@@ -18,6 +19,7 @@ class ShippedModel:
     sigma: tuple[float, float]
     suffix: str = ".safetensors"
     licence: str = "Apache-2.0"
+    precision: str = "fp32"
 
     @property
     def path(self) -> Path:
@@ -27,6 +29,11 @@ class ShippedModel:
     def noise(self) -> str:
         low, high = self.sigma
         return f"sigma {low:g}" if low == high else f"sigma {low:g} to {high:g}"
+
+    @property
+    def weights(self) -> str:
+        """What the file holds, in a few words."""
+        return f"pretrained, {self.noise}" + ("" if self.precision == "fp32" else f", {self.precision}")
 
 
 _FOUND = "nafnet-width16 made faster for"

@@ -13,6 +13,7 @@ from graphs import nafnet
 
 from graphopt.cost.ratio import Ratio
 from graphopt.ir.canonical import to_model
+from graphopt.ir.quantised import is_quantised
 
 
 @pytest.fixture(scope="module")
@@ -37,7 +38,7 @@ def test_rows_and_what_gains_together(benchmark: ModuleType) -> None:
     names = ("fused-layer-norm", "split-convolution", "pointwise-mean", "plain-layer-norm")
     rules = {name: rule for name, rule in benchmark.exact_passes().items() if name in names}
     said: list[str] = []
-    rows = benchmark.measure(to_model(nafnet()), rules, by_nodes, said.append)
+    rows, best = benchmark.measure(to_model(nafnet()), rules, by_nodes, said.append)
     assert {name: row.get("sites") for name, row in rows.items()} == {
         "fused-layer-norm": 6, "split-convolution": 6, "pointwise-mean": 12, "together": None,
     }  # fmt: skip
@@ -46,11 +47,24 @@ def test_rows_and_what_gains_together(benchmark: ModuleType) -> None:
     assert rows["together"]["passes"] == ["fused-layer-norm"]
     assert all(row["difference"] < 1e-5 for row in rows.values())
     assert len(said) == 4
+    assert [node.op_type for node in best.graph.node].count("LayerNormalization") == 6
 
 
 def test_every_exact_pass_takes_part(benchmark: ModuleType) -> None:
     assert {"split-convolution", "pointwise-layer-norm", "merge-depthwise"} <= set(benchmark.exact_passes())
     assert not {"affine-norm", "fold-affine", "slices-to-split"} & set(benchmark.exact_passes())
+
+
+def test_it_compares_quantised_networks(benchmark: ModuleType) -> None:
+    said: list[tuple[bool, bool]] = []
+
+    def compare(before: onnx.ModelProto, after: onnx.ModelProto) -> Ratio:
+        said.append((is_quantised(before), is_quantised(after)))
+        return by_nodes(before, after)
+
+    model = to_model(nafnet())
+    benchmark.in_integers(compare)(model, model)
+    assert said == [(True, True)]
 
 
 def test_it_measures_here(benchmark: ModuleType) -> None:
