@@ -1,4 +1,4 @@
-"""What the fits to quantised networks leave open: the file `doubt_quantised.json` of the NPU's backend, its coverage."""
+"""What the fits to quantised networks leave open: the file `doubt_quantised.json` of the NPU, and its coverage."""
 
 from __future__ import annotations
 
