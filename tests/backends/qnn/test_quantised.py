@@ -125,7 +125,7 @@ def test_the_target_holds_what_the_benchmark_fits() -> None:
     assert found["npu_w8a16"]["leave_one_out_error_with_those_apart"] <= 0.2
     for precision, model in hexagon().npu_model_quantised.items():
         figures = found[f"npu_{precision}"]
-        assert figures["leave_one_out_error"] <= 0.12
+        assert figures["leave_one_out_error"] <= 0.125
         assert figures["leave_one_out_median_error"] <= 0.08
         assert figures["leave_one_out_error"] < figures["leave_one_out_error_of_forms"]["macs_alone"] / 3
         assert model.spread.value == pytest.approx(figures["spread"], rel=0.02)
