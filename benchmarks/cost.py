@@ -35,6 +35,7 @@ from costs import (
     npu,
     npu_doubt,
     npu_int8,
+    npu_int8_doubt,
     pricing,
     static_trials,
 )
@@ -60,7 +61,8 @@ def npu_file(calibration: Path) -> Path:
 def coverage_figures(calibration: Path) -> dict[str, Any]:
     """By device: pairs of operators, bundles of them, operators under carried parameters, pairs of networks."""
     networks = npu_file(calibration)
-    return {**coverage.operators(calibration, _quietly), "hexagon": coverage.networks(networks)}
+    hexagon = {**coverage.networks(networks), **coverage.quantised_networks(calibration, networks)}
+    return {**coverage.operators(calibration, _quietly), "hexagon": hexagon}
 
 
 def write_doubt(calibration: Path) -> dict[str, Any]:
@@ -68,11 +70,18 @@ def write_doubt(calibration: Path) -> dict[str, Any]:
     made: dict[Path, Any] = {PACKAGE / "backends/qnn/doubt.json": npu_doubt.shipped(npu_file(calibration))}
     for device, found in kernel_doubt.shipped(calibration).items():
         made[PACKAGE / f"kernels/doubt_{device}.json"] = found
-    for path, found in made.items():
+    by_precision = npu_int8_doubt.shipped(calibration)
+    texts = {path: _lines(asdict(found)) for path, found in made.items()}
+    texts[PACKAGE / "backends/qnn/doubt_quantised.json"] = _lines({key: asdict(f) for key, f in by_precision.items()})
+    for path, text in texts.items():
         with replacing(path) as temporary:
-            lines = (f" {json.dumps(key)}: {json.dumps(value)}" for key, value in asdict(found).items())
-            temporary.write_text("{\n" + ",\n".join(lines) + "\n}\n")
-    return {"written": [str(path) for path in made]}
+            temporary.write_text(text)
+    return {"written": [str(path) for path in texts]}
+
+
+def _lines(content: dict[str, Any]) -> str:
+    """JSON with a line for each key."""
+    return "{\n" + ",\n".join(f" {json.dumps(key)}: {json.dumps(value)}" for key, value in content.items()) + "\n}\n"
 
 
 def memory_figures(_: Path) -> dict[str, Any]:

@@ -4,7 +4,8 @@
 
 Operators: ten folds by workload; a fold is priced by what the other nine say, and each pair of it is a ratio that was
 measured. A `bundle` is the sum of several operators, as a network is one of kernels. `carried`: Mali's operators under
-Adreno's parameters, and the other way round, with the doubt of a carried target. NPU: pairs of networks, both left out.
+Adreno's parameters, and the other way round, with the doubt of a carried target. NPU: pairs of networks, both left out,
+in float16, in each precision of integers, and from float16 to it.
 """
 
 from __future__ import annotations
@@ -17,13 +18,14 @@ from typing import Any
 
 import numpy as np
 
-from costs import kernel_doubt, kernel_fit, npu, npu_doubt
+from costs import kernel_doubt, kernel_fit, npu, npu_doubt, npu_int8, npu_int8_doubt
 from costs.operators import DEVICES, FOLDS, Array, Measured, folds, held_out, read_measured
 from graphopt.backends.opencl.operators import operator_kernels
 from graphopt.backends.targets import load_target
 from graphopt.kernels.doubt import Draws
 
 BUNDLES, SIZE = 200, 8
+VECTORS = 16  # fits of quantised networks for each pair; what is shipped has four times as many
 CARRY = 1.45  # by what an Adreno 750's spread is larger than that of TopHub's
 
 
@@ -54,8 +56,20 @@ def operators(calibration: Path, say: Callable[[str], None]) -> dict[str, Any]:
 
 
 def networks(calibration: Path) -> dict[str, Any]:
-    """The same of pairs of networks on the NPU."""
+    """The same of pairs of networks on the NPU: in float16. `calibration` is the CSV."""
     return {"pairs": summary(npu_doubt.pairs(npu.Rows(calibration)))}
+
+
+def quantised_networks(calibration: Path, floats: Path) -> dict[str, Any]:
+    """The same in each precision, and of networks in float16 beside others in it. `calibration` is the folder."""
+    macs, found = npu_int8.per_gmac(calibration), {}
+    for precision in npu_int8.PRECISIONS:
+        rows = npu_int8.Rows(calibration, precision).apart()[0]
+        found[precision] = {
+            "pairs": summary(npu_int8_doubt.pairs(rows, macs, VECTORS)),
+            "from_float16": summary(npu_int8_doubt.from_float(npu.Rows(floats), rows, macs, VECTORS)),
+        }
+    return found
 
 
 def _carried(

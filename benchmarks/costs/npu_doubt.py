@@ -53,13 +53,13 @@ def pairs(rows: npu.Rows) -> list[tuple[bool, float]]:
     everything, found = np.arange(len(rows.names)), []
     for first, second in combinations(range(len(rows.names)), 2):
         known, target = doubt(rows, everything[(everything != first) & (everything != second)])
-        times = [drawn_times(_features(rows, row), target, known) for row in (first, second)]
+        times = [drawn_times(features(rows, row), target, known) for row in (first, second)]
         low, high = np.quantile(times[0] / times[1], (0.05, 0.95))
         found.append((bool(low <= rows.measured[first] / rows.measured[second] <= high), float(high / low)))
     return found
 
 
-def _features(rows: npu.Rows, row: int) -> Features:
+def features(rows: npu.Rows, row: int) -> Features:
     value = {name: float(column[row]) for name, column in rows.features.items()}
     return Features(1, value["padded_gmac"], value["megabytes"], 0.0, value["supertiles"])
 

@@ -15,13 +15,15 @@ from graphopt.backends.findings import refuse_tracker, state_of, version_finding
 from graphopt.backends.manifests import manifest_of
 from graphopt.backends.qnn import quantised
 from graphopt.backends.qnn.compiler import compile_npu, compiler_version
+from graphopt.backends.qnn.doubt import Array as Draws
 from graphopt.backends.qnn.doubt import drawn_times, shipped_doubt
 from graphopt.backends.qnn.log import CompiledFacts
 from graphopt.backends.qnn.padding import padded_macs
 from graphopt.backends.qnn.precision import precision_of, without_conversions
+from graphopt.backends.qnn.quantised_doubt import drawn_quantised, shipped_quantised_doubt
 from graphopt.backends.qnn.regression import FORMULA, REFUSED, Features, breakdown, exchanged_ms, price
 from graphopt.backends.qnn.target import NpuTarget
-from graphopt.backends.qnn.vectors import vector_values
+from graphopt.backends.qnn.values import values_of
 from graphopt.config.precision import Precision
 from graphopt.cost.counts import macs_and_parameters
 from graphopt.cost.keys import figures_of, graph_key, hash_of
@@ -68,7 +70,7 @@ class QnnBackend(Backend[NpuTarget]):
         if figures is None:
             bounds, rows = price(facts, padded, self.target), breakdown(facts, padded, self.target)
         else:
-            facts, values = replace(facts, refused=without_conversions(facts.refused)), vector_values(model)
+            facts, values = replace(facts, refused=without_conversions(facts.refused)), values_of(model)
             bounds = quantised.price(quantised.QuantisedFeatures.of(facts, padded, values), figures)
             rows = quantised.breakdown(facts, padded, values, figures, precision)
         return NetworkCost(*bounds, self.provenance, macs, parameters, memory, kernels=rows)
@@ -85,19 +87,25 @@ class QnnBackend(Backend[NpuTarget]):
     def compare(
         self, before: onnx.ModelProto, after: onnx.ModelProto, budget: int = 0, say: Progress = silent
     ) -> Ratio:
-        """By draws of what the regression does not know, its parameters the same for both networks; by the bounds of
-        both prices where one is quantised, which has a regression of its own.
+        """By draws of what the regression does not know, its parameters the same for both networks where these have the
+        same precision; by the bounds of both prices where all of one is refused.
         """
         old, new = self.price(before, budget, say), self.price(after, budget, say)
-        is_quantised = any(quantised.precision_of_price(cost) for cost in (old, new))
-        if is_quantised or not (old.latency_ms and new.latency_ms):  # all of it is refused
+        if not (old.latency_ms and new.latency_ms):
             return independent(old, new)
-        doubt = shipped_doubt()
-        times = [drawn_times(Features.of_price(cost), self.target, doubt) for cost in (old, new)]
+        times = [self._drawn(cost) for cost in (old, new)]
         return drawn(old.latency_ms / new.latency_ms, times[0] / times[1], self.provenance)
 
     def refused(self, model: onnx.ModelProto) -> tuple[str, ...]:
         return tuple(row.name for row in self.price(model).kernels if row.kind == REFUSED)
+
+    def _drawn(self, cost: NetworkCost) -> Draws:
+        precision = quantised.precision_of_price(cost)
+        if precision is None:
+            return drawn_times(Features.of_price(cost), self.target, shipped_doubt())
+        model = quantised.model_of(self.target, precision)
+        doubt = shipped_quantised_doubt()[precision]
+        return drawn_quantised(quantised.QuantisedFeatures.of_price(cost), model, doubt)
 
     def exchanged(self, whole: NetworkCost, kept: NetworkCost, put: NetworkCost) -> float:
         if quantised.precision_of_price(whole):

@@ -55,7 +55,7 @@ def drawn_times(features: Features, target: NpuTarget, doubt: Doubt) -> Array:
     )
     if features.supertiles > model.calibrated_supertiles.value:
         deviation = math.log(model.spread_beyond.value) / NINETY
-        supertiles = supertiles * np.exp(deviation * _drawn("beyond").normal(size=DRAWS))
+        supertiles = supertiles * np.exp(deviation * drawn_for("beyond").normal(size=DRAWS))
     parts = {
         "launch": features.graphs,
         "per_gmac": features.gmac,
@@ -65,11 +65,11 @@ def drawn_times(features: Features, target: NpuTarget, doubt: Doubt) -> Array:
     total = sum(
         count * getattr(model, name).value * np.resize(doubt.factors[name], DRAWS) for name, count in parts.items()
     )
-    own = _drawn(f"network {sorted(asdict(features).items())}")
+    own = drawn_for(f"network {sorted(asdict(features).items())}")
     residual = own.choice(doubt.residuals, DRAWS) * own.choice([-1.0, 1.0], DRAWS)
     return np.asarray(total * np.exp(residual))
 
 
-def _drawn(name: str) -> Any:
+def drawn_for(name: str) -> Any:
     """Random numbers that are the same for the same name, in any process."""
     return np.random.default_rng(int(hash_of(name)[:16], 16))

@@ -2,32 +2,54 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, fields
 
 from graphopt.backends.qnn.log import CompiledFacts
 from graphopt.backends.qnn.regression import REFUSED
 from graphopt.backends.qnn.target import NpuTarget, QuantisedNpuModel
+from graphopt.backends.qnn.values import Values
 from graphopt.cost.record import KernelCost, NetworkCost
 from graphopt.errors import GraphoptError
 
 _TERM = "npu-"  # before the precision, the kind of the rows of a breakdown
+_KINDS = tuple(field.name for field in fields(Values))
+# Each term of a price, and the parameter of the target that it takes.
+PARAMETERS = {
+    "launch": "launch",
+    "arithmetic": "per_gmac",
+    "memory": "per_megabyte",
+    **{kind: f"per_million_{kind}" for kind in _KINDS},
+}
 
 
 @dataclass(frozen=True)
 class QuantisedFeatures:
     """What the regression knows of a quantised network: graphs to launch, GMAC as the NPU pads them, megabytes over
-    DDR, and millions of values that the vector units handle.
+    DDR, and millions of values of each kind that `values.Values` tells apart.
     """
 
     launch: float
     arithmetic: float
     memory: float
-    vectors: float
+    convolved: float
+    scaled: float
+    border: float
+    joined: float
 
     @classmethod
-    def of(cls, facts: CompiledFacts, macs: int, values: int) -> QuantisedFeatures:
-        """`macs` are those of `padding.padded_macs`, `values` of `vectors.vector_values`."""
-        return cls(facts.graphs, macs / 1e9, (facts.read_bytes + facts.written_bytes) / 1e6, values / 1e6)
+    def of(cls, facts: CompiledFacts, macs: int, values: Values) -> QuantisedFeatures:
+        """`macs` are those of `padding.padded_macs`."""
+        moved = facts.read_bytes + facts.written_bytes
+        millions = {name: count / 1e6 for name, count in asdict(values).items()}
+        return cls(facts.graphs, macs / 1e9, moved / 1e6, **millions)
+
+    @classmethod
+    def of_price(cls, cost: NetworkCost) -> QuantisedFeatures:
+        """Back from the breakdown of a price."""
+        rows = {row.name: row for row in cost.kernels if row.kind.startswith(_TERM)}
+        moved = rows["memory"].bytes_read + rows["memory"].bytes_written
+        millions = {name: rows[name].calls / 1e6 for name in _KINDS}
+        return cls(rows["launch"].calls, rows["arithmetic"].macs / 1e9, moved / 1e6, **millions)
 
 
 def model_of(target: NpuTarget, precision: str) -> QuantisedNpuModel:
@@ -52,12 +74,7 @@ def precision_of_price(cost: NetworkCost) -> str | None:
 
 def terms(features: QuantisedFeatures, model: QuantisedNpuModel) -> dict[str, float]:
     """Milliseconds that each term adds."""
-    return {
-        "launch": features.launch * model.launch.value,
-        "arithmetic": features.arithmetic * model.per_gmac.value,
-        "memory": features.memory * model.per_megabyte.value,
-        "vectors": features.vectors * model.per_million_vector_values.value,
-    }
+    return {term: getattr(features, term) * getattr(model, name).value for term, name in PARAMETERS.items()}
 
 
 def price(features: QuantisedFeatures, model: QuantisedNpuModel) -> tuple[float, float, float]:
@@ -67,10 +84,10 @@ def price(features: QuantisedFeatures, model: QuantisedNpuModel) -> tuple[float,
 
 
 def breakdown(
-    facts: CompiledFacts, macs: int, values: int, model: QuantisedNpuModel, precision: str
+    facts: CompiledFacts, macs: int, values: Values, model: QuantisedNpuModel, precision: str
 ) -> tuple[KernelCost, ...]:
-    """The terms of the price; then the ops that the NPU refuses, which are not priced. `calls` of the vectors are
-    their values.
+    """The terms of the price; then the ops that the NPU refuses, which are not priced. `calls` of a kind of values are
+    how many there are.
     """
     kind, graphs = f"{_TERM}{precision}", facts.graphs
     ms = terms(QuantisedFeatures.of(facts, macs, values), model)
@@ -78,7 +95,7 @@ def breakdown(
         KernelCost("launch", kind, graphs, ms["launch"], 0, 0, 0),
         KernelCost("arithmetic", kind, graphs, ms["arithmetic"], macs, 0, 0),
         KernelCost("memory", kind, graphs, ms["memory"], 0, facts.read_bytes, facts.written_bytes),
-        KernelCost("vectors", kind, values, ms["vectors"], 0, 0, 0),
+        *(KernelCost(name, kind, count, ms[name], 0, 0, 0) for name, count in asdict(values).items()),
         *(KernelCost(name, REFUSED, 1, 0.0, 0, 0, 0) for name in facts.refused),
     )
 

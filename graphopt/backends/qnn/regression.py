@@ -10,7 +10,7 @@ from graphopt.cost.record import KernelCost, NetworkCost
 
 REFUSED = "refused"  # the kind of a row of the breakdown that names an op that the NPU does not carry
 _TERM = "npu"
-FORMULA = 4  # part of the key of every cached price: raise it whenever `price`, or what is compiled, changes
+FORMULA = 5  # part of the key of every cached price: raise it whenever `price`, or what is compiled, changes
 
 
 @dataclass(frozen=True)

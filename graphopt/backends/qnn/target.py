@@ -14,7 +14,10 @@ _UNITS = {
     "per_gmac": "ms/GMAC",
     "per_megabyte": "ms/MB",
     "per_supertile": "ms",
-    "per_million_vector_values": "ms",
+    "per_million_convolved": "ms",
+    "per_million_scaled": "ms",
+    "per_million_border": "ms",
+    "per_million_joined": "ms",
     "supertile_exponent": "1",
     "calibrated_supertiles": "1",
     "spread": "1",
@@ -61,7 +64,10 @@ class QuantisedNpuModel(Strict):
     launch: Fact
     per_gmac: Fact
     per_megabyte: Fact
-    per_million_vector_values: Fact
+    per_million_convolved: Fact
+    per_million_scaled: Fact
+    per_million_border: Fact
+    per_million_joined: Fact
     spread: Fact
 
     @model_validator(mode="after")
