@@ -121,7 +121,6 @@ def test_a_quantised_network(cache: CostCache, tmp_path: Path) -> None:
     here = backend(cache, precision="w8a8")
     artefact = here.build(made.model, tmp_path)
     found = list(operators(read(artefact.files[0].read_bytes())))
-    assert [one.name for one in found if "FLOAT32" in one.types and "QUANT" not in one.name] == ["DIV"]
     of_integers = {one.name for one in found if set(one.types) == {"INT8"}}
     assert {"CONV_2D", "DEPTHWISE_CONV_2D", "TRANSPOSE_CONV", "MUL", "ADD", "MEAN"} <= of_integers
     assert artefact.manifest["inputs"][0]["dtype"] == artefact.manifest["outputs"][0]["dtype"] == "float32"
