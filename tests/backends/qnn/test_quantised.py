@@ -127,7 +127,7 @@ def test_the_target_holds_what_the_benchmark_fits() -> None:
         figures = found[f"npu_{precision}"]
         assert figures["leave_one_out_error"] <= 0.125
         assert figures["leave_one_out_median_error"] <= 0.08
-        assert figures["leave_one_out_error"] < figures["leave_one_out_error_of_forms"]["macs_alone"] / 3
+        assert figures["leave_one_out_error"] < figures["leave_one_out_error_of_forms"]["macs_alone"] / 2.5
         assert model.spread.value == pytest.approx(figures["spread"], rel=0.02)
         for name, value in figures["parameters"].items():
             assert getattr(model, name).value == pytest.approx(value, rel=5e-3, abs=1e-9), name
