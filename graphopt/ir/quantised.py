@@ -58,7 +58,8 @@ def steps_of(model: onnx.ModelProto, tensor: str) -> Steps | None:
         quantises = node.op_type == QUANTISE and node.input[0] == tensor
         if not quantises and not (node.op_type == DEQUANTISE and node.output[0] == tensor):
             continue
-        scale, zero = (numpy_helper.to_array(constants[name]) for name in node.input[1:3])
+        scale = numpy_helper.to_array(constants[node.input[1]])
+        zero = numpy_helper.to_array(constants[node.input[2]]) if node.input[2:] else np.uint8(0)  # as ONNX has it
         return Steps(float(scale), int(zero), np.dtype(zero.dtype).name)
     return None
 
