@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from graphopt.ir.view import GraphView as GraphView
     from graphopt.nn.module import GraphModule as GraphModule
 
-__version__ = "0.3.0"
+__version__ = "0.4.0"
 
 _WHEN_ASKED = {
     "OPSET": "graphopt.ir.canonical",
