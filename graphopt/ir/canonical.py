@@ -10,10 +10,10 @@ import numpy as np
 import onnx
 import onnx_graphsurgeon as gs
 from google.protobuf.message import DecodeError
-from numpy.typing import NDArray
 from onnx import numpy_helper
 
 from graphopt.errors import GraphoptError
+from graphopt.ir.constants import little_endian, own_renamed, values_of
 from graphopt.ir.difference import relative_difference
 from graphopt.ir.naming import name_nodes
 from graphopt.ir.session import OnnxSession, optimise_basic
@@ -243,17 +243,6 @@ def to_model(graph: gs.Graph) -> onnx.ModelProto:
     return model
 
 
-def values_of(constant: gs.Constant) -> NDArray[Any]:
-    """The values, which stay in the file's form where nobody has read them: `constant.values` would keep a copy."""
-    held = constant._values
-    return held.load() if isinstance(held, gs.ir.tensor.LazyValues) else held
-
-
-def little_endian(values: NDArray[Any]) -> NDArray[Any]:
-    """The values as ONNX wants their bytes."""
-    return np.ascontiguousarray(values, values.dtype.newbyteorder("<"))
-
-
 def declared_model(graph: gs.Graph) -> tuple[onnx.ModelProto, dict[str, gs.Constant]]:
     """The model with shapes inferred, but without the values of large constants, which are returned by their names.
 
@@ -269,6 +258,7 @@ def declared_model(graph: gs.Graph) -> tuple[onnx.ModelProto, dict[str, gs.Const
             constant.values = gs.ir.tensor.LazyValues(
                 onnx.TensorProto(name=name, dims=constant.shape, data_type=data_type)
             )
+        own_renamed(graph)
         model: onnx.ModelProto = gs.export_onnx(graph, do_type_check=False)
     finally:
         for name, constant in constants.items():

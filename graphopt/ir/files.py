@@ -15,15 +15,8 @@ from onnx.external_data_helper import load_external_data_for_model
 
 from graphopt.atomic import replacing
 from graphopt.errors import GraphoptError
-from graphopt.ir.canonical import (
-    LARGEST_SHAPE_VALUE,
-    declared_model,
-    has_subgraphs,
-    is_plain,
-    little_endian,
-    to_graph,
-    values_of,
-)
+from graphopt.ir.canonical import LARGEST_SHAPE_VALUE, declared_model, has_subgraphs, is_plain, to_graph
+from graphopt.ir.constants import little_endian, values_of
 
 GRAPH, INITIALIZER, RAW_DATA = 7, 5, 9  # numbers of ModelProto.graph, GraphProto.initializer, TensorProto.raw_data
 BYTES = 2  # protobuf's wire type of messages and of bytes: a length, and as many bytes

@@ -252,6 +252,15 @@ def test_the_graph_and_back(nafnet_graph) -> None:
     np.testing.assert_array_equal(run(again, image), run(nafnet_graph, image))
 
 
+def test_an_export_leaves_the_model_as_it_was(nafnet_graph) -> None:
+    model = to_model(nafnet_graph)
+    before, graph = model.SerializeToString(), to_graph(model)
+    for name, tensor in list(graph.tensors().items()):
+        tensor.name = f"{name}_renamed"
+    to_model(graph)
+    assert model.SerializeToString() == before
+
+
 @pytest.mark.parametrize("said", ["num_outputs", "sizes"])
 def test_a_split_that_says_less_than_it_has_outputs(said: str) -> None:
     """onnx's shape inference would end the process."""
