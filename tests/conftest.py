@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import onnx_graphsurgeon as gs
+import onnxruntime.transformers  # noqa: F401  # it adds to sys.path, which a test that puts it back must not undo
 import pytest
 from graphs import Call, nafnet
 

@@ -85,7 +85,7 @@ def quantise(
         _print_widened(
             found.quantised.widened,
             target or device,
-            "in 16 bits" if device == "qnn" else "in float",
+            f"in {find_rules(device, precision)[0].wider}",
             backend.provenance,
         )
 

@@ -33,6 +33,11 @@ class Rules:
     ops: frozenset[str] | None
     for_qnn: bool = False
 
+    @property
+    def wider(self) -> str:
+        """What a layer computes in that stays wider than 8 bits, in words."""
+        return "16 bits" if self.for_qnn else "float"
+
 
 PRECISIONS = {"w8a8": Precision("w8a8", 8), "w8a16": Precision("w8a16", 16)}
 # onnxruntime's CPU provider: what has a kernel of integers there, or moves bytes; anything else would be converted

@@ -193,8 +193,10 @@ class FrontPoint:
 class ReportData:
     """Everything that a report shows. `choices` stand in network order; lists may be empty where a stage did not run.
 
-    `quality` has the keys `noisy`, `before` and `after`, each with `psnr` (dB) and `ssim`; `parameters` and `macs`
-    have `before` and `after`; `exact` says in one line each what an exact clean-up did; `seconds` is stage -> time.
+    `quality` has the keys `noisy`, `before` and `after`, each with `psnr` (dB) and `ssim`, and where a target
+    computes in integers, `float` and each form of integers, as `cpu-w8a8`. `after` is what is deployed on the target of
+    the largest weight. `parameters` and `macs` have `before` and `after`; `exact` says in one line each what an exact
+    clean-up did; `seconds` is stage -> time.
     """
 
     title: str

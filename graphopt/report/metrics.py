@@ -12,6 +12,7 @@ from typing import Any
 from graphopt.atomic import replacing
 from graphopt.report.data import ArtefactRow, PrecisionTable, ReportData
 from graphopt.report.published import Comparison
+from graphopt.report.view import others
 
 PRICE_KEYS = ("latency_ms", "low_ms", "high_ms", "provenance", "peak_memory_bytes")
 
@@ -29,7 +30,10 @@ def metrics(data: ReportData) -> dict[str, Any]:
             for target in data.targets
         },
         **({"unpriced": {row.name: asdict(row) for row in data.unpriced}} if data.unpriced else {}),
-        "quality": {when: _pick(data.quality.get(when, {}), ("psnr", "ssim")) for when in ("before", "after")},
+        "quality": {
+            when: _pick(data.quality.get(when, {}), ("psnr", "ssim"))
+            for when in ("before", "after", *others(data.quality))
+        },
         "parameters": _pick(data.parameters, ("before", "after")),
         "macs": _pick(data.macs, ("before", "after")),
         "choices": {choice.site: choice.chosen.name for choice in data.choices if choice.chosen is not None},

@@ -76,8 +76,10 @@ def _content(data: ReportData) -> dict[str, Any]:
 def _quality(data: ReportData) -> list[dict[str, Any]]:
     """A row a measure: noisy, before, after, difference and relative change."""
     rows = []
-    for key, name, digits, unit in (("psnr", "PSNR", 2, "dB"), ("ssim", "SSIM", 4, "")):
-        noisy, before, after = (data.quality.get(when, {}).get(key) for when in ("noisy", "before", "after"))
+    measures = [("psnr", "PSNR", 2, "dB", "after"), ("ssim", "SSIM", 4, "", "after")]
+    measures += [("psnr", f"PSNR, {name}", 2, "dB", name) for name in view.others(data.quality)]
+    for key, name, digits, unit, chosen in measures:
+        noisy, before, after = (data.quality.get(when, {}).get(key) for when in ("noisy", "before", chosen))
         old, new = formats.known(before), formats.known(after)
         difference = None if old is None or new is None else new - old
         values = [formats.number(value, digits, unit) for value in (noisy, before, after)]

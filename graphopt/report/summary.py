@@ -38,6 +38,11 @@ def summary_table(data: ReportData) -> Table:
         difference = None if before is None or after is None else after - before
         figures = (formats.number(before, digits, unit), formats.number(after, digits, unit))
         table.add_row(name, *figures, formats.number(difference, digits, unit, sign=True), "measured")
+    for network, scores in view.others(data.quality).items():
+        before, after = (formats.known(one.get("psnr")) for one in (data.quality.get("before", {}), scores))
+        difference = None if before is None or after is None else after - before
+        figures = (formats.number(before, 2, "dB"), formats.number(after, 2, "dB"))
+        table.add_row(f"PSNR, {network}", *figures, formats.number(difference, 2, "dB", sign=True), "measured")
     for artefact in (row for row in data.artefacts if row.psnr):
         original, own = artefact.psnr["original"], artefact.psnr["artefact"]
         name = f"PSNR on {artefact.crops} crops, in the {artefact.arithmetic} of {artefact.title}"

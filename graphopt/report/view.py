@@ -187,6 +187,11 @@ def grouped(refusals: Sequence[RefusalRow]) -> dict[str, dict[str, list[str]]]:
     }
 
 
+def others(quality: Mapping[str, Mapping[str, float]]) -> dict[str, Mapping[str, float]]:
+    """Of networks beside the one that is deployed on the target of the largest weight, where there are any."""
+    return {name: scores for name, scores in quality.items() if name not in ("noisy", "before", "after")}
+
+
 def lede(data: ReportData) -> str:
     """The gain in one sentence, on the target of the largest weight."""
     heaviest = max(data.targets, key=lambda row: formats.known(row.weight) or 0.0, default=None)

@@ -65,7 +65,7 @@ def describe(run: Run, sizes: Sizes, backend: Backend[Any]) -> dict[str, Any]:
 def add_quality(run: Run, quality: Mapping[str, Mapping[str, float]]) -> None:
     """Sets beside what each bundle costs how good its network is: on the test photographs, before and after.
 
-    `quality`: `before`, `after`, and each form of integers.
+    `quality`: as `judge` gives it.
     """
     about: dict[str, Any] = {
         "provenance": "measured",
@@ -76,8 +76,13 @@ def add_quality(run: Run, quality: Mapping[str, Mapping[str, float]]) -> None:
     backends = run.backends()
     for folder in run.folder.bundles():
         backend, figures = backends[folder.name], []
+        own = form_of(backend) or ("float" if "float" in quality else "after")
         for words, scores, model in (
-            ("", quality[form_of(backend) or "after"], deployed_file(run.folder, backend)),
+            (
+                "",
+                quality[own],
+                deployed_file(run.folder, backend),
+            ),
             (" of the original", quality["before"], run.model),
         ):
             command = f"graphopt evaluate --model {model} --data {run.path}"

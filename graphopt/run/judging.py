@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from graphopt.progress import Progress
 from graphopt.report.data import CropRow
-from graphopt.run.forms import forms_of
+from graphopt.run.forms import form_of, forms_of
 from graphopt.run.run import Run
 from graphopt.train.data import noise_of, pairs_of, write_image
 from graphopt.train.metrics import Quality, psnr, quality
@@ -21,8 +21,10 @@ CROPS = 4
 
 
 def judge(run: Run, place: Path, say: Progress) -> tuple[dict[str, Quality], list[CropRow]]:
-    """Quality of `noisy`, `before`, `after` and each form of integers on all photographs; PNG files of the first few in
-    `place`.
+    """Quality of `noisy`, `before` and `after` on all photographs; PNG files of the first few in `place`.
+
+    `after` is what is deployed on the target of the largest weight. Where any target computes in integers, there are
+    `float`, which is model.onnx, and each form of integers too.
     """
     pairs = list(pairs_of(run.test_images, noise_of(run.config.data)))
     scores: dict[str, Quality] = {}
@@ -30,10 +32,11 @@ def judge(run: Run, place: Path, say: Progress) -> tuple[dict[str, Quality], lis
     ways: dict[str, Restore] = {
         "noisy": lambda image: image,
         "before": OnnxRestorer(run.folder.original.read(), "the original"),
-        "after": OnnxRestorer(run.folder.model.read(), run.folder.name(run.folder.model.path)),
+        "float": OnnxRestorer(run.folder.model.read(), run.folder.name(run.folder.model.path)),
     }
-    shown = tuple(ways)
-    ways |= {form: OnnxRestorer(run.folder.quantised(form).read(), form) for form in forms_of(run.backends())}
+    backends = run.backends()
+    forms = forms_of(backends)
+    ways |= {form: OnnxRestorer(run.folder.quantised(form).read(), form) for form in forms}
     for done, (name, restore) in enumerate(ways.items()):
         say(done / len(ways), f"quality: {name}")
         images = restored.setdefault(name, [])
@@ -43,8 +46,12 @@ def judge(run: Run, place: Path, say: Progress) -> tuple[dict[str, Quality], lis
             return images[-1]
 
         scores[name] = quality(pairs, kept)
+    after = form_of(backends[run.heaviest]) or "float"
+    scores["after"], restored["after"] = scores[after], restored[after]
+    if not forms:
+        del scores["float"]
     crops = [
-        _crop(place, photograph.name, clean, {way: restored[way][i] for way in shown})
+        _crop(place, photograph.name, clean, {way: restored[way][i] for way in ("noisy", "before", "after")})
         for i, (photograph, (_, clean)) in enumerate(zip(run.test_images[:CROPS], pairs, strict=False))
     ]
     return scores, crops

@@ -130,7 +130,7 @@ def _comparison(run: Run, before: Costs, after: Costs, scores: Mapping[str, Qual
 
     if run.config.published is None:
         return None
-    target = max(run.weights, key=lambda name: run.weights[name])
+    target = run.heaviest
 
     def facts(cost: Mapping[str, Any], score: Quality) -> dict[str, float]:
         sizes = {"memory": cost["peak_memory_bytes"], "parameters": cost["parameters"]}

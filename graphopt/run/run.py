@@ -104,6 +104,11 @@ class Run:
 
         return {name: InPrecision(backend) for name, backend in backends.items() if self.weights[name] > 0}
 
+    @property
+    def heaviest(self) -> str:
+        """The name of the target of the largest weight."""
+        return max(self.weights, key=lambda name: self.weights[name])
+
     def passes_of(self, *stages: Stage) -> list[tuple[PassSpec, Pass]]:
         """The passes that act in these stages, as the file lists them."""
         listed = zip(self.config.passes, self.passes, strict=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from io import StringIO
 
 from rich.console import Console
@@ -32,3 +33,17 @@ def test_every_row(data: ReportData) -> None:
     assert rows["parameters"] == ["17.11 M", "11.60 M", "-32.2 %", "counted"]
     assert rows["sites changed"] == ["", f"{changed} of {len(counted)}", "", "searched"]
     assert len(rows) == 3 * 3 + 5 + 1
+
+
+def test_networks_in_integers_have_rows_of_their_own(data: ReportData) -> None:
+    scores = {**data.quality, "float": {"psnr": 31.4, "ssim": 0.88}, "cpu-w8a8": {"psnr": 31.2, "ssim": 0.87}}
+    table = summary_table(dataclasses.replace(data, quality=scores))
+
+    def change(decibels: float) -> str:
+        return formats.number(decibels, 2, "dB", sign=True)
+
+    rows = list(zip(*(list(column.cells) for column in table.columns), strict=True))
+    assert [row for row in rows if row[0].startswith("PSNR, ")] == [
+        ("PSNR, float", *(formats.number(one, 2, "dB") for one in (31.418, 31.4)), change(-0.018), "measured"),
+        ("PSNR, cpu-w8a8", *(formats.number(one, 2, "dB") for one in (31.418, 31.2)), change(-0.218), "measured"),
+    ]

@@ -90,7 +90,7 @@ def test_the_context_binary_for_the_phone(tmp_path: Path) -> None:
     artefact = open_backend(hexagon(), CostCache(tmp_path / "cache")).build(convolution(), tmp_path)
     files = artefact.files
     image = {"name": "x", "layout": "NCHW", "shape": [1, 16, 32, 32], "dtype": "float32", "range": [0.0, 1.0]}
-    assert artefact.manifest["inputs"] == [image]
+    assert artefact.manifest["inputs"] == [{**image, "quantisation": None}]
     assert [path.name for path in files] == ["sm8650-hexagon.onnx", "sm8650-hexagon_qnn.bin"]
     (node,) = onnx.load(files[0]).graph.node
     attributes = {attribute.name: attribute for attribute in node.attribute}
