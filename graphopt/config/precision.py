@@ -14,10 +14,15 @@ FLOAT_OF: dict[Float, Precision] = {"float32": "fp32", "float16": "fp16"}
 
 
 def _of_known(value: Any) -> Any:
-    """In one line, where a union would say two."""
-    asked = value.values() if isinstance(value, dict) else [value]
-    if odd := [one for one in asked if one not in get_args(Precision)]:
-        raise ValueError(f"'{odd[0]}' is none of {', '.join(get_args(Precision))}; one of them, or one for each target")
+    """In one line, where a union would say two. What was found follows a plain value, but not one by target."""
+    known = ", ".join(get_args(Precision))
+    if not isinstance(value, dict):
+        if value not in get_args(Precision):
+            raise ValueError(f"expected one of {known}, or one for each target")
+        return value
+    for target, asked in value.items():
+        if asked not in get_args(Precision):
+            raise ValueError(f"expected one of {known} for target '{target}', found {asked!r}")
     return value
 
 

@@ -8,6 +8,7 @@ groups allows.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
 
@@ -61,7 +62,15 @@ def groups_of(model: onnx.ModelProto, most: int = MOST) -> list[Group]:
     found: dict[object, list[str]] = {}
     for name in tensors:
         found.setdefault(keys[name], []).append(name)
-    return [Group(makers.get(names[0], names[0]), frozenset(names)) for names in found.values()]
+    firsts = Counter(makers.get(names[0], names[0]) for names in found.values())
+    return [
+        Group(_name(makers.get(names[0], names[0]), names[0], firsts), frozenset(names)) for names in found.values()
+    ]
+
+
+def _name(maker: str, tensor: str, firsts: Counter[str]) -> str:
+    """Of a split each output may begin a group: then the tensor tells them apart."""
+    return maker if firsts[maker] == 1 else f"{maker}:{tensor}"
 
 
 class _Sets:

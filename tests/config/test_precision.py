@@ -105,7 +105,10 @@ def test_a_pipeline_says_it_for_all_or_by_target(tmp_path: Path) -> None:
     assert read(tmp_path, {**PIPELINE, "precision": {"host-tvm": "fp32"}}).precision == {"host-tvm": "fp32"}
     said = message(tmp_path, {**PIPELINE, "precision": {"host-tv": "fp32"}})
     assert said.endswith("key 'precision.host-tv': 'targets' lists no such target; did you mean 'host-tvm'?")
-    for wrong in ("int8", {"host-tvm": "int8"}):
-        said = message(tmp_path, {**PIPELINE, "precision": wrong})
-        assert "key 'precision': 'int8' is none of fp32, fp16, w8a16, w8a8; one of them, or one for each" in said
-    assert "'[]' is none of" in message(tmp_path, {**PIPELINE, "precision": []})
+    said = message(tmp_path, {**PIPELINE, "precision": "int8"})
+    assert said.endswith(
+        "key 'precision': expected one of fp32, fp16, w8a16, w8a8, or one for each target, found 'int8'"
+    )
+    said = message(tmp_path, {**PIPELINE, "precision": {"host-tvm": "int8"}})
+    assert said.endswith("expected one of fp32, fp16, w8a16, w8a8 for target 'host-tvm', found 'int8'")
+    assert message(tmp_path, {**PIPELINE, "precision": []}).endswith("or one for each target, found []")

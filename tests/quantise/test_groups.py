@@ -46,3 +46,11 @@ def test_a_sum_of_two_branches_skips_nothing() -> None:
 
 def test_nodes_that_touch_a_group() -> None:
     assert [node.name for node in touching(onnx_model(SKIPS, W), frozenset({"t"}))] == ["add1", "b2", "add2"]
+
+
+def test_two_groups_that_one_node_begins_have_two_names() -> None:
+    split = f"""(float[1,8,8,8] x) => (float[1,4,8,8] y) {{
+        ["b0"] s = {CONV}(x, w8) ["add0"] t = Add(x, s) ["part"] a, b = Split<axis=1, num_outputs=2>(t)
+        ["b1"] c = {CONV}(a, w) ["add1"] d = Add(a, c) ["b2"] e = {CONV}(b, w) ["mul"] y = Mul(d, e) }}"""
+    made = found(onnx_model(split, {**W, "w8": (8, 8, 3, 3)}))
+    assert made == {"x": {"x", "t"}, "b0": {"s"}, "part:a": {"a", "d"}, "part:b": {"b"}, "b1": {"c"}, "b2": {"e", "y"}}
