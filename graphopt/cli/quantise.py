@@ -27,7 +27,9 @@ def quantise(
     data: Annotated[Path, typer.Option(help="folder of clean photographs: one of four judges, the others calibrate")],
     sigma: Annotated[float, typer.Option(min=0, help="standard deviation of the noise on the scale 0-255")] = 25,
     precision: Annotated[str, typer.Option(help="w8a8, or w8a16: bits of weights and of activations")] = "w8a8",
-    device: Annotated[str, typer.Option(help="whose kernels: cpu, litert, or qnn (Qualcomm's NPU)")] = "cpu",
+    device: Annotated[
+        str | None, typer.Option(help="whose kernels: cpu (by default), litert, or qnn (Qualcomm's NPU)")
+    ] = None,
     target: Annotated[
         str | None, typer.Option(help=f"{A_TARGET}: in place of --device; it is asked what it refuses")
     ] = None,
@@ -47,6 +49,8 @@ def quantise(
         raise GraphoptError(f"cannot write {output}: expected a name that ends in .onnx, in a folder that exists")
     if mixed and target is None:
         raise GraphoptError("quantise: --mixed asks what layers cost; say on which device, with --target")
+    if device is not None and target is not None:
+        raise GraphoptError("quantise: --target says whose kernels it is for; leave out --device")
     import onnx
 
     from graphopt.atomic import replacing
@@ -61,7 +65,7 @@ def quantise(
 
     cache = CostCache(cache_folder() / "costs")
     backend = _opened(target, cache, mixed) if target else None
-    device = backend.integers if backend else device
+    device = backend.integers if backend else device or "cpu"
     find_rules(device, precision)
     network, _ = load_source(find_model(model, Path()), resolution, cache_folder() / "exports")
     check_float(network, model, "quantising takes")

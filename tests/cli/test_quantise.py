@@ -95,3 +95,11 @@ def test_mistakes(
 ) -> None:  # fmt: skip
     assert said in mistake("quantise", halver, tmp_path / output, "--data", photographs, *options)
     assert not (tmp_path / output).exists()
+
+
+def test_a_target_and_a_kind_of_device_are_one_too_many(call: Call, tmp_path: Path) -> None:
+    status, _, err = call(
+        "quantise", "nafnet-width8-sigma25", tmp_path / "q.onnx", "--data", tmp_path, "--target", "host-onnxruntime",
+        "--device", "qnn",
+    )  # fmt: skip
+    assert (status, err) == (1, "error: quantise: --target says whose kernels it is for; leave out --device\n")
