@@ -25,7 +25,9 @@ def quantise(
     model: ModelArgument,
     output: Annotated[Path, typer.Argument(help="where the quantised network goes, an ONNX file")],
     data: Annotated[Path, typer.Option(help="folder of clean photographs: one of four judges, the others calibrate")],
-    sigma: Annotated[float, typer.Option(min=0, help="standard deviation of the noise on the scale 0-255")] = 25,
+    sigma: Annotated[
+        str, typer.Option(help="standard deviation of the noise on the scale 0-255, or a range of it: 10-55")
+    ] = "25",
     precision: Annotated[str, typer.Option(help="w8a8, or w8a16: bits of weights and of activations")] = "w8a8",
     device: Annotated[
         str | None, typer.Option(help="whose kernels: cpu (by default), litert, or qnn (Qualcomm's NPU)")
@@ -67,9 +69,10 @@ def quantise(
     backend = _opened(target, cache, mixed) if target else None
     device = backend.integers if backend else device or "cpu"
     find_rules(device, precision)
+    noise = Gaussian(*_levels(sigma))
     network, _ = load_source(find_model(model, Path()), resolution, cache_folder() / "exports")
     check_float(network, model, "quantising takes")
-    patches = patches_of(network, open_photographs([data]), Gaussian(sigma, sigma), str(data))
+    patches = patches_of(network, open_photographs([data]), noise, str(data))
     allowed = (
         Allowed(lambda made, beside: backend.price_beside(made, beside).latency_ms, mixed)
         if mixed and backend
@@ -92,6 +95,18 @@ def quantise(
             f"in {find_rules(device, precision)[0].wider}",
             backend.provenance,
         )
+
+
+def _levels(sigma: str) -> tuple[float, float]:
+    """The least and the most of a number, or of a range."""
+    low, _, high = sigma.partition("-")
+    try:
+        levels = float(low), float(high or low)
+    except ValueError:
+        levels = 0.0, -1.0
+    if not 0 <= levels[0] <= levels[1] < float("inf"):
+        raise GraphoptError(f"quantise: --sigma is '{sigma}'; expected a number, 25, or a range, 10-55")
+    return levels
 
 
 def _opened(name: str, cache: CostCache, mixed: float) -> Backend[Any]:
@@ -142,14 +157,14 @@ def _counted(ops: Mapping[str, int]) -> str:
     return ", ".join(f"{count} {op}" for op, count in ops.items())
 
 
-def _as_json(model: str, output: Path, precision: str, device: str, sigma: float, found: Outcome) -> dict[str, Any]:
+def _as_json(model: str, output: Path, precision: str, device: str, sigma: str, found: Outcome) -> dict[str, Any]:
     made = found.quantised
     return {
         "model": model,
         "output": str(output),
         "precision": precision,
         "device": device,
-        "sigma": sigma,
+        "sigma": list(_levels(sigma)),
         "method": made.method,
         "psnr": {"float": found.held_out[0], "quantised": found.held_out[1], "patches": found.patches[1]},
         "psnr_seen": {"float": found.seen[0], "quantised": found.seen[1], "patches": found.patches[0]},

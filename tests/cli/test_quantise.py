@@ -103,3 +103,11 @@ def test_a_target_and_a_kind_of_device_are_one_too_many(call: Call, tmp_path: Pa
         "--device", "qnn",
     )  # fmt: skip
     assert (status, err) == (1, "error: quantise: --target says whose kernels it is for; leave out --device\n")
+
+
+@pytest.mark.parametrize("sigma", ["55-10", "ten", "-5", "nan"])
+def test_noise_that_is_none(call: Call, tmp_path: Path, sigma: str) -> None:
+    status, _, err = call("quantise", "m", tmp_path / "q.onnx", "--data", tmp_path, f"--sigma={sigma}")
+    assert (status, err) == (
+        1, f"error: quantise: --sigma is '{sigma}'; expected a number, 25, or a range, 10-55\n",
+    )  # fmt: skip
