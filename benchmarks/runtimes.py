@@ -174,7 +174,7 @@ def _digest(model: onnx.ModelProto) -> str:
 
 def measure(given: argparse.Namespace) -> dict[str, Any]:
     """Whatever is wrong with what was given is said before any work."""
-    others = [name for name in SHIPPED if name != ORIGINAL]
+    others = [name for name, one in SHIPPED.items() if name != ORIGINAL and one.precision == "fp32"]
     networks = named(given.networks or [f"{name}={name}" for name in (ORIGINAL, *others)], "--networks")
     paths = {name: find_model(path, Path()) for name, path in networks.items()}
     for size in (given.resolution, given.untimed):

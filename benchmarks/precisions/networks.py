@@ -26,19 +26,22 @@ SIGMAS = (10.0, 55.0)  # what the networks that ship were trained on, and so wha
 
 @dataclass(frozen=True)
 class Case:
-    """A network in float, the target that it is quantised for, and by which of the quantiser's rules."""
+    """A network in float, the target that it is quantised for, by which of the quantiser's rules, and the name that its
+    quantised form has, where that ships.
+    """
 
     network: str
     target: str
     device: str
+    ships: str = ""
 
     def shipped(self, precision: str) -> str:
-        """The name that its quantised form has where it ships: trained with integers."""
-        return f"{self.network}-{precision}"
+        """The name that its form in this precision has; empty where it does not ship."""
+        return self.ships if self.ships in SHIPPED and SHIPPED[self.ships].precision == precision else ""
 
 
 CASES = (
-    Case("nafnet-width16-hexagon", "sm8650-hexagon", "qnn"),
+    Case("nafnet-width16-hexagon", "sm8650-hexagon", "qnn", "nafnet-width16-hexagon-w8a8"),
     Case("nafnet-width16-onnxruntime", "host-onnxruntime", "cpu"),
     Case("nafnet-width16-hexagon", "host-onnxruntime", "cpu"),
 )
@@ -59,8 +62,8 @@ class Networks:
         """The network of a case in a precision, and how it came to it."""
         if precision == "fp32":
             return find_model(case.network, Path()), "as it ships"
-        if case.shipped(precision) in SHIPPED:
-            return SHIPPED[case.shipped(precision)].path, "as it ships"
+        if name := case.shipped(precision):
+            return SHIPPED[name].path, "as it ships"
         given = file_digest(find_model(case.network, Path()))
         if precision == "fp16":
             return self._kept(f"fp16-{digest(given, self.size)}", lambda: to_fp16(self.model(case.network))), "halved"

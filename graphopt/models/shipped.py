@@ -46,5 +46,12 @@ SHIPPED = {
         ShippedModel("nafnet-width16-adreno750", f"{_FOUND} the Adreno 750", (10, 55), ".onnx"),
         ShippedModel("nafnet-width16-mali-g78", f"{_FOUND} the Mali-G78", (10, 55), ".onnx"),
         ShippedModel("nafnet-width16-hexagon", f"{_FOUND} the NPU of sm8650", (10, 55), ".onnx"),
+        ShippedModel(
+            "nafnet-width16-hexagon-w8a8",
+            "nafnet-width16-hexagon in integers, as the NPU wants them",
+            (10, 55),
+            ".onnx",
+            precision="w8a8",
+        ),
     )
 }
