@@ -215,7 +215,7 @@ def test_what_ships(name: str, target: str, cache: CostCache, tmp_path: Path) ->
     model, _ = load_source(SHIPPED[name].path, None, tmp_path)
     artefact = backend(cache, target).build(model, tmp_path)
     assert artefact.refusal == ""
-    weights = {"float32": 4, "float16": 2}[artefact.manifest["precision"]]
+    weights = {"fp32": 4, "fp16": 2}[artefact.manifest["precision"]]
     parameters = sum(int(np.prod(tensor.dims)) for tensor in model.graph.initializer)
     assert parameters * weights < artefact.files[0].stat().st_size < parameters * weights + 400_000
     here = backend(cache, target)
