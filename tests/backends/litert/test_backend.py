@@ -80,8 +80,14 @@ def test_a_network_on_this_host(cache: CostCache, tmp_path: Path, capfd: pytest.
     (found,) = backend(cache).run(artefact, [image])
     assert difference(found, run(model, image)) < 1e-5
     manifest = artefact.manifest
-    assert (manifest["format"], manifest["delegate"], manifest["precision"]) == ("tflite", "xnnpack", "float32")
-    image_says = {"layout": "NHWC", "shape": [1, 96, 64, 8], "dtype": "float32", "range": [0.0, 1.0]}
+    assert (manifest["format"], manifest["delegate"], manifest["precision"]) == ("tflite", "xnnpack", "fp32")
+    image_says = {
+        "layout": "NHWC",
+        "shape": [1, 96, 64, 8],
+        "dtype": "float32",
+        "range": [0.0, 1.0],
+        "quantisation": None,
+    }
     assert manifest["inputs"] == [{"name": "image", **image_says}]
     assert manifest["outputs"] == [{"name": "restored", **image_says}]
     cost = backend(cache).price(model)
@@ -136,7 +142,7 @@ def test_a_network_for_the_gpu(cache: CostCache, tmp_path: Path) -> None:
     gpu = backend(cache, "android-litert-gpu")
     artefact = gpu.build(block(), tmp_path)
     (path,) = artefact.files
-    assert (artefact.manifest["delegate"], artefact.manifest["precision"]) == ("gpu", "float16")
+    assert (artefact.manifest["delegate"], artefact.manifest["precision"]) == ("gpu", "fp16")
     assert artefact.manifest["inputs"][0]["dtype"] == "float32"
     assert kinds(path).count("DEQUANTIZE") >= 6  # the weights of each convolution are in fp16
     assert "TRANSPOSE" not in kinds(path)
